@@ -1,0 +1,61 @@
+"""A write-through cache for Django models that can be trusted.
+
+A read after an acknowledged write is never older than that write. Register a
+model in its app's ``AppConfig.ready()``, give it ``CachedManager``, and read its
+rows with ``read``::
+
+    cachelayer.register(Item, ItemSerializer)
+    cachelayer.read(Item, pk).row
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from cachelayer import registry, timing
+from cachelayer.etags import etag
+from cachelayer.queryset import CachedManager, CachedQuerySet
+from cachelayer.read import Read, read, read_many
+from cachelayer.write import invalidate
+
+if TYPE_CHECKING:
+    from django.db.models import Model
+
+
+def register(
+    model: "type[Model]",
+    serializer: registry.Serializer,
+    *,
+    prefix: str | None = None,
+    reread: bool = False,
+) -> None:
+    """Cache the rows of *model*, rendered by *serializer*.
+
+    *serializer* is a REST framework serializer class or any callable from an
+    instance to a dict, and depends on nothing but the row's own columns.
+    *prefix* begins the keys (default: the model's name). *reread* is for tables
+    whose rows a trigger changes as they are written. Call it once per model, in
+    ``AppConfig.ready()``; raises ``ImproperlyConfigured``.
+    """
+    from cachelayer import signals
+
+    cached = registry.make(model, serializer, prefix, reread)
+    registry.add(cached)
+    signals.connect(cached)
+
+
+def render(instance: Any) -> bytes:
+    """The JSON bytes of *instance*: those that the API answers and the cache holds."""
+    return registry.get(type(instance)).render(instance)
+
+
+__all__ = [
+    "CachedManager",
+    "CachedQuerySet",
+    "Read",
+    "etag",
+    "invalidate",
+    "read",
+    "read_many",
+    "register",
+    "render",
+    "timing",
+]

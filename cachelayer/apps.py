@@ -1,0 +1,8 @@
+from django.apps import AppConfig
+
+
+class CachelayerConfig(AppConfig):
+    name = "cachelayer"
+
+    def ready(self) -> None:
+        from cachelayer import checks  # noqa: F401  (registers the system checks)

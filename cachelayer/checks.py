@@ -1,0 +1,167 @@
+"""System checks: a configuration that would break a promise does not start."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections, router
+
+from cachelayer import conf, registry
+from cachelayer.queryset import CachedQuerySet
+from cachelayer.registry import CachedModel
+
+_NEEDED_BACKEND = "django_redis.cache.RedisCache"
+
+
+@register()
+def check_settings(**kwargs: Any) -> list[CheckMessage]:
+    """CACHELAYER: known names, right types, sensible values."""
+    try:
+        settings = conf.Settings.read()
+    except ImproperlyConfigured as error:
+        return [Error(str(error), id="cachelayer.E001")]
+    problems = list(_wrong_types(settings)) or list(_wrong_values(settings))
+    return [*problems, *_wrong_cache(settings)]
+
+
+@register()
+def check_models(**kwargs: Any) -> list[CheckMessage]:
+    """Registered models: a manager that the cache follows, a serializer of one row."""
+    problems: list[CheckMessage] = []
+    for cached in registry.all_cached():
+        problems += _wrong_managers(cached)
+        problems += _wrong_fields(cached)
+    return problems
+
+
+@register(Tags.database)
+def check_transactions(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """A mark outlives every transaction: the server ends those that last longer."""
+    aliases = {router.db_for_write(cached.model) for cached in registry.all_cached()}
+    problems: list[CheckMessage] = []
+    for alias in sorted(aliases & set(databases or ())):
+        longest = longest_commit(alias)
+        lifetime = conf.get().MARK_LIFETIME
+        if longest is None or longest >= lifetime:
+            found = "without end" if longest is None else f"{longest:g} s"
+            problems.append(
+                Error(
+                    f"A transaction on the database {alias!r} may take {found} from its mark to "
+                    f"its COMMIT, but a mark lives {lifetime:g} s: readers could fill the old row.",
+                    hint="Set transaction_timeout (Postgres 17+), or statement_timeout and "
+                    "idle_in_transaction_session_timeout, in DATABASES' OPTIONS['options'], "
+                    "together below CACHELAYER['MARK_LIFETIME'].",
+                    id="cachelayer.E011",
+                )
+            )
+    return problems
+
+
+def longest_commit(alias: str) -> float | None:
+    """The most seconds between a mark and the end of its COMMIT, as the server bounds it.
+
+    Marks go on just before COMMIT: from there a transaction idles once (the
+    process may be paused) and executes once. None when there is no bound.
+    """
+    names = ("transaction_timeout", "statement_timeout", "idle_in_transaction_session_timeout")
+    with connections[alias].cursor() as cursor:
+        cursor.execute(
+            "SELECT name, setting::bigint / 1000.0 FROM pg_settings WHERE name = ANY(%s)",
+            [list(names)],
+        )
+        seconds = {name: float(setting) for name, setting in cursor.fetchall()}
+    whole, statement, idle = (seconds.get(name, 0.0) for name in names)
+    bounds = [whole] if whole else []
+    if statement and idle:
+        bounds.append(statement + idle)
+    return min(bounds, default=None)
+
+
+def _wrong_types(settings: conf.Settings) -> Iterator[CheckMessage]:
+    for name, wanted in conf.Settings.__annotations__.items():
+        value = getattr(settings, name)
+        fits = (int, float) if wanted is float else wanted
+        if isinstance(value, bool) or not isinstance(value, fits):
+            yield Error(
+                f"CACHELAYER[{name!r}] is {value!r}. Give it a {wanted.__name__}.",
+                id="cachelayer.E002",
+            )
+
+
+def _wrong_values(settings: conf.Settings) -> Iterator[CheckMessage]:
+    positive = ("ROW_TTL", "NULL_TTL", "MARK_LIFETIME", "LEASE_LIFETIME", "COUNT_INTERVAL")
+    for name in positive:
+        if getattr(settings, name) <= 0:
+            yield Error(f"CACHELAYER[{name!r}] must be above 0.", id="cachelayer.E003")
+    for name in ("LEASE_WAIT", "PUSH_LIMIT", "PROBE_INTERVAL"):
+        if getattr(settings, name) < 0:
+            yield Error(f"CACHELAYER[{name!r}] must not be negative.", id="cachelayer.E003")
+    if not 0 <= settings.ROW_TTL_JITTER < 1:
+        yield Error(
+            "CACHELAYER['ROW_TTL_JITTER'] is a share: from 0 to below 1.", id="cachelayer.E003"
+        )
+
+
+def _wrong_cache(settings: conf.Settings) -> Iterator[CheckMessage]:
+    cache: Any = django_settings.CACHES.get(settings.CACHE_ALIAS)
+    if cache is None or cache.get("BACKEND") != _NEEDED_BACKEND:
+        yield Error(
+            f"CACHES[{settings.CACHE_ALIAS!r}] is not a {_NEEDED_BACKEND}. Configure it, or set "
+            "CACHELAYER['CACHE_ALIAS'] to the alias that is.",
+            id="cachelayer.E004",
+        )
+        return
+    options: Any = cache.get("OPTIONS", {})
+    for name in ("SOCKET_CONNECT_TIMEOUT", "SOCKET_TIMEOUT"):
+        if not options.get(name):
+            yield Error(
+                f"CACHES[{settings.CACHE_ALIAS!r}]['OPTIONS'][{name!r}] is not set: a Redis that "
+                "hangs would hang every request. Set it to some hundredths of a second.",
+                id="cachelayer.E005",
+            )
+
+
+def _wrong_managers(cached: CachedModel) -> Iterator[CheckMessage]:
+    for manager in cached.model._meta.managers:
+        if not isinstance(manager.get_queryset(), CachedQuerySet):
+            yield Error(
+                f"{cached.model._meta.label}.{manager.name} is no CachedManager: its update() "
+                "and bulk_create() would pass the cache by.",
+                hint="Use cachelayer.CachedManager(), or build the manager on "
+                "cachelayer.CachedQuerySet.",
+                obj=cached.model,
+                id="cachelayer.E006",
+            )
+
+
+def _wrong_fields(cached: CachedModel) -> Iterator[CheckMessage]:
+    """A row that shows columns of other rows would go stale when those change."""
+    if not isinstance(cached.serializer, type):
+        return
+    try:
+        fields = cached.serializer().fields.items()
+    except AttributeError:
+        return
+    relations = {field.name for field in cached.model._meta.get_fields() if field.is_relation}
+    for name, field in fields:
+        path = (field.source or name).split(".")
+        foreign = len(path) > 1 and path[0] in relations
+        nested = hasattr(getattr(field, "child", field), "fields") and path[0] in relations
+        if foreign or nested:
+            yield Error(
+                f"{cached.serializer.__name__}.{name} shows columns of another row; the cached "
+                f"{cached.prefix} would not change when that row does.",
+                hint="Serialize the related row's id, and read that row by its own.",
+                obj=cached.model,
+                id="cachelayer.E007",
+            )
+        elif type(field).__name__ == "SerializerMethodField":
+            yield Warning(
+                f"{cached.serializer.__name__}.{name} is computed: nobody can check that it "
+                "depends on nothing but the row's own columns.",
+                hint="Make sure that it does, then silence cachelayer.W001.",
+                obj=cached.model,
+                id="cachelayer.W001",
+            )

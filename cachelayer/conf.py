@@ -1,0 +1,65 @@
+"""The settings of the cache layer: the dictionary ``CACHELAYER``, typed, with defaults.
+
+All times are in seconds. ``checks.py`` refuses values that break a promise.
+"""
+
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One value per option; an option that is not given keeps its default."""
+
+    #: The alias in ``CACHES`` whose django-redis connection is used.
+    CACHE_ALIAS: str = "default"
+    #: How long a cached row lives.
+    ROW_TTL: float = 300.0
+    #: A row's lifetime is shortened by up to this share, so that rows that were
+    #: cached together do not expire together.
+    ROW_TTL_JITTER: float = 0.1
+    #: How long "no such row" is remembered.
+    NULL_TTL: float = 5.0
+    #: How long a mark lives: longer than any transaction may last.
+    MARK_LIFETIME: float = 60.0
+    #: How long one reader may take to load a row and still fill it.
+    LEASE_LIFETIME: float = 5.0
+    #: How long a reader waits for the row that another reader is loading.
+    LEASE_WAIT: float = 0.25
+    #: Rows that one transaction pushes; it invalidates the ones above.
+    PUSH_LIMIT: int = 1000
+    #: How often a process adds its counts of hits and misses to the totals.
+    COUNT_INTERVAL: float = 1.0
+    #: How long an open gate keeps away from Redis before it tries again.
+    PROBE_INTERVAL: float = 0.5
+
+    @classmethod
+    def read(cls) -> "Settings":
+        """The settings as configured; ``ImproperlyConfigured`` names what is unknown."""
+        given: dict[str, Any] = getattr(django_settings, "CACHELAYER", {})
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(set(given) - known):
+            raise ImproperlyConfigured(
+                f"CACHELAYER has no option {', '.join(unknown)}. "
+                f"Remove it, or use one of {', '.join(sorted(known))}."
+            )
+        return cls(**given)
+
+
+@lru_cache(maxsize=1)
+def get() -> Settings:
+    """The settings in force."""
+    return Settings.read()
+
+
+def _forget(*, setting: str, **kwargs: object) -> None:
+    if setting == "CACHELAYER":
+        get.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="cachelayer.conf")

@@ -1,0 +1,39 @@
+import time
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from cachelayer import stats
+from cachelayer.terminal import CacheCommand
+
+
+class Command(CacheCommand):
+    help = "Show hits, misses, cached rows and the state of the gate."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--watch", action="store_true", help="Show them anew every interval.")
+        parser.add_argument(
+            "--interval", type=float, default=1.0, help="Seconds between two looks (1)."
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self._show(options["json"])
+        while options["watch"]:
+            time.sleep(options["interval"])
+            self._show(options["json"])
+
+    def _show(self, as_json: bool) -> None:
+        collected = stats.collect()
+        if as_json:
+            self.write_json(collected)
+            return
+        for name, value in collected.items():
+            if name == "gate":
+                value = f"{value['state']} since {value['since']} {value['reason']}".rstrip()
+            elif value is None:
+                value = "unknown while Redis is away"
+            elif name == "hit_rate":
+                value = f"{value} %"
+            self.stdout.write(f"{name:<20} {value}")
+        self.stdout.flush()

@@ -1,0 +1,129 @@
+"""Reading: hit → the bytes. Absent → lease, SELECT, fill. Mark → SELECT, no fill."""
+
+import random
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from django.db import connections, models, router
+
+from cachelayer import conf, counters, registry, states
+from cachelayer.gate import CacheUnavailable
+from cachelayer.registry import CachedModel
+from cachelayer.write import has_written, read_rows
+
+Outcome = Literal["hit", "miss", "bypass"]
+
+#: The first pause of a reader that waits for another's lease, in seconds; it doubles.
+_FIRST_PAUSE: Final = 0.002
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """The answer to a read.
+
+    ``hit``: the cache had it. ``miss``: it was absent, this reader loaded it
+    and filled the cache. ``bypass``: it came from Postgres past the cache.
+    """
+
+    outcome: Outcome
+    #: The JSON bytes of the row, or None when there is no such row.
+    row: bytes | None
+
+
+def read(model: type[models.Model], pk: Any) -> Read:
+    """The row of *model* with primary key *pk*, never older than an acknowledged write.
+
+    Raises ``ValidationError`` for a *pk* of the wrong form and ``DatabaseError``
+    when Postgres is needed and does not answer.
+    """
+    cached = registry.get(model)
+    pk = cached.to_python(pk)
+    key = cached.key(pk)
+    using = router.db_for_write(model)
+    if _sees_uncommitted(using, cached, pk):
+        return _count(Read("bypass", _load(using, cached, [pk])[pk]))
+    try:
+        return _count(_read_cached(using, cached, pk, key))
+    except CacheUnavailable:
+        return _count(Read("bypass", _load(using, cached, [pk])[pk]))
+
+
+def read_many(model: type[models.Model], pks: Iterable[Any]) -> dict[Any, Read]:
+    """The rows with primary keys *pks*, in that order; one round trip when all are hits."""
+    cached = registry.get(model)
+    using = router.db_for_write(model)
+    wanted = [cached.to_python(pk) for pk in pks]
+    keys = {pk: cached.key(pk) for pk in wanted}
+    # One token serves for all: it says which reader may fill, not which row.
+    lease = states.new_lease()
+    outcomes: dict[Any, Outcome] = dict.fromkeys(keys, "bypass")
+    rows: dict[Any, bytes] = {}
+    leased: list[Any] = []
+    try:
+        trusted = [pk for pk in keys if not has_written(using, cached, pk)]
+        values = dict(zip(trusted, states.get([keys[pk] for pk in trusted]), strict=True))
+        for pk, value in values.items():
+            if value is not None and states.is_known(value):
+                rows[pk], outcomes[pk] = value, "hit"
+        absent = [pk for pk, value in values.items() if value is None]
+        if absent and not connections[using].in_atomic_block:
+            taken = states.lease([keys[pk] for pk in absent], lease)
+            leased = [pk for pk, took in zip(absent, taken, strict=True) if took]
+    except CacheUnavailable:
+        pass
+    loaded = read_rows(using, cached, [pk for pk in keys if pk not in rows])
+    if leased:
+        _fill({keys[pk]: loaded[pk] for pk in leased}, lease)
+        outcomes |= dict.fromkeys(leased, "miss")
+    rows |= loaded
+    return {pk: _count(Read(outcomes[pk], _unwrap(rows[pk]))) for pk in keys}
+
+
+def _read_cached(using: str, cached: CachedModel, pk: Any, key: str) -> Read:
+    deadline = time.monotonic() + conf.get().LEASE_WAIT
+    pause = _FIRST_PAUSE
+    while True:
+        value = states.get([key])[0]
+        if value is not None and states.is_known(value):
+            return Read("hit", _unwrap(value))
+        if value is None and not connections[using].in_atomic_block:
+            token = states.new_lease()
+            if states.lease([key], token)[0]:
+                row = read_rows(using, cached, [pk])[pk]
+                _fill({key: row}, token)
+                return Read("miss", _unwrap(row))
+        elif not states.is_lease(value):
+            break
+        # Another reader is loading this row: a stampede. It will be here soon.
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(pause * random.uniform(0.5, 1.5))
+        pause *= 2
+    return Read("bypass", _load(using, cached, [pk])[pk])
+
+
+def _sees_uncommitted(using: str, cached: CachedModel, pk: Any) -> bool:
+    """Whether this transaction has a newer row than anybody else may see."""
+    return connections[using].in_atomic_block and has_written(using, cached, pk)
+
+
+def _fill(rows: dict[str, bytes], token: bytes) -> None:
+    # Unfilled, the row is loaded all the same; only the next reader misses it.
+    with suppress(CacheUnavailable):
+        states.fill(rows, token)
+
+
+def _load(using: str, cached: CachedModel, pks: list[Any]) -> dict[Any, bytes | None]:
+    return {pk: _unwrap(row) for pk, row in read_rows(using, cached, pks).items()}
+
+
+def _unwrap(row: bytes) -> bytes | None:
+    return None if row == states.NULL else row
+
+
+def _count(read: Read) -> Read:
+    counters.add(read.outcome)
+    return read

@@ -1,0 +1,119 @@
+"""One key, three states, six operations: the protocol's vocabulary.
+
+A key holds a plain string, told apart by its first byte:
+
+    absent        nobody knows
+    ``{...}``     row: the JSON bytes that the API answers
+    ``null``      known absent: there is no such row
+    ``w:<token>`` mark: a transaction that wrote this row may be committing
+    ``r:<token>`` lease: one reader is loading this row
+
+Leases are those of Facebook's memcache (Nishtala et al., NSDI 2013); the mark
+before COMMIT is Hibernate's soft lock and python-ndb's write lock; the owner's
+comparison in ``push`` is rockscache's. Every function here is one round trip
+and raises ``CacheUnavailable`` when there is no answer.
+"""
+
+import random
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from cachelayer import conf, link
+
+NULL: Final = b"null"
+#: Pushed in place of a row: the key is deleted, the next reader loads the row.
+INVALIDATE: Final = b""
+
+_fill = link.script("fill")
+_push = link.script("push")
+_drop = link.script("drop")
+
+
+def is_known(value: bytes | None) -> bool:
+    """Whether *value* answers a read: a row or ``null``."""
+    return value is not None and value[:1] in (b"{", b"n")
+
+
+def is_mark(value: bytes | None) -> bool:
+    return value is not None and value[:2] == b"w:"
+
+
+def is_lease(value: bytes | None) -> bool:
+    return value is not None and value[:2] == b"r:"
+
+
+def name(value: bytes | None) -> str:
+    """The state's name for people: absent, row, null, mark or lease."""
+    if value is None:
+        return "absent"
+    return {b"{": "row", b"n": "null", b"w": "mark", b"r": "lease"}.get(value[:1], "foreign")
+
+
+def new_mark() -> bytes:
+    return b"w:" + secrets.token_hex(8).encode()
+
+
+def new_lease() -> bytes:
+    return b"r:" + secrets.token_hex(8).encode()
+
+
+def get(keys: Sequence[str]) -> list[bytes | None]:
+    """The values of *keys*."""
+    if len(keys) == 1:
+        return link.round_trip(("GET", keys[0]))
+    values: list[bytes | None] = link.round_trip(("MGET", *keys))[0]
+    return values
+
+
+def lease(keys: Sequence[str], token: bytes) -> list[bool]:
+    """Take the lease of every key that is absent; say which were taken."""
+    lifetime = _ms(conf.get().LEASE_LIFETIME)
+    answers = link.round_trip(*[("SET", key, token, "NX", "PX", lifetime) for key in keys])
+    return [bool(answer) for answer in answers]
+
+
+def fill(rows: Mapping[str, bytes], token: bytes) -> list[bool]:
+    """Store *rows* under the keys whose lease is still *token*; say which took."""
+    answers = link.round_trip(
+        *[_fill([key], token, row, _lifetime(row)) for key, row in rows.items()]
+    )
+    return [bool(answer) for answer in answers]
+
+
+def mark(keys: Sequence[str], token: bytes) -> None:
+    """Put the mark *token* on *keys*, whatever they hold.
+
+    The caller holds the row locks and has not sent COMMIT.
+    """
+    lifetime = _ms(conf.get().MARK_LIFETIME)
+    link.round_trip(*[("SET", key, token, "PX", lifetime) for key in keys])
+
+
+def push(rows: Mapping[str, bytes], token: bytes) -> list[str]:
+    """Replace the mark *token* by the committed row (``NULL``, ``INVALIDATE``).
+
+    Answers for each key: ``pushed``, ``invalidated``, ``superseded`` (another
+    writer's mark stands there) or ``lost`` (the mark was gone; key deleted).
+    """
+    answers = link.round_trip(
+        *[_push([key], token, row, _lifetime(row)) for key, row in rows.items()]
+    )
+    return [answer.decode() for answer in answers]
+
+
+def drop(keys: Sequence[str]) -> int:
+    """Delete rows, nulls and leases, leave marks; answer how many were deleted."""
+    return sum(link.round_trip(*[_drop([key]) for key in keys]))
+
+
+def _lifetime(row: bytes) -> int:
+    settings = conf.get()
+    if row == NULL:
+        return _ms(settings.NULL_TTL)
+    jitter = 1 - settings.ROW_TTL_JITTER * random.random()
+    return _ms(settings.ROW_TTL * jitter)
+
+
+def _ms(seconds: float) -> int:
+    return max(1, round(seconds * 1000))

@@ -1,0 +1,9 @@
+from django.urls import path
+
+from cachelayer.views import ClearView, StatsView
+
+app_name = "cachelayer"
+urlpatterns = [
+    path("stats", StatsView.as_view(), name="stats"),
+    path("clear", ClearView.as_view(), name="clear"),
+]

@@ -1,0 +1,36 @@
+"""Warming: every row that is not cached yet is loaded and filled, under leases."""
+
+from collections.abc import Iterator
+
+from django.db import models
+
+from cachelayer import registry, states
+from cachelayer.batches import batched
+from cachelayer.registry import CachedModel
+from cachelayer.write import read_rows
+
+
+def warm(model: type[models.Model]) -> Iterator[tuple[int, int]]:
+    """Fill the rows of *model*; give (rows seen, rows filled) after each batch.
+
+    Primary keys come through a server-side cursor, so memory does not grow with
+    the table. Each batch takes its leases before it reads its rows: what the
+    cursor's old snapshot saw must not be filled. Raises ``CacheUnavailable``.
+    """
+    cached = registry.get(model)
+    seen = filled = 0
+    pks = cached.rows().order_by().values_list("pk", flat=True).iterator(chunk_size=1000)
+    for batch in batched(pks):
+        filled += _fill(cached, batch)
+        seen += len(batch)
+        yield seen, filled
+
+
+def _fill(cached: CachedModel, pks: tuple[object, ...]) -> int:
+    token = states.new_lease()
+    taken = states.lease([cached.key(pk) for pk in pks], token)
+    leased = [pk for pk, took in zip(pks, taken, strict=True) if took]
+    if not leased:
+        return 0
+    rows = read_rows(None, cached, leased)
+    return sum(states.fill({cached.key(pk): row for pk, row in rows.items()}, token))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cachelayer import registry, timing
 from cachelayer.etags import etag
 from cachelayer.queryset import CachedManager, CachedQuerySet
-from cachelayer.read import Read, read, read_many
+from cachelayer.reads import Read, read, read_many
 from cachelayer.write import invalidate
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connections, router
+from django.db import connections, models, router
 
 from cachelayer import conf, registry
 from cachelayer.queryset import CachedQuerySet
@@ -33,6 +33,7 @@ def check_models(**kwargs: Any) -> list[CheckMessage]:
     for cached in registry.all_cached():
         problems += _wrong_managers(cached)
         problems += _wrong_fields(cached)
+        problems += _wrong_cascades(cached)
     return problems
 
 
@@ -124,13 +125,13 @@ def _wrong_cache(settings: conf.Settings) -> Iterator[CheckMessage]:
 
 
 def _wrong_managers(cached: CachedModel) -> Iterator[CheckMessage]:
-    for manager in cached.model._meta.managers:
+    for manager in {cached.model._base_manager, *cached.model._meta.managers}:
         if not isinstance(manager.get_queryset(), CachedQuerySet):
             yield Error(
                 f"{cached.model._meta.label}.{manager.name} is no CachedManager: its update() "
                 "and bulk_create() would pass the cache by.",
                 hint="Use cachelayer.CachedManager(), or build the manager on "
-                "cachelayer.CachedQuerySet.",
+                "cachelayer.CachedQuerySet; Meta.base_manager_name names one that hides no rows.",
                 obj=cached.model,
                 id="cachelayer.E006",
             )
@@ -164,4 +165,19 @@ def _wrong_fields(cached: CachedModel) -> Iterator[CheckMessage]:
                 hint="Make sure that it does, then silence cachelayer.W001.",
                 obj=cached.model,
                 id="cachelayer.W001",
+            )
+
+
+def _wrong_cascades(cached: CachedModel) -> Iterator[CheckMessage]:
+    usual = (models.CASCADE, models.PROTECT, models.RESTRICT, models.DO_NOTHING)
+    for field in cached.model._meta.concrete_fields:
+        on_delete = getattr(field.remote_field, "on_delete", models.CASCADE)
+        # Django updates through the base manager where it may be lazy (SET_NULL and
+        # its kin); a function of the project's own updates past every manager.
+        if on_delete not in usual and not getattr(on_delete, "lazy_sub_objs", False):
+            yield Error(
+                f"{field} has an on_delete of its own, whose updates the cache cannot follow.",
+                hint="Use one of Django's, or set its lazy_sub_objs to True.",
+                obj=cached.model,
+                id="cachelayer.E008",
             )

@@ -12,7 +12,7 @@ from typing import Any
 
 from django_redis import get_redis_connection
 from redis import Redis
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import MaxConnectionsError, NoScriptError, RedisError, ResponseError
 
 from cachelayer import conf, timing
 from cachelayer.gate import CacheUnavailable, gate
@@ -66,6 +66,9 @@ def round_trip(*commands: Command) -> list[Any]:
         for result in results:
             if isinstance(result, Exception):
                 raise result
+    except MaxConnectionsError as error:
+        # This process has too many threads for its pool; Redis is well.
+        raise CacheUnavailable(str(error)) from error
     except (RedisError, OSError) as error:
         # An answer that refuses (out of memory, read-only replica) is as good
         # as none: the caller must not believe that its command took effect.

@@ -17,7 +17,7 @@ from rest_framework.utils.encoders import JSONEncoder
 
 from cachelayer import registry, timing
 from cachelayer.etags import etag
-from cachelayer.read import Read, read
+from cachelayer.reads import Read, read
 
 _encode_odd_types = JSONEncoder().default
 

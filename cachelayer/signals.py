@@ -10,6 +10,7 @@ from django.db.models import signals
 from django.db.transaction import TransactionManagementError
 
 from cachelayer import exactness, registry, states, write
+from cachelayer.queryset import CachedManager
 from cachelayer.registry import AnyModel, CachedModel
 
 
@@ -18,16 +19,10 @@ def connect(cached: CachedModel) -> None:
     for model in apps.get_models(include_auto_created=True):
         if any(other is cached for other in registry.sharing_rows_with(model)):
             _save_in_transaction(model)
+            _follow_base_manager(model)
             signals.pre_save.connect(_require_transaction, sender=model)
             signals.post_save.connect(_saved, sender=model)
             signals.post_delete.connect(_deleted, sender=model)
-    for field in cached.model._meta.concrete_fields:
-        if isinstance(field, models.ForeignKey) and _cascade_updates(field):
-            follower = _follow_cascade(cached, field)
-            for model in _with_proxies(field.related_model):
-                signals.pre_delete.connect(
-                    follower, sender=model, weak=False, dispatch_uid=(cached.prefix, field.name)
-                )
     for m2m in cached.model._meta.many_to_many:
         signals.m2m_changed.connect(
             _follow_links(cached),
@@ -69,6 +64,20 @@ def _save_in_transaction(model: AnyModel) -> None:
 
     save_base_in_transaction.in_transaction = True  # type: ignore[attr-defined]
     model.save_base = save_base_in_transaction  # type: ignore[method-assign]
+
+
+def _follow_base_manager(model: AnyModel) -> None:
+    """Let Django's own bulk updates be followed: SET_NULL cascades, ``author.books.add``.
+
+    They go through the base manager, which is a plain one unless it is named.
+    """
+    options = model._meta
+    if options.base_manager_name is None:
+        for manager in options.managers:
+            if type(manager) is CachedManager:
+                options.base_manager_name = manager.name
+                options.__dict__.pop("base_manager", None)
+                return
 
 
 def _require_transaction(sender: AnyModel, using: str, **kwargs: Any) -> None:
@@ -113,31 +122,6 @@ def _pk(instance: models.Model, cached: CachedModel) -> Any:
 
 def _is_of(instance: models.Model, cached: CachedModel) -> bool:
     return instance._meta.concrete_model is cached.model
-
-
-def _cascade_updates(field: "models.ForeignKey[Any, Any]") -> bool:
-    """Whether deleting the related row makes Django UPDATE ours, without a signal."""
-    still = (models.CASCADE, models.PROTECT, models.RESTRICT, models.DO_NOTHING)
-    return field.remote_field.on_delete not in still
-
-
-def _with_proxies(model: Any) -> Iterable[AnyModel]:
-    return [m for m in apps.get_models() if m._meta.concrete_model is model._meta.concrete_model]
-
-
-def _follow_cascade(
-    cached: CachedModel, field: "models.ForeignKey[Any, Any]"
-) -> Callable[..., None]:
-    def before_delete(sender: AnyModel, instance: models.Model, using: str, **kwargs: Any) -> None:
-        # Locked, the related row takes no new references between this look and
-        # the UPDATE.
-        related = sender._base_manager.using(using).filter(pk=instance.pk)
-        list(related.select_for_update(of=("self",)).values_list("pk"))
-        pointing = cached.rows(using).filter(**{field.name: instance.pk})
-        pks = pointing.select_for_update(of=("self",)).values_list("pk", flat=True)
-        write.record(using, cached, dict.fromkeys(pks))
-
-    return before_delete
 
 
 def _follow_links(cached: CachedModel) -> Callable[..., None]:

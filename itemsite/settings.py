@@ -93,6 +93,8 @@ CACHES = {
         "OPTIONS": {
             "SOCKET_CONNECT_TIMEOUT": 0.05,
             "SOCKET_TIMEOUT": 0.05,
+            # redis-py's own limit is 100; a thread needs one at a time.
+            "CONNECTION_POOL_KWARGS": {"max_connections": 1000},
             # Django's own cache calls (rate limits) go on without Redis.
             "IGNORE_EXCEPTIONS": True,
         },

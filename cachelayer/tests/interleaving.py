@@ -1,0 +1,70 @@
+"""Force an interleaving: stop a thread at a step of the protocol, let others pass it."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+from unittest import mock
+
+from django.db import connections
+
+#: Seconds after which a step that is not reached has failed the test.
+DEADLINE = 20
+
+
+class Pause:
+    """One call stopped at a step. ``reached()`` waits for it, ``release()`` lets it go on."""
+
+    def __init__(self) -> None:
+        self._reached = threading.Event()
+        self._released = threading.Event()
+        self._taken = threading.Lock()
+
+    def stop_here(self) -> None:
+        if self._taken.acquire(blocking=False):
+            self._reached.set()
+            assert self._released.wait(DEADLINE), "the test never released this step"
+
+    def reached(self) -> None:
+        assert self._reached.wait(DEADLINE), "this step was never reached"
+
+    def release(self) -> None:
+        self._released.set()
+
+
+@contextmanager
+def stopped(module: ModuleType, name: str, *, after: bool = False) -> Iterator[Pause]:
+    """The first call of ``module.name`` stops before it (or *after* it); later calls pass."""
+    pause = Pause()
+    original: Callable[..., Any] = getattr(module, name)
+
+    def step(*args: Any, **kwargs: Any) -> Any:
+        if not after:
+            pause.stop_here()
+        result = original(*args, **kwargs)
+        if after:
+            pause.stop_here()
+        return result
+
+    with mock.patch.object(module, name, step):
+        try:
+            yield pause
+        finally:
+            pause.release()
+
+
+_pool = ThreadPoolExecutor(max_workers=8)
+
+
+def start(function: Callable[..., Any], *args: Any, **kwargs: Any) -> "Future[Any]":
+    """Run *function* in a thread with database connections of its own."""
+
+    def run() -> Any:
+        try:
+            return function(*args, **kwargs)
+        finally:
+            connections.close_all()
+
+    return _pool.submit(run)

@@ -1,0 +1,95 @@
+"""What each operation costs: round trips to Redis, statements to Postgres."""
+
+import pytest
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
+
+import cachelayer
+from cachelayer import link
+from cachelayer.tests.bookshop.models import Note
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def note(round_trips):
+    note = Note.objects.create()
+    round_trips.clear()
+    return note
+
+
+def test_a_hit_costs_one_round_trip_and_no_statement(note, round_trips):
+    with CaptureQueriesContext(
+        connection,
+    ) as queries:
+        assert cachelayer.read(Note, note.pk).outcome == "hit"
+    assert round_trips == [["GET"]]
+    assert len(queries) == 0
+
+
+def test_a_miss_costs_three_round_trips_and_one_statement(note, round_trips):
+    link.client().flushdb()
+    round_trips.clear()
+    with CaptureQueriesContext(connection) as queries:
+        assert cachelayer.read(Note, note.pk).outcome == "miss"
+    # The first fill after a flush of the scripts would cost one more.
+    assert [trip[0] for trip in round_trips[:2]] == ["GET", "SET"]
+    assert len(round_trips) == 3
+    assert len(queries) == 1
+
+
+def test_a_write_costs_two_round_trips_and_its_own_statement(note, round_trips):
+    with CaptureQueriesContext(connection) as queries:
+        note.save()
+    assert round_trips == [["SET"], ["EVALSHA"]]
+    assert statements(queries) == ["BEGIN", "UPDATE", "COMMIT"]
+
+
+def test_an_insert_is_not_read_again(round_trips):
+    with CaptureQueriesContext(connection) as queries:
+        Note.objects.create()
+    assert len(round_trips) == 2
+    assert statements(queries) == ["BEGIN", "INSERT", "COMMIT"]
+
+
+@pytest.mark.parametrize("how", ["one by one", "in savepoints", "in bulk", "update", "delete"])
+def test_a_hundred_rows_of_one_transaction_cost_two_round_trips(how, round_trips):
+    notes = [Note() for _ in range(100)]
+    if how in ("update", "delete"):
+        Note.objects.bulk_create(notes)
+    round_trips.clear()
+    with transaction.atomic():
+        if how == "in bulk":
+            Note.objects.bulk_create(notes)
+        elif how == "update":
+            Note.objects.update(stars=1)
+        elif how == "delete":
+            Note.objects.all().delete()
+        else:
+            for note in notes:
+                with transaction.atomic(savepoint=how == "in savepoints"):
+                    note.save(force_insert=True)
+    assert round_trips == [["SET"] * 100, ["EVALSHA"] * 100]
+
+
+def test_a_hundred_hits_cost_one_round_trip(round_trips):
+    notes = Note.objects.bulk_create([Note() for _ in range(100)])
+    round_trips.clear()
+    found = cachelayer.read_many(Note, [note.pk for note in notes])
+    assert round_trips == [["MGET"]]
+    assert [read.outcome for read in found.values()] == ["hit"] * 100
+
+
+def test_a_server_that_forgot_the_scripts_gets_them_again(note, round_trips, value):
+    link.client().script_flush()
+    note.stars = 2
+    note.save()
+    assert round_trips == [["SET"], ["EVALSHA"], ["EVAL"]]
+    round_trips.clear()
+    note.save()
+    assert round_trips == [["SET"], ["EVALSHA"]]
+    assert value(f"note:{note.pk}") == cachelayer.render(note)
+
+
+def statements(queries):
+    return [query["sql"].split()[0] for query in queries]

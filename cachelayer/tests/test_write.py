@@ -1,0 +1,207 @@
+"""Transactions: what reaches the cache when they commit, and what never does."""
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import orjson
+import pytest
+from django.db import (
+    DataError,
+    IntegrityError,
+    OperationalError,
+    connection,
+    connections,
+    transaction,
+)
+from django.db.transaction import TransactionManagementError
+
+import cachelayer
+from cachelayer import link, states
+from cachelayer.tests.bookshop.models import Book, Note
+from cachelayer.tests.interleaving import start
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def note():
+    return Note.objects.create(stars=1)
+
+
+def key(instance):
+    return f"{instance._meta.model_name}:{instance.pk}"
+
+
+def test_a_new_row_is_a_hit_on_its_first_read():
+    note = Note.objects.create(text="new")
+    assert cachelayer.read(Note, note.pk) == cachelayer.Read("hit", cachelayer.render(note))
+
+
+def test_the_token_is_one_for_the_whole_transaction(monkeypatch):
+    tokens = []
+    mark = states.mark
+    monkeypatch.setattr(
+        states, "mark", lambda keys, token: (tokens.append(token), mark(keys, token))
+    )
+    with transaction.atomic():
+        Note.objects.create()
+        Note.objects.bulk_create([Note(), Note()])
+        Book.objects.create(title="a")
+    assert len(tokens) == 1
+
+
+def test_rollback_never_reaches_the_cache(note, value, round_trips):
+    before = value(key(note))
+    round_trips.clear()
+    with transaction.atomic():
+        note.stars = 2
+        note.save()
+        transaction.set_rollback(True)
+    assert round_trips == []
+    assert value(key(note)) == before
+
+
+def test_a_savepoint_that_rolled_back_takes_only_its_own_writes(note, value):
+    kept, dropped = Note.objects.create(), Note.objects.create()
+    before = value(key(dropped))
+    with transaction.atomic():
+        kept.stars = 5
+        kept.save()
+        with transaction.atomic():
+            Note.objects.filter(pk__in=[kept.pk, dropped.pk]).update(stars=6)
+            fresh = Note.objects.create(text="never")
+            transaction.set_rollback(True)
+        with transaction.atomic():
+            note.stars = 7
+            note.save()
+    assert orjson.loads(value(key(kept)))["stars"] == 5
+    assert value(key(dropped)) == before
+    assert value(key(fresh)) is None
+    assert orjson.loads(value(key(note)))["stars"] == 7
+
+
+def test_the_last_write_of_a_row_is_the_one_that_is_pushed(note, value):
+    with transaction.atomic():
+        for stars in (2, 3):
+            note.stars = stars
+            note.save()
+        Note.objects.filter(pk=note.pk).update(stars=4)
+        Note.objects.filter(pk=note.pk).update(stars=5)
+        note.stars = 6
+        note.save()
+    assert orjson.loads(value(key(note)))["stars"] == 6
+
+
+def test_a_row_deleted_in_its_own_transaction_is_known_absent(value):
+    with transaction.atomic():
+        note = Note.objects.create()
+        name = key(note)
+        note.delete()
+    assert value(name) == states.NULL
+
+
+def test_an_instance_changed_after_its_save_is_not_what_is_pushed(note, value):
+    with transaction.atomic():
+        note.stars = 2
+        note.save()
+        note.stars = 99
+    assert orjson.loads(value(key(note)))["stars"] == 2
+
+
+def test_an_sql_error_that_was_caught_does_not_pass_for_a_commit(note, value):
+    """Postgres answers COMMIT with ROLLBACK then, and no error."""
+    before = value(key(note))
+
+    def catch_an_sql_error():
+        with transaction.atomic():
+            note.stars = 2
+            note.save()
+            with connection.cursor() as cursor, suppress(DataError):
+                cursor.execute("SELECT 1/0")
+
+    with pytest.raises(TransactionManagementError, match="block of its own"):
+        catch_an_sql_error()
+    assert value(key(note)) == before
+    assert Note.objects.get().stars == 1
+
+
+def test_a_commit_that_postgres_refuses_takes_its_marks_back(value):
+    with pytest.raises(IntegrityError):
+        # Django's foreign keys are checked at COMMIT.
+        Book.objects.create(pk=1, title="a", author_id=12345)
+    assert value("book:1") is None
+
+
+def test_a_commit_without_an_answer_leaves_its_marks(note, value, monkeypatch):
+    """It may have happened, or may yet: nobody may fill the row before the marks expire."""
+    mark = states.mark
+
+    def mark_then_lose_the_connection(keys, token):
+        mark(keys, token)
+        pid = connection.connection.info.backend_pid
+        start(terminate, pid).result()
+
+    def terminate(pid):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+
+    monkeypatch.setattr(states, "mark", mark_then_lose_the_connection)
+    with pytest.raises(OperationalError):
+        note.save()
+    connections.close_all()
+    assert states.is_mark(value(key(note)))
+
+
+def test_a_failure_of_the_cache_layer_itself_rolls_back(note, monkeypatch):
+    monkeypatch.setattr(states, "mark", lambda keys, token: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        note.delete()
+    assert Note.objects.filter(pk=note.pk).exists()
+    assert not connection.in_atomic_block
+
+
+def test_hooks_run_without_a_commit_only_delete(note, value, django_capture_on_commit_callbacks):
+    with django_capture_on_commit_callbacks(execute=True), transaction.atomic():
+        note.stars = 2
+        note.save()
+        transaction.on_commit(lambda: None)
+    assert value(key(note)) is not None
+
+
+def test_a_transaction_above_the_limit_invalidates(settings, value):
+    settings.CACHELAYER = {"PUSH_LIMIT": 2}
+    notes = Note.objects.bulk_create([Note() for _ in range(3)])
+    assert [value(key(note)) for note in notes] == [None] * 3
+
+
+def test_raw_sql_is_followed_when_it_says_so(note, value):
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("UPDATE bookshop_note SET stars = 8")
+        cachelayer.invalidate(Note, note.pk)
+    assert orjson.loads(value(key(note)))["stars"] == 8
+
+
+def test_a_process_killed_between_commit_and_push_leaves_no_stale_row(note):
+    """A real process, a real SIGKILL, and both servers left as it left them."""
+    script = f"""
+import os, signal, django
+django.setup()
+from django.conf import settings
+settings.DATABASES["default"]["NAME"] = {connection.settings_dict["NAME"]!r}
+from cachelayer import states
+from cachelayer.tests.bookshop.models import Note
+states.push = lambda *args: os.kill(os.getpid(), signal.SIGKILL)
+note = Note.objects.get(pk={str(note.pk)!r})
+note.stars = 2
+note.save()
+"""
+    root = Path(__file__).resolve().parents[2]
+    killed = subprocess.run([sys.executable, "-c", script], cwd=root, env=dict(os.environ))
+    assert killed.returncode == -signal.SIGKILL
+    assert states.is_mark(link.client().get(key(note)))
+    assert orjson.loads(cachelayer.read(Note, note.pk).row)["stars"] == 2

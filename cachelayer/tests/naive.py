@@ -33,7 +33,7 @@ def load(pk: Any) -> bytes:
 def read(pk: Any) -> bytes:
     cached = link.client().get(f"naive:{pk}")
     if cached is not None:
-        return bytes(cached)
+        return cached
     row = load(pk)
     put(pk, row)
     return row

@@ -8,5 +8,8 @@ class ItemsConfig(AppConfig):
         import cachelayer
         from items.models import Item
         from items.serializers import ItemSerializer
+        from items.throttles import write_rate
 
         cachelayer.register(Item, ItemSerializer)
+        # A rate that nobody can read stops the start, not the first write.
+        write_rate()

@@ -41,8 +41,10 @@ class Item(models.Model):
         verbose_name_plural = _("items")
         indexes = [models.Index(fields=["-created_at", "-id"], name="items_newest_first")]
         constraints = [
+            # The upper bound keeps out NaN, which Postgres takes for the largest number.
             models.CheckConstraint(
-                condition=models.Q(price__gte=0), name="items_price_not_negative"
+                condition=models.Q(price__gte=0, price__lt=100_000_000),
+                name="items_price_in_range",
             )
         ]
 

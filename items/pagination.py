@@ -1,0 +1,91 @@
+"""Keyset pages of items, newest first."""
+
+import base64
+import binascii
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from django.db.models import F, QuerySet
+from django.db.models.fields.tuple_lookups import Tuple, TupleLessThan
+from rest_framework.exceptions import ParseError
+from rest_framework.request import Request
+
+from items.models import Item
+
+DEFAULT_LIMIT: Final = 10
+MAX_LIMIT: Final = 100
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """The last item of a page: the next page has what is older.
+
+    As text it is base64url of the microseconds since 1970 (8 bytes) and the id
+    (16 bytes).
+    """
+
+    created_at: datetime
+    id: uuid.UUID
+
+    @classmethod
+    def read(cls, text: str) -> "Cursor":
+        """The cursor that *text* stands for; ``ParseError`` when it is none."""
+        try:
+            data = base64.b64decode(text.encode("ascii"), altchars=b"-_", validate=True)
+            if len(data) != 24:
+                raise ValueError("not the length of a cursor")
+            microseconds = int.from_bytes(data[:8], "big", signed=True)
+            created_at = _EPOCH + timedelta(microseconds=microseconds)
+        except (ValueError, binascii.Error, OverflowError) as error:
+            raise ParseError(
+                "cursor is not one that this API gave. Follow the URL in 'next', or leave it out."
+            ) from error
+        return cls(created_at, uuid.UUID(bytes=data[8:]))
+
+    def __str__(self) -> str:
+        microseconds = (self.created_at - _EPOCH) // timedelta(microseconds=1)
+        data = microseconds.to_bytes(8, "big", signed=True) + self.id.bytes
+        return base64.urlsafe_b64encode(data).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The items of one page, and where the next one begins (None: nowhere)."""
+
+    items: list[Item]
+    next: Cursor | None
+
+
+def page(rows: "QuerySet[Item]", limit: int, after: Cursor | None) -> Page:
+    """At most *limit* of *rows* that come after *after*, in one query.
+
+    Items that are created in the meantime come before the first page, so no
+    later page repeats or skips any.
+    """
+    if after is not None:
+        # Compared as a tuple, the index finds the place even among a million
+        # rows of one INSERT, which all have the same created_at.
+        key = Tuple(F("created_at"), F("id"))
+        rows = rows.filter(TupleLessThan(key, (after.created_at, after.id)))
+    found = list(rows.order_by("-created_at", "-id")[: limit + 1])
+    items = found[:limit]
+    more = len(found) > limit
+    return Page(items, Cursor(items[-1].created_at, items[-1].id) if more else None)
+
+
+def limit_of(request: Request) -> int:
+    """The query parameter ``limit``; ``ParseError`` unless it is 1 to 100."""
+    text = request.query_params.get("limit", str(DEFAULT_LIMIT))
+    if not (text.isascii() and text.isdecimal() and len(text) <= 3 and 1 <= int(text) <= MAX_LIMIT):
+        raise ParseError(f"limit must be a whole number from 1 to {MAX_LIMIT}.")
+    return int(text)
+
+
+def cursor_of(request: Request) -> Cursor | None:
+    """The query parameter ``cursor``, or None; ``ParseError`` when it is malformed."""
+    text = request.query_params.get("cursor")
+    return None if text is None else Cursor.read(text)

@@ -1,0 +1,104 @@
+"""The items API."""
+
+import uuid
+
+import orjson
+from django.db import transaction
+from django.http import HttpRequest, JsonResponse
+from django.urls import reverse
+from django.views.decorators.csrf import csrf_exempt
+from rest_framework import status
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+import cachelayer
+from cachelayer.rest import CachedViewMixin, Row
+from items import errors, pagination
+from items.exceptions import LengthRequired
+from items.models import Item
+from items.negotiation import JSONOnly
+from items.parsers import BoundedJSONParser
+from items.permissions import LoginToWrite
+from items.serializers import ItemSerializer
+from items.throttles import WriteThrottle
+
+
+class ItemViewSet(CachedViewMixin, GenericViewSet[Item]):
+    """``/items`` and ``/items/{uuid}``; ``CachedViewMixin`` has GET of one item."""
+
+    queryset = Item.objects.all()
+    serializer_class = ItemSerializer
+    parser_classes = [BoundedJSONParser]
+    permission_classes = [LoginToWrite]
+    throttle_classes = [WriteThrottle]
+    content_negotiation_class = JSONOnly
+    http_method_names = ["get", "head", "post", "put", "patch", "delete"]
+
+    def list(self, request: Request) -> Response:
+        """One page, from Postgres; ``count`` is the number of items on it."""
+        limit, cursor = pagination.limit_of(request), pagination.cursor_of(request)
+        page = pagination.page(self.get_queryset(), limit, cursor)
+        url = page.next and request.build_absolute_uri(f"?limit={limit}&cursor={page.next}")
+        # Joined as they are, the items are byte for byte those of a GET.
+        rows = b",".join(cachelayer.render(item) for item in page.items)
+        tail = orjson.dumps({"count": len(page.items), "next": url})
+        return Response(Row(b'{"items":[' + rows + b"]," + tail[1:]))
+
+    def create(self, request: Request) -> Response:
+        """Store a new item."""
+        item = self.get_serializer(data=self._body(request))
+        item.is_valid(raise_exception=True)
+        with transaction.atomic():
+            instance = item.save()
+            row = cachelayer.render(instance)
+        url = request.build_absolute_uri(reverse("item", args=[instance.pk]))
+        return self.row_response(row, status.HTTP_201_CREATED, {"Location": url})
+
+    def update(self, request: Request, pk: uuid.UUID) -> Response:
+        """Replace the item; a description that is not sent becomes empty."""
+        return self._write(request, pk, partial=False)
+
+    def partial_update(self, request: Request, pk: uuid.UUID) -> Response:
+        """Change the fields that are sent."""
+        return self._write(request, pk, partial=True)
+
+    def destroy(self, request: Request, pk: uuid.UUID) -> Response:
+        """Delete the item."""
+        with transaction.atomic():
+            item = self.locked(pk)
+            self.check_if_match(request, cachelayer.render(item))
+            item.delete()
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+    def perform_authentication(self, request: Request) -> None:
+        """Do nothing: who it is, is looked up when a permission asks.
+
+        So a read needs no Postgres for the session of somebody who is logged in.
+        """
+
+    def _write(self, request: Request, pk: uuid.UUID, *, partial: bool) -> Response:
+        # Before the lock: a client that sends slowly must not hold it.
+        body = self._body(request)
+        with transaction.atomic():
+            item = self.locked(pk)
+            self.check_if_match(request, cachelayer.render(item))
+            changed = self.get_serializer(item, data=body, partial=partial)
+            changed.is_valid(raise_exception=True)
+            row = cachelayer.render(changed.save())
+        return self.row_response(row)
+
+    def _body(self, request: Request) -> object:
+        if "CONTENT_LENGTH" not in request.META and "HTTP_TRANSFER_ENCODING" in request.META:
+            # WSGI would give an empty body.
+            raise LengthRequired
+        return request.data
+
+
+@csrf_exempt
+def not_an_id(request: HttpRequest, text: str) -> JsonResponse:
+    """404 for ``/items/<what is no UUID>``."""
+    return errors.respond(
+        status.HTTP_404_NOT_FOUND,
+        "There is no such item: an id is a UUID, such as 550e8400-e29b-41d4-a716-446655440001.",
+    )

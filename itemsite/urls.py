@@ -1,0 +1,22 @@
+"""Every URL of the project."""
+
+from django.contrib import admin
+from django.urls import include, path
+from django.views.generic import RedirectView
+from django_prometheus.exports import ExportToDjangoView
+
+from itemsite import views
+
+urlpatterns = [
+    path("", include("items.urls")),
+    path("cache/", include("cachelayer.urls")),
+    path("health", views.health, name="health"),
+    path("metrics", views.read_only(ExportToDjangoView), name="metrics"),
+    path("admin", RedirectView.as_view(pattern_name="admin:index")),
+    path("admin/", admin.site.urls),
+]
+
+handler400 = views.bad_request
+handler403 = views.permission_denied
+handler404 = views.not_found
+handler500 = views.server_error

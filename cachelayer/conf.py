@@ -35,8 +35,14 @@ class Settings:
     PUSH_LIMIT: int = 1000
     #: How often a process adds its counts of hits and misses to the totals.
     COUNT_INTERVAL: float = 1.0
-    #: How long an open gate keeps away from Redis before it tries again.
-    PROBE_INTERVAL: float = 0.5
+    #: How often a process whose gate is open looks whether Redis answers again.
+    PROBE_INTERVAL: float = 0.25
+    #: How long a reconcile waits for the writers that may have gone without a mark.
+    SETTLING_TIME: float = 1.0
+    #: How often a process that serves hits looks for keys that others have logged.
+    LOOK_INTERVAL: float = 1.0
+    #: What one request may spend waiting for Redis before it goes on without it.
+    REQUEST_BUDGET: float = 0.06
 
     @classmethod
     def read(cls) -> "Settings":

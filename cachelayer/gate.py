@@ -1,79 +1,128 @@
 """The gate: a circuit breaker between this process and Redis.
 
-Closed, calls go through. A call that fails opens the gate; while it is open
-nobody in the process talks to Redis, reads go to Postgres and writes commit.
-After ``PROBE_INTERVAL`` one caller is let through as the probe: if Redis
-answers it, the gate closes.
+    closed     Redis is trusted.
+    open       nobody in the process talks to Redis: reads go to Postgres, writes
+               commit and put their keys into the repair log.
+    settling   Redis answers again. Writes mark and push, for others may trust it
+               already; reads still go to Postgres.
 
-The pattern is Nygard's circuit breaker (Release It!, 2007).
+A failure opens it. From there only a reconcile (``reconcile.py``), in a thread of
+its own and on no request's time, closes it. The pattern is Nygard's circuit
+breaker (Release It!, 2007); the third state is ours.
 """
 
 import logging
+import os
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-
-from cachelayer import conf
+from enum import Enum
 
 logger = logging.getLogger("cachelayer.gate")
 
 
 class CacheUnavailable(Exception):  # noqa: N818  (Django: ObjectDoesNotExist, Http404)
-    """Redis did not answer, or the gate is open. The caller goes on without it."""
+    """Redis did not answer, or the gate is not closed. The caller goes on without it."""
+
+
+class Mode(Enum):
+    CLOSED = "closed"
+    SETTLING = "settling"
+    OPEN = "open"
+
+
+class Use(Enum):
+    """What a round trip is for: a read needs trust in what Redis holds, a write does not."""
+
+    READ = "read"
+    WRITE = "write"
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What the gate shows: open or closed, since when (Unix time), and why."""
+    """What the gate shows: its mode, since when (Unix time), why, and changes so far."""
 
-    open: bool
+    mode: Mode
     since: float
     reason: str
+    changes: int = 0
 
 
 class Gate:
-    """One per process."""
+    """One per process. *reconcile* is run in a thread as long as the gate is not closed."""
 
-    def __init__(self) -> None:
+    def __init__(self, reconcile: Callable[["Gate"], None]) -> None:
+        self._reconcile = reconcile
+        self.start_afresh()
+
+    def start_afresh(self) -> None:
+        """Closed, as in a new process: its first connection finds out."""
         self._lock = threading.Lock()
-        self._state = State(open=False, since=time.time(), reason="")
-        self._probe_at = 0.0
+        self._state = State(Mode.CLOSED, time.time(), "")
+        self._thread: threading.Thread | None = None
+        self._hurry = threading.Event()
+        #: When Redis was last looked at while open (monotonic seconds).
+        self.looked_at = time.monotonic()
 
     @property
     def state(self) -> State:
         return self._state
 
-    def enter(self) -> None:
-        """Let one call through, or raise ``CacheUnavailable``."""
-        if not self._state.open:
+    @property
+    def mode(self) -> Mode:
+        return self._state.mode
+
+    def enter(self, use: Use) -> None:
+        """Let a round trip through, or raise ``CacheUnavailable``."""
+        mode = self._state.mode
+        if mode is Mode.CLOSED or (mode is Mode.SETTLING and use is Use.WRITE):
             return
+        raise CacheUnavailable(f"The gate is {mode.value}. {self._state.reason}")
+
+    def open(self, error: Exception) -> None:
+        """Redis did not answer, or is not the one that was trusted."""
+        self._change(Mode.OPEN, f"{type(error).__name__}: {error}")
+
+    def settle(self, reason: str) -> None:
+        """Redis answers and must not be trusted yet."""
+        self._change(Mode.SETTLING, reason)
+
+    def close(self) -> None:
+        """A reconcile has ended: what Redis holds is what Postgres holds."""
+        self._change(Mode.CLOSED, "")
+
+    def pause(self, seconds: float) -> None:
+        """For the reconcile: wait, unless somebody hurries it."""
+        self._hurry.wait(seconds)
+        self._hurry.clear()
+
+    def _change(self, mode: Mode, reason: str) -> None:
         with self._lock:
-            now = time.monotonic()
-            if self._state.open and now < self._probe_at:
-                raise CacheUnavailable(self._state.reason)
-            # This caller is the probe; the others stay out until it is back.
-            self._probe_at = now + conf.get().PROBE_INTERVAL
+            if mode is not self._state.mode:
+                self._state = State(mode, time.time(), reason, self._state.changes + 1)
+                logger.warning("Gate %s. %s", mode.value, reason)
+            if mode is not Mode.CLOSED and self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._run, name="cachelayer-reconcile", daemon=True
+                )
+                self._thread.start()
 
-    def succeeded(self) -> None:
-        if not self._state.open:
-            return
-        with self._lock:
-            if self._state.open:
-                self._state = State(open=False, since=time.time(), reason="")
-                logger.warning("Gate closed: Redis answers again.")
-
-    def failed(self, error: Exception) -> None:
-        reason = f"{type(error).__name__}: {error}"
-        with self._lock:
-            self._probe_at = time.monotonic() + conf.get().PROBE_INTERVAL
-            if not self._state.open:
-                self._state = State(open=True, since=time.time(), reason=reason)
-                logger.warning("Gate open: going on without Redis. %s", reason)
-
-    def reset(self) -> None:
-        """Closed, as in a new process."""
-        with self._lock:
-            self._state = State(open=False, since=time.time(), reason="")
+    def _run(self) -> None:
+        while True:
+            self._reconcile(self)
+            with self._lock:
+                # A gate that was opened again meanwhile keeps this thread.
+                if self._state.mode is Mode.CLOSED:
+                    self._thread = None
+                    return
 
 
-gate = Gate()
+def _reconcile(gate: Gate) -> None:
+    from cachelayer import reconcile
+
+    reconcile.until_closed(gate)
+
+
+gate = Gate(_reconcile)
+os.register_at_fork(after_in_child=gate.start_afresh)

@@ -1,24 +1,46 @@
-"""The one way to Redis: a round trip, through the gate, timed.
+"""The one way to Redis: a round trip, through the gate, verified, timed, within a budget.
 
-Everything that the cache layer asks of Redis goes through ``round_trip``, on the
-connection that django-redis configures.
+Everything that the cache layer asks of Redis goes through ``round_trip``, on
+connections made as django-redis configures them, with two differences: they
+never retry by themselves, and each asks the server who it is before its first
+command, so that a silent reconnect cannot lead to a Redis with old data.
 """
 
 import hashlib
+import os
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import resources
 from typing import Any
 
 from django_redis import get_redis_connection
-from redis import Redis
-from redis.exceptions import MaxConnectionsError, NoScriptError, RedisError, ResponseError
+from redis import ConnectionPool, Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    ConnectionError as RedisConnectionError,
+)
+from redis.exceptions import (
+    MaxConnectionsError,
+    NoScriptError,
+    RedisError,
+    ResponseError,
+)
+from redis.exceptions import (
+    TimeoutError as RedisTimeoutError,
+)
+from redis.retry import Retry
 
-from cachelayer import conf, timing
-from cachelayer.gate import CacheUnavailable, gate
+from cachelayer import conf, incarnation, timing
+from cachelayer.gate import CacheUnavailable, Mode, Use, gate
 
-#: A command and its arguments, or a ``Script`` with one key and its arguments.
+#: A command and its arguments, or a ``Script`` with its keys and arguments.
 Command = tuple[Any, ...]
+
+
+class UntrustedRedis(RedisConnectionError):  # noqa: N818  (as CacheUnavailable)
+    """This server holds what was never reconciled with the database."""
 
 
 class Script:
@@ -32,7 +54,14 @@ class Script:
         return ("EVALSHA", self.sha, len(keys), *keys, *args)
 
 
+class _Acting(threading.local):
+    unverified = False
+
+
+_acting = _Acting()
 _scripts: dict[str, Script] = {}
+_pool_lock = threading.Lock()
+_pool: ConnectionPool | None = None
 
 
 def script(name: str) -> Script:
@@ -42,46 +71,56 @@ def script(name: str) -> Script:
 
 
 def client() -> Redis:
-    """The django-redis connection of ``CACHE_ALIAS``; for ``round_trip`` and for tests."""
+    """The django-redis client of ``CACHE_ALIAS``, past the gate: for reconcile and tests."""
     connection: Redis = get_redis_connection(conf.get().CACHE_ALIAS)
     return connection
 
 
-def round_trip(*commands: Command) -> list[Any]:
+def round_trip(*commands: Command, use: Use = Use.WRITE) -> list[Any]:
     """Send *commands* together, answer their results in order.
 
-    Raises ``CacheUnavailable`` when the gate is open or Redis does not answer;
-    then some of the commands may have been carried out.
+    Raises ``CacheUnavailable`` when the gate forbids *use*, the request has no
+    budget left, or Redis does not answer; then some commands may have been
+    carried out.
     """
-    gate.enter()
+    if _acting.unverified:
+        return _raise_refusals(_with_scripts(commands, client().connection_pool))
+    gate.enter(use)
+    # A mark or push is not subject to the budget: without it, a write is unmarked.
+    if use is Use.READ and timing.redis_spent() > conf.get().REQUEST_BUDGET:
+        raise CacheUnavailable("This request has spent its time for Redis.")
     start = time.perf_counter()
     try:
-        results = _send(commands)
-        unknown = [i for i, result in enumerate(results) if isinstance(result, NoScriptError)]
-        if unknown:
-            # A server that has restarted has forgotten the scripts.
-            again = _send([_with_text(commands[i]) for i in unknown])
-            for i, result in zip(unknown, again, strict=True):
-                results[i] = result
-        for result in results:
-            if isinstance(result, Exception):
-                raise result
+        results = _raise_refusals(_with_scripts(commands, pool()))
     except MaxConnectionsError as error:
         # This process has too many threads for its pool; Redis is well.
         raise CacheUnavailable(str(error)) from error
     except (RedisError, OSError) as error:
         # An answer that refuses (out of memory, read-only replica) is as good
         # as none: the caller must not believe that its command took effect.
-        gate.failed(error)
+        gate.open(error)
         raise CacheUnavailable(str(error)) from error
     finally:
         timing.add_redis(time.perf_counter() - start)
-    gate.succeeded()
+    # A new connection may have found Redis settling.
+    gate.enter(use)
     return results
+
+
+@contextmanager
+def unverified() -> Iterator[None]:
+    """Round trips of this thread go past the gate, for the reconcile; they raise ``RedisError``."""
+    _acting.unverified = True
+    try:
+        yield
+    finally:
+        _acting.unverified = False
 
 
 def ping() -> bool:
     """Whether Redis answers this process now; never raises."""
+    if gate.mode is Mode.OPEN:
+        return False
     try:
         round_trip(("PING",))
     except CacheUnavailable:
@@ -89,19 +128,115 @@ def ping() -> bool:
     return True
 
 
-def _send(commands: Sequence[Command]) -> list[Any]:
-    redis = client()
-    if len(commands) == 1:
-        try:
-            return [redis.execute_command(*commands[0])]  # type: ignore[no-untyped-call]
-        except ResponseError as error:
-            return [error]
-    pipeline = redis.pipeline(transaction=False)
-    for command in commands:
-        pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
-    return pipeline.execute(raise_on_error=False)
+def _with_scripts(commands: Sequence[Command], connections: ConnectionPool) -> list[Any]:
+    results = _send_reconnecting(commands, connections)
+    unknown = [i for i, result in enumerate(results) if isinstance(result, NoScriptError)]
+    if unknown:
+        # A server that has restarted has forgotten the scripts.
+        again = _send_reconnecting([_with_text(commands[i]) for i in unknown], connections)
+        for i, result in zip(unknown, again, strict=True):
+            results[i] = result
+    return results
+
+
+def _raise_refusals(results: list[Any]) -> list[Any]:
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
+    return results
+
+
+def _send_reconnecting(commands: Sequence[Command], connections: ConnectionPool) -> list[Any]:
+    """Send; answer a broken connection by one fresh one, which verifies where it has come to.
+
+    Were the gate opened at once, a process that has not noticed a restart would
+    write without a mark while others already trust the new Redis.
+    """
+    try:
+        return _send(commands, connections)
+    except (UntrustedRedis, MaxConnectionsError, RedisTimeoutError):
+        raise
+    except RedisConnectionError:
+        connections.disconnect(inuse_connections=False)
+        return _send(commands, connections)
+
+
+def _send(commands: Sequence[Command], connections: ConnectionPool) -> list[Any]:
+    connection: Any = connections.get_connection()
+    try:
+        connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+        return [_answer(connection) for _ in commands]
+    except BaseException:
+        # Half an answer may be left on it.
+        connection.disconnect()
+        raise
+    finally:
+        connections.release(connection)
+
+
+def _answer(connection: Any) -> Any:
+    try:
+        return connection.read_response()
+    except ResponseError as error:
+        return error
 
 
 def _with_text(command: Command) -> Command:
     _, sha, *rest = command
     return ("EVAL", _scripts[sha].text, *rest)
+
+
+def pool() -> ConnectionPool:
+    """This process's verified connections, made as django-redis makes its own."""
+    global _pool
+    if _pool is None:
+        with _pool_lock:
+            if _pool is None:
+                configured = client().connection_pool
+                options = dict(configured.connection_kwargs)
+                options |= {"redis_connect_func": _verify, "retry": Retry(NoBackoff(), 0)}
+                _pool = type(configured)(
+                    connection_class=configured.connection_class,
+                    max_connections=configured.max_connections,
+                    **options,
+                )
+    return _pool
+
+
+def _verify(connection: Any) -> None:
+    """Before the first command of a connection: is this the Redis that is trusted?"""
+    connection.on_connect()
+    found = incarnation.look(connection)
+    if found.is_foreign:
+        raise UntrustedRedis("This Redis has restarted, failed over or been flushed.")
+    if not found.is_trusted:
+        gate.settle("A reconcile is under way.")
+
+
+@contextmanager
+def fresh_connection() -> Iterator[Any]:
+    """One new connection, not verified: for the reconcile. Raises ``RedisError``."""
+    connections = client().connection_pool
+    options = {**connections.connection_kwargs, "retry": Retry(NoBackoff(), 0)}
+    connection = connections.connection_class(**options)
+    try:
+        connection.connect()
+        yield connection
+    finally:
+        connection.disconnect()
+
+
+def forget_connections() -> None:
+    """Close the idle connections; the next ones verify anew."""
+    global _pool
+    if _pool is not None:
+        _pool.disconnect(inuse_connections=False)
+        _pool = None
+
+
+def _start_afresh() -> None:
+    global _pool
+    _pool = None
+
+
+os.register_at_fork(after_in_child=_start_afresh)

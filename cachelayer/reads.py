@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 from django.db import connections, models, router
 
-from cachelayer import conf, counters, registry, states
+from cachelayer import conf, counters, registry, states, watch
 from cachelayer.gate import CacheUnavailable
 from cachelayer.registry import CachedModel
 from cachelayer.write import has_written, read_rows
@@ -126,4 +126,6 @@ def _unwrap(row: bytes) -> bytes | None:
 
 def _count(read: Read) -> Read:
     counters.add(read.outcome)
+    if read.outcome == "hit":
+        watch.ticker.poke()
     return read

@@ -19,12 +19,15 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from cachelayer import conf, link
+from cachelayer import conf, incarnation, link
+from cachelayer.gate import CacheUnavailable, Use, gate
 
 NULL: Final = b"null"
 #: Pushed in place of a row: the key is deleted, the next reader loads the row.
 INVALIDATE: Final = b""
 
+_lease = link.script("lease")
+_repair = link.script("repair")
 _fill = link.script("fill")
 _push = link.script("push")
 _drop = link.script("drop")
@@ -61,22 +64,30 @@ def new_lease() -> bytes:
 def get(keys: Sequence[str]) -> list[bytes | None]:
     """The values of *keys*."""
     if len(keys) == 1:
-        return link.round_trip(("GET", keys[0]))
-    values: list[bytes | None] = link.round_trip(("MGET", *keys))[0]
+        return link.round_trip(("GET", keys[0]), use=Use.READ)
+    values: list[bytes | None] = link.round_trip(("MGET", *keys), use=Use.READ)[0]
     return values
 
 
 def lease(keys: Sequence[str], token: bytes) -> list[bool]:
-    """Take the lease of every key that is absent; say which were taken."""
+    """Take the lease of every key that is absent; say which were taken.
+
+    None is granted unless the incarnation is trusted: then the gate settles.
+    """
     lifetime = _ms(conf.get().LEASE_LIFETIME)
-    answers = link.round_trip(*[("SET", key, token, "NX", "PX", lifetime) for key in keys])
-    return [bool(answer) for answer in answers]
+    answers = link.round_trip(
+        *[_lease([key, incarnation.KEY], token, lifetime) for key in keys], use=Use.READ
+    )
+    if -1 in answers:
+        gate.settle("The incarnation is gone: Redis was flushed, or is being reconciled.")
+        raise CacheUnavailable("Redis is not trusted.")
+    return [answer == 1 for answer in answers]
 
 
 def fill(rows: Mapping[str, bytes], token: bytes) -> list[bool]:
     """Store *rows* under the keys whose lease is still *token*; say which took."""
     answers = link.round_trip(
-        *[_fill([key], token, row, _lifetime(row)) for key, row in rows.items()]
+        *[_fill([key], token, row, _lifetime(row)) for key, row in rows.items()], use=Use.READ
     )
     return [bool(answer) for answer in answers]
 
@@ -100,6 +111,15 @@ def push(rows: Mapping[str, bytes], token: bytes) -> list[str]:
         *[_push([key], token, row, _lifetime(row)) for key, row in rows.items()]
     )
     return [answer.decode() for answer in answers]
+
+
+def repair(keys: Sequence[str]) -> None:
+    """Take from *keys* whatever may be older than the write that was logged for them.
+
+    A row, null or lease is deleted; a mark is replaced by one of the repair's own.
+    """
+    token, lifetime = new_mark(), _ms(conf.get().MARK_LIFETIME)
+    link.round_trip(*[_repair([key], token, lifetime) for key in keys])
 
 
 def drop(keys: Sequence[str]) -> int:

@@ -32,7 +32,7 @@ def _report(totals: Any, rows: int | None, exact: bool | None) -> dict[str, Any]
         "hit_rate": totals and hit_rate(totals["hit"], totals["miss"]),
         "redis": "down" if totals is None else "ok",
         "gate": {
-            "state": "open" if state.open else "closed",
+            "state": state.mode.value,
             "since": datetime.fromtimestamp(state.since, UTC).isoformat(timespec="milliseconds"),
             "reason": state.reason,
         },

@@ -46,6 +46,12 @@ def add_redis(seconds: float) -> None:
         timing.redis += seconds * 1000
 
 
+def redis_spent() -> float:
+    """Seconds that this request has spent waiting for Redis."""
+    timing = _current.get()
+    return timing.redis / 1000 if timing else 0.0
+
+
 def add_postgres(seconds: float) -> None:
     if timing := _current.get():
         timing.postgres += seconds * 1000

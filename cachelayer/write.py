@@ -21,9 +21,9 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import TransactionManagementError
 from psycopg.pq import TransactionStatus
 
-from cachelayer import conf, registry, states, timing
+from cachelayer import conf, reconcile, registry, repair, states, timing, watch
 from cachelayer.batches import batched
-from cachelayer.gate import CacheUnavailable
+from cachelayer.gate import CacheUnavailable, gate
 from cachelayer.registry import CachedModel
 
 logger = logging.getLogger("cachelayer.write")
@@ -59,20 +59,25 @@ class Commit:
         self.token = states.new_mark()
         self.rows = rows
         self._pushed = False
+        self._logged = False
 
-    def mark(self) -> None:
-        """Mark every key. Without Redis the transaction goes on."""
+    def mark(self, connection: BaseDatabaseWrapper) -> None:
+        """Mark every key; without Redis, put every key into the repair log."""
+        reconcile.look_if_late(gate)
         try:
             for keys in batched(self.rows):
                 states.mark(keys, self.token)
         except CacheUnavailable:
-            logger.debug("COMMIT without marks: Redis is away.")
+            repair.log(connection, self.rows)
+            self._logged = True
 
     def push(self) -> None:
         """Push every row, once; never raises: the transaction is committed."""
         if not self._pushed:
             self._pushed = True
             self._push(self.rows)
+            if self._logged:
+                watch.ticker.hurry()
 
     def withdraw(self) -> None:
         """Take the marks back: the server has rolled the transaction back."""
@@ -153,7 +158,7 @@ def commit_marked(connection: BaseDatabaseWrapper, send_commit: Callable[[], Non
         marked = Commit(_rows_to_push(connection.alias, writes))
         for write in writes:
             write.commit = marked
-        marked.mark()
+        marked.mark(connection)
     except BaseException:
         # Django rolls back by itself on a DatabaseError only.
         try:

@@ -59,8 +59,7 @@ def _required(environ: Mapping[str, str], name: str, advice: str) -> str:
     value = environ.get(name, "")
     if not value:
         raise ImproperlyConfigured(
-            f"{name} is not set. {advice}, or start the lab with ./lab, "
-            "which makes its own."
+            f"{name} is not set. {advice}, or start the lab with ./lab, which makes its own."
         )
     return value
 

@@ -15,9 +15,9 @@ def round_trips(monkeypatch):
     trips = []
     send = link._send
 
-    def count(commands):
+    def count(commands, connections):
         trips.append([command[0] for command in commands])
-        return send(commands)
+        return send(commands, connections)
 
     monkeypatch.setattr(link, "_send", count)
     return trips

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import cachelayer
 from cachelayer import exactness, link
 from cachelayer.tests.bookshop.models import Author, Book, Note, SignedNote, Stamp
+from cachelayer.tests.fresh import empty_redis
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -155,11 +156,11 @@ WAYS = [
 def test_pushed_bytes_equal_filled_bytes(way, values):
     Note.objects.all().delete()
     note = Note.objects.create(text="before", stars=3)
-    link.client().flushdb()
+    empty_redis()
     way(note, values)
     pushed = {key: link.client().get(key) for key in link.client().scan_iter("note:*")}
     assert pushed, "this write reached no key"
-    link.client().flushdb()
+    empty_redis()
     for pk in Note.objects.values_list("pk", flat=True):
         filled = cachelayer.read(Note, pk)
         assert filled.outcome == "miss"
@@ -175,7 +176,7 @@ def test_what_the_database_decides_is_read_again(value):
 def test_json_is_read_again_as_postgres_reorders_its_keys(value):
     book = Book.objects.create(title="a", extra={"long": 1, "b": (2, 3)})
     pushed = value(f"book:{book.pk}")
-    link.client().flushdb()
+    empty_redis()
     assert cachelayer.read(Book, book.pk).row == pushed
 
 

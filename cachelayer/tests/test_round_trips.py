@@ -7,6 +7,7 @@ from django.test.utils import CaptureQueriesContext
 import cachelayer
 from cachelayer import link
 from cachelayer.tests.bookshop.models import Note
+from cachelayer.tests.fresh import empty_redis
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -28,12 +29,12 @@ def test_a_hit_costs_one_round_trip_and_no_statement(note, round_trips):
 
 
 def test_a_miss_costs_three_round_trips_and_one_statement(note, round_trips):
-    link.client().flushdb()
+    empty_redis()
     round_trips.clear()
     with CaptureQueriesContext(connection) as queries:
         assert cachelayer.read(Note, note.pk).outcome == "miss"
     # The first fill after a flush of the scripts would cost one more.
-    assert [trip[0] for trip in round_trips[:2]] == ["GET", "SET"]
+    assert [trip[0] for trip in round_trips[:2]] == ["GET", "EVALSHA"]
     assert len(round_trips) == 3
     assert len(queries) == 1
 

@@ -1,0 +1,75 @@
+import logging
+import time
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+from django.db import DatabaseError, InterfaceError, connections
+
+from cachelayer import conf, link, repair
+from cachelayer.gate import CacheUnavailable, Mode, gate
+from cachelayer.terminal import CacheCommand
+
+logger = logging.getLogger("cachelayer.repair")
+
+
+class Command(CacheCommand):
+    help = "Repair the keys that were written without a mark, as soon as they are logged."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--once", action="store_true", help="Stop when the log is empty.")
+        parser.add_argument(
+            "--timeout", type=float, default=60.0, help="With --once: give up after seconds (60)."
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["once"]:
+            self._once(options)
+        else:
+            self._forever()
+
+    def _once(self, options: dict[str, Any]) -> None:
+        deadline = time.monotonic() + options["timeout"]
+        while True:
+            # A first round trip finds out whether this Redis is trusted; if not,
+            # the gate's own thread reconciles.
+            link.ping()
+            try:
+                if gate.mode is Mode.CLOSED:
+                    drained = repair.drain()
+                    break
+            except CacheUnavailable:
+                pass
+            if time.monotonic() > deadline:
+                raise CommandError(
+                    f"The gate is still {gate.mode.value}: {gate.state.reason} "
+                    "See that Redis and Postgres run, then repeat."
+                )
+            time.sleep(0.05)
+        if options["json"]:
+            self.write_json({"repaired": drained})
+        else:
+            self.stdout.write(f"Repaired {drained} keys.")
+
+    def _forever(self) -> None:
+        while True:
+            try:
+                link.ping()
+                if gate.mode is Mode.CLOSED and repair.has_backlog():
+                    logger.info("Repaired %s keys.", repair.drain())
+                self._wait()
+            except CacheUnavailable:
+                time.sleep(conf.get().PROBE_INTERVAL)
+            except (DatabaseError, InterfaceError) as error:
+                logger.warning("Waiting for Postgres: %s", error)
+                connections.close_all()
+                time.sleep(1)
+
+    def _wait(self) -> None:
+        """Until a key is logged, or one look interval has passed."""
+        [using, *others] = sorted(repair.databases())
+        timeout = conf.get().LOOK_INTERVAL / (5 if others else 1)
+        with connections[using].cursor() as cursor:
+            cursor.execute(f"LISTEN {repair.CHANNEL}")
+        for _ in connections[using].connection.notifies(timeout=timeout, stop_after=1):
+            return

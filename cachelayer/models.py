@@ -1,0 +1,19 @@
+"""The repair log: keys that a transaction wrote and could not mark."""
+
+from django.db import models
+from django.db.models.functions import Now
+
+
+class Repair(models.Model):
+    """A key that Redis may hold an old row under. Inserted by the transaction itself."""
+
+    id = models.BigAutoField(primary_key=True)
+    key = models.TextField()
+    logged_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "cachelayer_repair"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.key

@@ -1,0 +1,138 @@
+"""Reconcile: the only way to close an open gate.
+
+1. If the incarnation is not this server's, drop everything cached and write
+   ``settling`` with a nonce.
+2. Settle: this process marks and pushes again; reads still use Postgres. Repair
+   every key in the repair log.
+3. Wait until every process with an open gate has looked at Redis again, then
+   until every transaction that was running then has ended: its mark may be lost,
+   or it may have been logged and not marked.
+4. Repair the log once more; then ``trusted``, if the nonce is still ours.
+
+The design notes the running transactions in step 1. In code a writer decides
+"no mark", and its log row becomes visible only with its COMMIT: one that decides
+late in the probe interval would be missed by the second repair. So they are
+noted after the interval.
+"""
+
+import logging
+import time
+from typing import Any
+
+from django.db import DatabaseError, InterfaceError, connections
+from redis.exceptions import RedisError
+
+from cachelayer import clear, conf, incarnation, link, repair
+from cachelayer.gate import CacheUnavailable, Gate, Mode
+from cachelayer.incarnation import KEY
+
+logger = logging.getLogger("cachelayer.reconcile")
+
+_trust = link.script("trust")
+
+#: Settling that has not ended after so many probe intervals was left by a process
+#: that died; another takes over.
+ABANDONED = 20
+
+
+def until_closed(gate: Gate) -> None:
+    """Reconcile, again and again, until the gate is closed. Never raises."""
+    settling_since: dict[str, float] = {}
+    while gate.mode is not Mode.CLOSED:
+        started = time.monotonic()
+        try:
+            closed = _attempt(gate, settling_since)
+        except (RedisError, OSError, CacheUnavailable) as error:
+            gate.open(error)
+            closed = False
+        except (DatabaseError, InterfaceError) as error:
+            logger.info("Reconcile waits for Postgres: %s", error)
+            closed = False
+        except Exception:
+            logger.exception("Reconcile failed; it will be tried again.")
+            closed = False
+        finally:
+            gate.looked_at = started
+            connections.close_all()
+        if not closed:
+            gate.pause(conf.get().PROBE_INTERVAL)
+
+
+def _attempt(gate: Gate, settling_since: dict[str, float]) -> bool:
+    with link.fresh_connection() as connection:
+        found = incarnation.look(connection)
+    mine = ""
+    if found.is_foreign or _is_abandoned(found, settling_since):
+        mine = _begin(found)
+    link.forget_connections()
+    gate.settle("Redis answers again.")
+    repair.drain()
+    if not mine and not found.is_trusted:
+        return False
+    settle()
+    repair.drain()
+    if mine:
+        if link.round_trip(_trust([KEY], mine, incarnation.trusted(mine)))[0] != 1:
+            return False
+    else:
+        with link.fresh_connection() as connection:
+            if incarnation.look(connection) != found:
+                return False
+    gate.close()
+    return True
+
+
+def _begin(found: incarnation.Incarnation) -> str:
+    """Drop what this server holds, unless it was only abandoned; write ``settling``."""
+    if found.is_foreign:
+        # Marks stay: were this reconcile late, and another over meanwhile, it
+        # would take the marks of transactions that readers rely on.
+        with link.unverified():
+            sum(clear.clear_all())
+    mine = incarnation.settling(found.server)
+    link.client().set(KEY, mine)
+    return mine
+
+
+def _is_abandoned(found: incarnation.Incarnation, settling_since: dict[str, float]) -> bool:
+    if found.is_trusted or found.is_foreign:
+        return False
+    since = settling_since.setdefault(found.nonce, time.monotonic())
+    return time.monotonic() - since > ABANDONED * conf.get().PROBE_INTERVAL
+
+
+def look_if_late(gate: Gate) -> None:
+    """Before a writer goes without a mark: has this process looked at Redis lately?
+
+    A reconcile elsewhere waits ``SETTLING_TIME`` for every open gate to have
+    looked. A process whose thread was held up for longer looks here.
+    """
+    if gate.mode is not Mode.OPEN:
+        return
+    now = time.monotonic()
+    if now - gate.looked_at > conf.get().SETTLING_TIME / 2:
+        try:
+            with link.fresh_connection() as connection:
+                incarnation.look(connection)
+            gate.settle("Redis answers again.")
+        except (RedisError, OSError):
+            gate.looked_at = now
+
+
+def settle() -> None:
+    """Wait out the writers that may have decided to go without a mark."""
+    time.sleep(conf.get().SETTLING_TIME)
+    for using in repair.databases():
+        with connections[using].cursor() as cursor:
+            # Not the snapshot's xmax: that follows the last transaction that has
+            # ended, and a younger one that is running would not be waited for.
+            cursor.execute("SELECT pg_current_xact_id()::text")
+            [noted] = cursor.fetchone()
+            while not _have_ended(cursor, noted):
+                time.sleep(0.02)
+
+
+def _have_ended(cursor: Any, noted: str) -> bool:
+    cursor.execute("SELECT pg_snapshot_xmin(pg_current_snapshot()) >= %s::xid8", [noted])
+    [ended] = cursor.fetchone()
+    return bool(ended)

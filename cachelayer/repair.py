@@ -1,0 +1,105 @@
+"""The repair log: what was written without a mark, as durable as the row itself.
+
+A key goes into the table in the transaction that writes its row, and out of it
+in a transaction that has deleted it from Redis before it commits.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from django.db import connections, router, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from cachelayer import registry, states
+from cachelayer.batches import PIPELINE, batched
+
+#: The Postgres channel on which the log announces new keys.
+CHANNEL: Final = "cachelayer_repair"
+#: In place of an id: every key of this prefix (a TRUNCATE names no rows).
+EVERY: Final = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Keys that wait, and for how long the oldest has (seconds)."""
+
+    keys: int
+    lag: float
+
+
+def log(connection: BaseDatabaseWrapper, keys: Iterable[str]) -> None:
+    """Note *keys* in the transaction that runs on *connection*."""
+    with connection.cursor() as cursor:
+        for batch in batched(keys):
+            cursor.execute(
+                "INSERT INTO cachelayer_repair (key) SELECT unnest(%s::text[])", [list(batch)]
+            )
+        cursor.execute("SELECT pg_notify(%s, '')", [CHANNEL])
+
+
+def databases() -> set[str]:
+    """The aliases of the databases that cached rows are written to."""
+    return {router.db_for_write(cached.model) for cached in registry.all_cached()}
+
+
+def drain() -> int:
+    """Repair every key that is in the log; answer how many.
+
+    Several may drain at a time: each waits for the others' batches, so when it
+    returns, every key that was in the log when it began has been repaired.
+    Memory holds one batch. Raises ``CacheUnavailable`` and ``DatabaseError``.
+    """
+    return sum(_drain(using) for using in databases())
+
+
+def _drain(using: str) -> int:
+    drained = 0
+    while True:
+        with transaction.atomic(using=using), connections[using].cursor() as cursor:
+            cursor.execute(
+                "DELETE FROM cachelayer_repair WHERE id IN (SELECT id FROM cachelayer_repair "
+                "ORDER BY id LIMIT %s FOR UPDATE) RETURNING key",
+                [PIPELINE],
+            )
+            keys = {key for (key,) in cursor.fetchall()}
+            for batch in batched(_expand(keys)):
+                states.repair(batch)
+        if not keys:
+            return drained
+        drained += len(keys)
+
+
+def _expand(keys: Iterable[str]) -> Iterator[str]:
+    from cachelayer import clear
+
+    for key in keys:
+        prefix, _, pk = key.partition(":")
+        if pk == EVERY:
+            yield from (found.decode() for found in clear.keys([prefix]))
+        else:
+            yield key
+
+
+def backlog() -> Backlog:
+    """What waits in the log. Raises ``DatabaseError``."""
+    keys, lag = 0, 0.0
+    for using in databases():
+        with connections[using].cursor() as cursor:
+            cursor.execute(
+                "SELECT count(*), coalesce(extract(epoch FROM now() - min(logged_at)), 0) "
+                "FROM cachelayer_repair"
+            )
+            count, oldest = cursor.fetchone()
+        keys, lag = keys + count, max(lag, float(oldest))
+    return Backlog(keys, lag)
+
+
+def has_backlog() -> bool:
+    """Whether anything waits; one index look-up. Raises ``DatabaseError``."""
+    for using in databases():
+        with connections[using].cursor() as cursor:
+            cursor.execute("SELECT EXISTS (SELECT FROM cachelayer_repair)")
+            if cursor.fetchone()[0]:
+                return True
+    return False

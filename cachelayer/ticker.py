@@ -1,0 +1,62 @@
+"""Work that a process does in the background, at most once per interval, while it is busy."""
+
+import os
+import threading
+import weakref
+from collections.abc import Callable
+
+
+class Ticker:
+    """Runs *task* in a daemon thread within one *interval* (seconds) of a ``poke()``.
+
+    *task* answers whether it wants to be run again. The thread starts with the
+    first poke, and anew in a forked child.
+    """
+
+    def __init__(self, name: str, interval: Callable[[], float], task: Callable[[], bool]) -> None:
+        self._name, self._interval, self._task = name, interval, task
+        self._start_afresh()
+        _all.add(self)
+
+    def _start_afresh(self) -> None:
+        self._lock = threading.Lock()
+        self._busy = threading.Event()
+        self._now = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def poke(self) -> None:
+        """Ask for a run within one interval. Cheap when one is due already."""
+        if self._busy.is_set():
+            return
+        self._busy.set()
+        if self._thread is None:
+            with self._lock:
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                    self._thread.start()
+
+    def hurry(self) -> None:
+        """Ask for a run at once."""
+        self._now.set()
+        self.poke()
+
+    def _run(self) -> None:
+        while True:
+            self._busy.wait()
+            self._now.wait(self._interval())
+            self._now.clear()
+            self._busy.clear()
+            if self._task():
+                self._busy.set()
+
+
+_all: "weakref.WeakSet[Ticker]" = weakref.WeakSet()
+
+
+def _start_all_afresh() -> None:
+    # A parent's threads do not live in its child, and its locks may be held.
+    for ticker in _all:
+        ticker._start_afresh()
+
+
+os.register_at_fork(after_in_child=_start_all_afresh)

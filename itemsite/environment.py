@@ -55,6 +55,66 @@ class Environment:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class WebEnvironment:
+    """What gunicorn is told; see gunicorn.py."""
+
+    bind: str
+    workers: int
+    threads: int
+    metrics_dir: str
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str] = os.environ) -> "WebEnvironment":
+        """Read and check the variables; ``ImproperlyConfigured`` says what to set."""
+        return cls(
+            bind=environ.get("BIND") or "127.0.0.1:8000",
+            workers=_number(environ, "WEB_WORKERS", 2, at_most=256),
+            threads=_number(environ, "WEB_THREADS", 4, at_most=256),
+            # prometheus-client reads this one itself, in every worker.
+            metrics_dir=environ.get("PROMETHEUS_MULTIPROC_DIR", ""),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LabEnvironment:
+    """What ``./lab`` is told: where to serve, and servers to use instead of its own."""
+
+    port: int
+    database_url: str
+    redis_url: str
+    # When ./lab was called (Unix time): the banner counts the installation, too.
+    began: float | None
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str] = os.environ) -> "LabEnvironment":
+        """Read and check the variables; ``ImproperlyConfigured`` says what to set."""
+        return cls(
+            port=_number(environ, "PORT", 8000, at_most=65535),
+            database_url=environ.get("DATABASE_URL", ""),
+            redis_url=environ.get("REDIS_URL", ""),
+            began=float(environ["LAB_BEGAN"]) if environ.get("LAB_BEGAN") else None,
+        )
+
+
+def for_child(
+    changes: Mapping[str, str], environ: Mapping[str, str] = os.environ
+) -> dict[str, str]:
+    """The environment of a program that the lab starts: the caller's, with *changes*."""
+    return {**environ, **changes}
+
+
+def _number(environ: Mapping[str, str], name: str, default: int, *, at_most: int) -> int:
+    value = environ.get(name, "").strip()
+    if not value:
+        return default
+    if not (value.isascii() and value.isdigit() and 1 <= int(value) <= at_most):
+        raise ImproperlyConfigured(
+            f"{name}={value!r} does not do. Set it to a whole number from 1 to {at_most}."
+        )
+    return int(value)
+
+
 def _required(environ: Mapping[str, str], name: str, advice: str) -> str:
     value = environ.get(name, "")
     if not value:

@@ -1,0 +1,1 @@
+"""The lab behind ``./lab``: real servers from Python packages, started and stopped together."""

@@ -1,0 +1,154 @@
+"""The first half of ``./lab``: makes .venv, installs what is pinned, hands over to it.
+
+It runs under whatever Python the machine has, before anything is installed, so it
+uses the standard library only.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+if __name__ == "__main__":
+    # Started by path: import from the project, not from this folder.
+    sys.path[0] = str(ROOT)
+
+from itemsite.lab.errors import LabError  # noqa: E402
+from itemsite.lab.progress import Progress, say  # noqa: E402
+
+VENV = ROOT / ".venv"
+VENV_PYTHON = VENV / "bin" / "python"
+# Of the caller's shell, these would change what .venv's Python imports.
+_FOREIGN = ("PYTHONHOME", "PYTHONPATH", "PYTHONSAFEPATH", "__PYVENV_LAUNCHER__")
+
+
+def main(arguments: list[str]) -> int:
+    """Install if necessary, then become ``python -m itemsite.lab``."""
+    began = time.time()
+    try:
+        if platform.system() == "Windows":
+            raise LabError("The lab runs on Linux and macOS; on Windows, run ./lab inside WSL.")
+        if _needs_packages(arguments):
+            install("requirements-test.txt" if arguments[:1] == ["test"] else "requirements.txt")
+        python = VENV_PYTHON if VENV_PYTHON.exists() else Path(sys.executable)
+        environment = {k: v for k, v in os.environ.items() if k not in _FOREIGN}
+        environment["LAB_BEGAN"] = str(began)
+        os.chdir(ROOT)
+        os.execve(python, [str(python), "-m", "itemsite.lab", *arguments], environment)
+    except LabError as error:
+        say(f"lab: {error}", sys.stderr)
+    except PermissionError as error:
+        say(
+            f"lab: {error.filename or ROOT} belongs to another user; run ./lab as that user, "
+            "or work in a clone of your own.",
+            sys.stderr,
+        )
+    except KeyboardInterrupt:
+        say("lab: interrupted; start ./lab again to go on where it stopped.", sys.stderr)
+        return 130
+    return 1
+
+
+def _needs_packages(arguments: list[str]) -> bool:
+    """Help, a wrong command, and a question about a lab that never ran install nothing."""
+    if {"-h", "--help"} & set(arguments[:2]):
+        return False
+    return not arguments or arguments[0] in {"start", "test"}
+
+
+def install(requirements: str) -> None:
+    """Bring .venv to what *requirements* pins; at once when it is there already."""
+    stamp = VENV / f"{requirements}.stamp"
+    if _is_current(stamp):
+        return
+    with alone():
+        # Whoever held the lock may have done it.
+        if _is_current(stamp):
+            return
+        with Progress() as progress:
+            if not _works(VENV_PYTHON):
+                _make_venv(progress)
+            from itemsite.lab.packages import pip_install
+
+            pip_install(
+                VENV_PYTHON,
+                ["-r", str(ROOT / requirements)],
+                what=requirements,
+                log=ROOT / "var" / "install.log",
+                progress=progress,
+            )
+            # requirements-test.txt includes requirements.txt.
+            for name in {requirements, "requirements.txt"}:
+                (VENV / f"{name}.stamp").write_text(_fingerprint(name))
+            seconds = progress.seconds
+        say(f"lab: installed {requirements} into .venv in {seconds:.0f} s.")
+
+
+def _is_current(stamp: Path) -> bool:
+    try:
+        return stamp.read_text() == _fingerprint(stamp.name.removesuffix(".stamp"))
+    except OSError:
+        return False
+
+
+def _fingerprint(requirements: str) -> str:
+    """Of the pinned versions and of the interpreter, which an upgrade of the system replaces."""
+    digest = hashlib.sha256()
+    for name in sorted({"requirements.txt", requirements}):
+        digest.update((ROOT / name).read_bytes())
+    digest.update(os.path.realpath(VENV_PYTHON).encode())
+    return digest.hexdigest()
+
+
+def _works(python: Path) -> bool:
+    if not python.exists():
+        return False
+    check = "import sys, pip; sys.exit(sys.version_info < (3, 11))"
+    return subprocess.run([python, "-c", check], capture_output=True).returncode == 0
+
+
+def _make_venv(progress: Progress) -> None:
+    missing = [name for name in ("venv", "ensurepip") if importlib.util.find_spec(name) is None]
+    if missing:
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        raise LabError(
+            f"This Python ({sys.executable}) has no module {missing[0]}; install it (on Debian "
+            f"and Ubuntu: apt install python3-venv or python{version}-venv) and start ./lab again."
+        )
+    progress.step("Making .venv")
+    made = subprocess.run(
+        [sys.executable, "-m", "venv", "--clear", str(VENV)], capture_output=True, text=True
+    )
+    if made.returncode:
+        shutil.rmtree(VENV, ignore_errors=True)
+        last = (made.stdout + made.stderr).strip().splitlines()[-1:]
+        raise LabError(
+            f"{sys.executable} could not make .venv ({''.join(last)}); on Debian and Ubuntu "
+            "install python3-venv, then start ./lab again."
+        )
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Two ./lab at the same time install one after the other."""
+    (ROOT / "var").mkdir(exist_ok=True)
+    with open(ROOT / "var" / "install.lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("lab: another ./lab is installing; waiting for it.")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,183 @@
+"""The commands of ``./lab``.
+
+Only the standard library at the top: help and "no lab is running" work before
+anything is installed.
+"""
+
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from itemsite.lab.bootstrap import ROOT
+from itemsite.lab.errors import LabError
+from itemsite.lab.folder import NOT_RUNNING, LabFolder
+from itemsite.lab.interrupts import Interrupted
+from itemsite.lab.process import stop_recorded, wait_until
+from itemsite.lab.progress import say
+
+HELP: Final = """\
+Usage: ./lab [command]
+
+  ./lab                        start the lab; Ctrl-C stops it
+  ./lab stop                   stop it from another terminal
+  ./lab env                    print the running lab's settings: eval "$(./lab env)"
+  ./lab manage COMMAND ...     run manage.py against the running lab
+  ./lab redis start|stop       start or stop its embedded Redis, to see the lab without it
+  ./lab postgres start|stop    the same for its embedded Postgres
+  ./lab test [ARGUMENTS]       run ruff, mypy, lint-imports and pytest on servers of their own,
+                               also while the lab runs; with arguments, only pytest ARGUMENTS
+  ./lab help                   print this
+
+The first start makes .venv and installs requirements.txt into it. Data, logs and the
+admin's password stay in var/lab; delete that folder for a fresh lab.
+
+Environment:
+  PORT=8001                    serve there instead of on 8000 (always on 127.0.0.1)
+  DATABASE_URL, REDIS_URL      use these servers instead of the embedded ones
+  WEB_WORKERS, WEB_THREADS     gunicorn's processes (2) and threads in each (4)
+"""
+
+
+class UsageError(Exception):
+    """The command line makes no sense; the message says what would."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Carry out one command and return its exit code."""
+    name, rest = (arguments[0], arguments[1:]) if arguments else ("start", [])
+    # manage.py has help of its own.
+    if name in {"help", "-h", "--help"} or (name != "manage" and {"-h", "--help"} & {*rest[:1]}):
+        say(HELP.rstrip())
+        return 0
+    try:
+        if name not in _COMMANDS:
+            raise UsageError(f"There is no command {name!r}; ./lab help lists them.")
+        return _COMMANDS[name](rest)
+    except UsageError as error:
+        say(f"lab: {error}", sys.stderr)
+        return 2
+    except LabError as error:
+        say(f"lab: {error}", sys.stderr)
+        return 1
+    except Interrupted as interrupt:
+        return 128 + interrupt.number
+    except PermissionError as error:
+        say(
+            f"lab: {error.filename or ROOT} belongs to another user; run ./lab as that user, "
+            "or work in a clone of your own.",
+            sys.stderr,
+        )
+        return 1
+
+
+def _start(arguments: Sequence[str]) -> int:
+    _no_more(arguments, "start")
+    from itemsite.lab.launcher import start
+
+    return start()
+
+
+def _stop(arguments: Sequence[str]) -> int:
+    _no_more(arguments, "stop")
+    folder = LabFolder()
+    launcher = folder.launcher()
+    if launcher is None:
+        if not folder.path.exists() or not stop_recorded(folder.path):
+            say(f"lab: {NOT_RUNNING}")
+            return 0
+    else:
+        launcher.send(signal.SIGTERM)
+        # Three servers, each of which may take its time.
+        if not wait_until(lambda: not launcher.alive, 60):
+            raise LabError(
+                f"The lab (process {launcher.pid}) does not stop; kill -9 {launcher.pid} ends "
+                "it, and its servers stop with it."
+            )
+    say("lab: stopped.")
+    return 0
+
+
+def _test(arguments: Sequence[str]) -> int:
+    from itemsite.lab.suite import run
+
+    return run(arguments)
+
+
+def _env(arguments: Sequence[str]) -> int:
+    _no_more(arguments, "env")
+    state = LabFolder().running()
+    values = " ".join(f"{name}={shlex.quote(v)}" for name, v in state.environment.items())
+    say(f"export {values}")
+    if not (shutil.which("psql") and shutil.which("redis-cli")):
+        # The embedded servers' own are there.
+        say(f'export PATH="$PATH":{shlex.quote(str(Path(sys.executable).parent))}')
+    return 0
+
+
+def _manage(arguments: Sequence[str]) -> int:
+    state = LabFolder().running()
+    from itemsite.environment import for_child
+
+    command = [sys.executable, str(ROOT / "manage.py"), *arguments]
+    os.execve(sys.executable, command, for_child(state.environment))
+
+
+def _redis(arguments: Sequence[str]) -> int:
+    return _switch("redis", arguments)
+
+
+def _postgres(arguments: Sequence[str]) -> int:
+    return _switch("postgres", arguments)
+
+
+def _switch(name: str, arguments: Sequence[str]) -> int:
+    if list(arguments) not in (["start"], ["stop"]):
+        raise UsageError(f"Say ./lab {name} start or ./lab {name} stop.")
+    folder = LabFolder()
+    state = folder.running()
+    if name not in state.embedded:
+        raise LabError(
+            f"This lab uses the server of {name.upper()}_URL; start and stop that one yourself."
+            if name == "redis"
+            else "This lab uses the server of DATABASE_URL; start and stop that one yourself."
+        )
+    from itemsite.lab.launcher import embedded_servers
+
+    server = embedded_servers(folder)[name]
+    if arguments[0] == "start":
+        server.start()
+        say(f"lab: {server.name} is running.")
+    else:
+        server.stop()
+        say(f"lab: {server.name} is stopped; ./lab {name} start starts it again.")
+    return 0
+
+
+def _no_more(arguments: Sequence[str], name: str) -> None:
+    if arguments:
+        raise UsageError(f"./lab {name} takes no {arguments[0]!r}; ./lab help shows how.")
+
+
+_COMMANDS: Final[dict[str, Callable[[Sequence[str]], int]]] = {
+    "start": _start,
+    "stop": _stop,
+    "test": _test,
+    "env": _env,
+    "manage": _manage,
+    "redis": _redis,
+    "postgres": _postgres,
+}
+
+
+def run() -> None:
+    """The entry point."""
+    code = 1
+    with contextlib.suppress(KeyboardInterrupt):
+        code = main(sys.argv[1:])
+    sys.exit(code)

@@ -1,0 +1,101 @@
+"""``./lab test``: the whole test suite on servers of its own."""
+
+import contextlib
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from itemsite.environment import for_child
+from itemsite.lab import redis_binary
+from itemsite.lab.bootstrap import ROOT
+from itemsite.lab.interrupts import Interrupted, ignore_interrupts, raise_on_interrupts
+from itemsite.lab.keeper import Keeper
+from itemsite.lab.ports import free_port
+from itemsite.lab.postgres import Postgres
+from itemsite.lab.process import stop_recorded
+from itemsite.lab.progress import Progress, say
+from itemsite.lab.redis_server import Redis
+
+_CHECKS = {
+    "ruff check": ["-m", "ruff", "check", "."],
+    "ruff format --check": ["-m", "ruff", "format", "--check", "."],
+    "mypy": ["-m", "mypy", "."],
+    "lint-imports": [
+        "-c",
+        "from importlinter.cli import lint_imports_command; lint_imports_command()",
+    ],
+}
+# The caller's shell may say otherwise; the tests are about the defaults.
+_DEFAULTS = dict.fromkeys(
+    ("ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "DEBUG", "HTTPS", "PORT", "WRITE_RATE"), ""
+) | {"LOG_LEVEL": "INFO", "LAB": "1"}
+
+
+def run(pytest_arguments: Sequence[str]) -> int:
+    """Run the checks and pytest; only pytest if it is given arguments."""
+    raise_on_interrupts()
+    folder = Path(tempfile.mkdtemp(prefix="lab-test-"))
+    # Started by root, Postgres runs as somebody else, who must get through to its data.
+    folder.chmod(0o711)
+    keeper = Keeper(folder, remove=True)
+    try:
+        environment = for_child({**_DEFAULTS, **_start_servers(folder)})
+        failed = [] if pytest_arguments else _run_checks(environment)
+        say("\n== pytest")
+        if failed:
+            say(f"(failed before: {', '.join(failed)}; see above)")
+        # In this folder, so that servers which a killed test leaves are found and stopped.
+        base = f"--basetemp={folder / 'pytest'}"
+        code = _run(["-m", "pytest", base, *pytest_arguments], environment)
+        return code or len(failed)
+    except Interrupted as interrupt:
+        return 128 + interrupt.number
+    finally:
+        ignore_interrupts()
+        stop_recorded(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        keeper.release()
+
+
+def _start_servers(folder: Path) -> dict[str, str]:
+    with Progress() as progress:
+        redis_binary.ensure_server(progress)
+        progress.step("Starting a Postgres and a Redis for the tests")
+        postgres = Postgres(folder / "postgres", free_port(), durable=False)
+        postgres.start()
+        redis = Redis(folder / "redis", free_port(), persistent=False)
+        redis.start()
+    return {
+        "DATABASE_URL": postgres.url,
+        "REDIS_URL": redis.url,
+        "SECRET_KEY": secrets.token_urlsafe(48),
+    }
+
+
+def _run_checks(environment: dict[str, str]) -> list[str]:
+    """Run every check, also after one has failed; returns the names of those that did."""
+    failed = []
+    for name, arguments in _CHECKS.items():
+        say(f"\n== {name}")
+        if _run(arguments, environment):
+            failed.append(name)
+    return failed
+
+
+def _run(arguments: Sequence[str], environment: dict[str, str]) -> int:
+    process = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, env=environment)
+    try:
+        return process.wait()
+    except Interrupted:
+        # On Ctrl-C the terminal has told it too; let it say what it has found.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=10)
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=5)
+        process.kill()
+        raise

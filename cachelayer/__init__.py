@@ -17,6 +17,8 @@ from cachelayer.reads import Read, read, read_many
 from cachelayer.write import invalidate
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from django.db.models import Model
 
 
@@ -35,11 +37,19 @@ def register(
     whose rows a trigger changes as they are written. Call it once per model, in
     ``AppConfig.ready()``; raises ``ImproperlyConfigured``.
     """
-    from cachelayer import signals
+    from cachelayer import signals, triggers
 
     cached = registry.make(model, serializer, prefix, reread)
     registry.add(cached)
     signals.connect(cached)
+    triggers.watch(cached)
+
+
+def raw_sql(using: str = "default") -> "AbstractContextManager[None]":
+    """A transaction whose raw SQL on cached tables is written through, like ``save()``."""
+    from cachelayer import triggers
+
+    return triggers.raw_sql(using)
 
 
 def render(instance: Any) -> bytes:
@@ -53,6 +63,7 @@ __all__ = [
     "Read",
     "etag",
     "invalidate",
+    "raw_sql",
     "read",
     "read_many",
     "register",

@@ -27,6 +27,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django_prometheus",
+    "pgtrigger",
     "rest_framework",
     "rest_framework.authtoken",
     "cachelayer",
@@ -81,7 +82,9 @@ DATABASES["default"]["OPTIONS"] = {
     "connect_timeout": 2,
     "options": (
         f"-c statement_timeout={_STATEMENT_TIMEOUT_MS} "
-        f"-c idle_in_transaction_session_timeout={_IDLE_IN_TRANSACTION_TIMEOUT_MS}"
+        f"-c idle_in_transaction_session_timeout={_IDLE_IN_TRANSACTION_TIMEOUT_MS} "
+        # What these connections write is marked and pushed: no trigger need log it.
+        "-c cachelayer.own=on"
     ),
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

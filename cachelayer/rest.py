@@ -102,8 +102,13 @@ class CachedViewMixin:
     def row_response(
         self, row: bytes, status: int = 200, headers: dict[str, str] | None = None
     ) -> Response:
-        """A response whose body is *row*, with its ``ETag``."""
-        return Response(Row(row), status=status, headers={"ETag": etag(row), **(headers or {})})
+        """A response whose body is *row*, with its ``ETag``.
+
+        No browser or proxy may answer from a copy of its own without asking:
+        that copy would not follow the writes.
+        """
+        own = {"ETag": etag(row), "Cache-Control": "no-cache"}
+        return Response(Row(row), status=status, headers={**own, **(headers or {})})
 
     def locked(self, pk: Any) -> Any:
         """The row's instance under SELECT … FOR UPDATE; ``Http404`` when there is none."""

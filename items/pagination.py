@@ -1,7 +1,6 @@
 """Keyset pages of items, newest first."""
 
 import base64
-import binascii
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -9,6 +8,7 @@ from typing import Final
 
 from django.db.models import F, QuerySet
 from django.db.models.fields.tuple_lookups import Tuple, TupleLessThan
+from django.utils.crypto import constant_time_compare, salted_hmac
 from rest_framework.exceptions import ParseError
 from rest_framework.request import Request
 
@@ -17,6 +17,7 @@ from items.models import Item
 DEFAULT_LIMIT: Final = 10
 MAX_LIMIT: Final = 100
 
+_SIGNATURE_LENGTH: Final = 6
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -24,8 +25,9 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 class Cursor:
     """The last item of a page: the next page has what is older.
 
-    As text it is base64url of the microseconds since 1970 (8 bytes) and the id
-    (16 bytes).
+    As text it is base64url of the microseconds since 1970 (8 bytes), the id
+    (16 bytes) and a signature (6 bytes), so that a cursor that was changed on
+    its way is refused and not taken for another place.
     """
 
     created_at: datetime
@@ -36,20 +38,28 @@ class Cursor:
         """The cursor that *text* stands for; ``ParseError`` when it is none."""
         try:
             data = base64.b64decode(text.encode("ascii"), altchars=b"-_", validate=True)
-            if len(data) != 24:
-                raise ValueError("not the length of a cursor")
-            microseconds = int.from_bytes(data[:8], "big", signed=True)
-            created_at = _EPOCH + timedelta(microseconds=microseconds)
-        except (ValueError, binascii.Error, OverflowError) as error:
-            raise ParseError(
-                "cursor is not one that this API gave. Follow the URL in 'next', or leave it out."
-            ) from error
-        return cls(created_at, uuid.UUID(bytes=data[8:]))
+        except ValueError as error:
+            raise _no_cursor() from error
+        place = data[:-_SIGNATURE_LENGTH]
+        if not constant_time_compare(data, place + _signature(place)):
+            raise _no_cursor()
+        microseconds = int.from_bytes(place[:8], "big", signed=True)
+        return cls(_EPOCH + timedelta(microseconds=microseconds), uuid.UUID(bytes=place[8:]))
 
     def __str__(self) -> str:
         microseconds = (self.created_at - _EPOCH) // timedelta(microseconds=1)
-        data = microseconds.to_bytes(8, "big", signed=True) + self.id.bytes
-        return base64.urlsafe_b64encode(data).decode()
+        place = microseconds.to_bytes(8, "big", signed=True) + self.id.bytes
+        return base64.urlsafe_b64encode(place + _signature(place)).decode()
+
+
+def _signature(place: bytes) -> bytes:
+    return salted_hmac("items.cursor", place, algorithm="sha256").digest()[:_SIGNATURE_LENGTH]
+
+
+def _no_cursor() -> ParseError:
+    return ParseError(
+        "cursor is not one that this API gave. Follow the URL in 'next', or leave it out."
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import IO, Any, Final
 
 from rest_framework.exceptions import ParseError
@@ -11,6 +11,7 @@ from rest_framework.parsers import BaseParser
 from items.exceptions import BodyTooLarge
 
 MAX_BYTES: Final = 1024 * 1024
+EMPTY: Final = 'The body is empty. Send a JSON object, such as {"name": "Tea", "price": 4}.'
 
 
 class BoundedJSONParser(BaseParser):
@@ -57,12 +58,20 @@ def _text(stream: IO[Any], context: Mapping[str, Any]) -> str:
             f"The body is not UTF-8 (byte {error.start}). Encode it as UTF-8."
         ) from error
     if not text.strip():
-        raise ParseError('The body is empty. Send a JSON object, such as {"price": 4}.')
+        raise ParseError(EMPTY)
     return text
 
 
 def _refuse_constant(name: str) -> None:
-    raise ParseError(f"{name} is not a JSON number. Send a finite number.")
+    raise ParseError(f"The body is not JSON: it has no {name}. Send a finite number.")
 
 
-_decoder = json.JSONDecoder(parse_int=Decimal, parse_float=Decimal, parse_constant=_refuse_constant)
+def _number(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        # An exponent of twenty digits; to say so is up to the field.
+        return Decimal("NaN")
+
+
+_decoder = json.JSONDecoder(parse_int=_number, parse_float=_number, parse_constant=_refuse_constant)

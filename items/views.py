@@ -8,6 +8,7 @@ from django.http import HttpRequest, JsonResponse
 from django.urls import reverse
 from django.views.decorators.csrf import csrf_exempt
 from rest_framework import status
+from rest_framework.exceptions import ParseError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
@@ -18,7 +19,7 @@ from items import errors, pagination
 from items.exceptions import LengthRequired
 from items.models import Item
 from items.negotiation import JSONOnly
-from items.parsers import BoundedJSONParser
+from items.parsers import EMPTY, BoundedJSONParser
 from items.permissions import LoginToWrite
 from items.serializers import ItemSerializer
 from items.throttles import WriteThrottle
@@ -89,9 +90,11 @@ class ItemViewSet(CachedViewMixin, GenericViewSet[Item]):
         return self.row_response(row)
 
     def _body(self, request: Request) -> object:
-        if "CONTENT_LENGTH" not in request.META and "HTTP_TRANSFER_ENCODING" in request.META:
-            # WSGI would give an empty body.
-            raise LengthRequired
+        # REST framework takes a body without a length for an empty object.
+        if not int(request.META.get("CONTENT_LENGTH") or 0):
+            if "HTTP_TRANSFER_ENCODING" in request.META:
+                raise LengthRequired
+            raise ParseError(EMPTY)
         return request.data
 
 

@@ -31,9 +31,9 @@ def load(pk: Any) -> bytes:
 
 
 def read(pk: Any) -> bytes:
-    cached = link.client().get(f"naive:{pk}")
+    cached: Any = link.client().get(f"naive:{pk}")
     if cached is not None:
-        return cached
+        return bytes(cached)
     row = load(pk)
     put(pk, row)
     return row

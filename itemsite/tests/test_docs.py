@@ -1,0 +1,55 @@
+"""The README says what is so: every name in it exists, every option is listed with its default."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from django.core.management import get_commands
+from django.urls import resolve
+
+from cachelayer import conf
+from itemsite.environment import Environment
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def test_every_setting_is_in_the_table_with_its_default():
+    rows = dict(re.findall(r"^\| `([A-Z_]+)` \| `(.+?)` \|", README, re.MULTILINE))
+    defaults = {
+        field.name: f'"{field.default}"' if isinstance(field.default, str) else str(field.default)
+        for field in fields(conf.Settings)
+    }
+    assert rows == defaults
+
+
+def test_every_command_that_is_named_exists():
+    named = set(re.findall(r"(?:manage\.py|lab manage) ([a-z_]+)", README))
+    assert named
+    assert named - set(get_commands()) == set()
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"`[A-Z, ]*GET (/[a-z/]*)", README))))
+def test_every_address_that_is_named_is_served(path):
+    assert resolve(path)
+
+
+def test_every_environment_variable_that_is_named_is_read():
+    [paragraph] = re.findall(r"^Environment: (.*?)\n\n", README, re.MULTILINE | re.DOTALL)
+    named = {name.lower() for name in re.findall(r"`([A-Z_]+)(?:=1)?`", paragraph)}
+    read = {field.name for field in fields(Environment)}
+    assert named <= read
+
+
+def test_every_file_that_is_linked_exists():
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_every_check_that_is_named_exists():
+    checks = (ROOT / "cachelayer" / "checks.py").read_text()
+    assert [
+        check for check in re.findall(r"cachelayer\.[EW]\d{3}", README) if check not in checks
+    ] == []

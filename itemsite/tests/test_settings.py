@@ -1,0 +1,82 @@
+"""The environment is read in one place, refused with a sentence, and safe by default."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from itemsite.environment import Environment
+
+NEEDED = {
+    "SECRET_KEY": "secret",
+    "DATABASE_URL": "postgres://user@host/db",
+    "REDIS_URL": "redis://host",
+}
+
+
+def load(names, **environ):
+    """The settings *names* as a fresh process has them; its error output if it fails."""
+    program = (
+        "import json, django; django.setup(); from django.conf import settings;"
+        f"print(json.dumps([getattr(settings, name) for name in {names!r}]))"
+    )
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**inherited, "DJANGO_SETTINGS_MODULE": "itemsite.settings", **environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    return json.loads(done.stdout) if done.returncode == 0 else done.stderr
+
+
+@pytest.mark.parametrize("missing", NEEDED)
+def test_what_has_no_safe_default_must_be_set(missing):
+    environ = {name: value for name, value in NEEDED.items() if name != missing}
+    for incomplete in (environ, {**environ, missing: ""}):
+        with pytest.raises(ImproperlyConfigured, match=rf"^{missing} is not set\. Set it to .*\.$"):
+            Environment.read(incomplete)
+
+
+def test_a_missing_secret_key_stops_the_start():
+    error = load(["DEBUG"], **{**NEEDED, "SECRET_KEY": ""})
+    assert "ImproperlyConfigured: SECRET_KEY is not set." in error
+
+
+def test_a_write_rate_that_nobody_can_read_stops_the_start():
+    error = load(["DEBUG"], **NEEDED, WRITE_RATE="fast")
+    assert "ImproperlyConfigured: The rate limit of writes is 'fast'." in error
+
+
+def test_by_default_nothing_is_open():
+    debug, lab, hosts = load(["DEBUG", "LAB", "ALLOWED_HOSTS"], **NEEDED)
+    assert (debug, lab, hosts) == (False, False, [])
+
+
+def test_the_lab_is_open_to_this_machine_only():
+    debug, lab, hosts = load(["DEBUG", "LAB", "ALLOWED_HOSTS"], **NEEDED, LAB="1")
+    assert (debug, lab, hosts) == (False, True, ["localhost", "127.0.0.1", "[::1]"])
+
+
+def test_https_makes_cookies_secure_and_redirects():
+    names = ["SESSION_COOKIE_SECURE", "CSRF_COOKIE_SECURE", "SECURE_SSL_REDIRECT"]
+    assert load(names, **NEEDED) == [False] * 3
+    assert load(names, **NEEDED, HTTPS="1") == [True] * 3
+
+
+@pytest.mark.parametrize("name", ["LAB", "DEBUG", "HTTPS"])
+def test_a_flag_is_yes_or_no_and_nothing_else(name):
+    field = name.lower()
+    for text, value in [("1", True), ("True", True), ("on", True), ("0", False), ("", False)]:
+        assert getattr(Environment.read({**NEEDED, name: text}), field) is value
+    with pytest.raises(ImproperlyConfigured, match="Set it to 1 or to 0"):
+        Environment.read({**NEEDED, name: "maybe"})
+
+
+def test_lists_are_separated_by_commas():
+    environment = Environment.read({**NEEDED, "ALLOWED_HOSTS": "a.example, b.example,"})
+    assert environment.allowed_hosts == ["a.example", "b.example"]

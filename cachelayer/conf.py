@@ -38,7 +38,7 @@ class Settings:
     #: How often a process whose gate is open looks whether Redis answers again.
     PROBE_INTERVAL: float = 0.25
     #: How long a reconcile waits for the writers that may have gone without a mark.
-    SETTLING_TIME: float = 1.0
+    SETTLING_TIME: float = 0.6
     #: How often a process that serves hits looks for keys that others have logged.
     LOOK_INTERVAL: float = 1.0
     #: What one request may spend waiting for Redis before it goes on without it.

@@ -22,12 +22,12 @@ OWN: Final = "cachelayer.own"
 _NOT_OWN = pgtrigger.Condition(f"current_setting('{OWN}', true) IS DISTINCT FROM 'on'")
 
 _ROWS = {
-    pgtrigger.Insert: (pgtrigger.Referencing(new="new_rows"), ["new_rows"]),
+    pgtrigger.Insert: (pgtrigger.Referencing(new="new_rows"), ["new_rows"]),  # type: ignore[no-untyped-call]
     pgtrigger.Update: (
-        pgtrigger.Referencing(old="old_rows", new="new_rows"),
+        pgtrigger.Referencing(old="old_rows", new="new_rows"),  # type: ignore[no-untyped-call]
         ["old_rows", "new_rows"],
     ),
-    pgtrigger.Delete: (pgtrigger.Referencing(old="old_rows"), ["old_rows"]),
+    pgtrigger.Delete: (pgtrigger.Referencing(old="old_rows"), ["old_rows"]),  # type: ignore[no-untyped-call]
 }
 
 

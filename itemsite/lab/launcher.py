@@ -21,6 +21,7 @@ from itemsite.lab.postgres import Postgres
 from itemsite.lab.process import Server, stop_recorded
 from itemsite.lab.progress import Progress, say
 from itemsite.lab.redis_server import Redis
+from itemsite.lab.repair import Repair
 from itemsite.lab.web import Web
 
 _POSTGRES_PORT = 5432
@@ -74,6 +75,7 @@ class Lab:
         self._progress = Progress(environment.began)
         self._embedded: dict[str, Server] = {}
         self._web: Web | None = None
+        self._repair: Repair | None = None
         self._was_running: dict[str, bool] = {}
 
     def clean_up(self) -> None:
@@ -101,6 +103,8 @@ class Lab:
             progress.step("Migrating and loading the sample rows")
             admin = self._prepare(state, secrets)
             self._folder.publish(state)
+            self._repair = Repair(self._folder.path / "repair", state.environment)
+            self._repair.start()
             progress.step("Starting gunicorn")
             self._web = Web(
                 self._folder.path / "web", self._environment.port, environment=state.environment
@@ -117,6 +121,9 @@ class Lab:
             time.sleep(0.3)
             for name, server in self._embedded.items():
                 self._report(name, server)
+            if self._repair and not self._repair.running:
+                say(f"lab: {self._repair.name} has ended ({self._repair.log}); starting it again.")
+                self._repair.start()
             if not self._web.running:
                 raise LabError(
                     f"Gunicorn ended by itself ({self._web.log} says why), so the lab has "
@@ -125,7 +132,8 @@ class Lab:
 
     def stop(self) -> None:
         """Stop what runs, users before what they use."""
-        servers = [*self._embedded.values(), *([self._web] if self._web else [])]
+        ours = [server for server in (self._web, self._repair) if server]
+        servers: list[Server] = [*self._embedded.values(), *ours]
         for server in sorted(servers, key=lambda server: server.order):
             self._progress.step(f"Stopping {server.name}")
             server.stop()

@@ -21,11 +21,11 @@ def main(admin_password: str, *, ours: bool) -> str:
     from django.core.management import CommandError, call_command
 
     call_command("migrate", interactive=False, verbosity=0)
-    call_command("load_samples", verbosity=0)
     # A Redis that has just started is trusted only after a reconcile; done here,
     # the first read through the API is a hit. Without Redis the lab starts too.
     with suppress(CommandError):
         call_command("cache_repair", once=True, timeout=10, stdout=StringIO())
+    call_command("load_samples", verbosity=0)
     return _make_admin(admin_password, ours=ours)
 
 

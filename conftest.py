@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cachelayer import conf, counters, watch
+from cachelayer import conf, counters, livecheck, watch
 from cachelayer.tests.fresh import trust_redis
 from itemsite.lab.ports import free_port
 from itemsite.lab.redis_server import Redis
@@ -17,6 +17,7 @@ def _fresh_cache(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     conf.get.cache_clear()
     # No test depends on a look that comes or does not come in time.
     monkeypatch.setattr(watch.ticker, "poke", lambda: None)
+    monkeypatch.setattr(livecheck.ticker, "poke", lambda: None)
     counters.flush()
     trust_redis()
     yield

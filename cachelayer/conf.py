@@ -43,6 +43,8 @@ class Settings:
     LOOK_INTERVAL: float = 1.0
     #: What one request may spend waiting for Redis before it goes on without it.
     REQUEST_BUDGET: float = 0.06
+    #: The share of hits that are compared with Postgres in the background; 0: none.
+    CHECK_SHARE: float = 0.0001
 
     @classmethod
     def read(cls) -> "Settings":

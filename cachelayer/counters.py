@@ -1,4 +1,4 @@
-"""Counts of item reads, over all processes and hosts.
+"""Counts of item reads and of live checks, over all processes and hosts.
 
 Each process adds its own up in memory and a background thread adds them to one
 Redis hash, at most once per ``COUNT_INTERVAL`` and at exit. So the totals are
@@ -16,7 +16,7 @@ from cachelayer import conf, link
 from cachelayer.gate import CacheUnavailable
 
 KEY: Final = "cachelayer:counts"
-OUTCOMES: Final = ("hit", "miss", "bypass")
+NAMES: Final = ("hit", "miss", "bypass", "checked", "stale")
 
 
 class Counts:
@@ -28,9 +28,9 @@ class Counts:
         self._dirty = threading.Event()
         self._flusher: threading.Thread | None = None
 
-    def add(self, outcome: str, count: int = 1) -> None:
+    def add(self, name: str, count: int = 1) -> None:
         with self._lock:
-            self._pending[outcome] += count
+            self._pending[name] += count
             if self._flusher is None:
                 self._flusher = threading.Thread(
                     target=self._keep_flushing, name="cachelayer-counters", daemon=True
@@ -66,9 +66,9 @@ class Counts:
 _counts = Counts()
 
 
-def add(outcome: str, count: int = 1) -> None:
-    """Count reads of *outcome*: hit, miss or bypass."""
-    _counts.add(outcome, count)
+def add(name: str, count: int = 1) -> None:
+    """Count reads: by outcome, or those that a live check has looked at."""
+    _counts.add(name, count)
 
 
 def flush() -> None:
@@ -79,8 +79,8 @@ def flush() -> None:
 def totals() -> Mapping[str, int]:
     """The totals of all processes; raises ``CacheUnavailable``."""
     flush()
-    values = link.round_trip(("HMGET", KEY, *OUTCOMES))[0]
-    return {name: int(value or 0) for name, value in zip(OUTCOMES, values, strict=True)}
+    values = link.round_trip(("HMGET", KEY, *NAMES))[0]
+    return {name: int(value or 0) for name, value in zip(NAMES, values, strict=True)}
 
 
 def _start_afresh() -> None:

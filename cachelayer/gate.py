@@ -19,6 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+from cachelayer import metrics
+
 logger = logging.getLogger("cachelayer.gate")
 
 
@@ -102,6 +104,7 @@ class Gate:
             if mode is not self._state.mode:
                 self._state = State(mode, time.time(), reason, self._state.changes + 1)
                 logger.warning("Gate %s. %s", mode.value, reason)
+                metrics.gate_changed(mode.value)
             if mode is not Mode.CLOSED and self._thread is None:
                 self._thread = threading.Thread(
                     target=self._run, name="cachelayer-reconcile", daemon=True

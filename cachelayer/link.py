@@ -32,7 +32,7 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
-from cachelayer import conf, incarnation, timing
+from cachelayer import conf, incarnation, metrics, timing
 from cachelayer.gate import CacheUnavailable, Mode, Use, gate
 
 #: A command and its arguments, or a ``Script`` with its keys and arguments.
@@ -47,6 +47,7 @@ class Script:
     """A Lua script: sent by its hash; with its text where Redis does not know it."""
 
     def __init__(self, name: str) -> None:
+        self.name = name
         self.text = resources.files("cachelayer").joinpath("lua", f"{name}.lua").read_bytes()
         self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest()
 
@@ -101,7 +102,9 @@ def round_trip(*commands: Command, use: Use = Use.WRITE) -> list[Any]:
         gate.open(error)
         raise CacheUnavailable(str(error)) from error
     finally:
-        timing.add_redis(time.perf_counter() - start)
+        took = time.perf_counter() - start
+        timing.add_redis(took)
+        metrics.observe_redis(_name(commands[0]), took)
     # A new connection may have found Redis settling.
     gate.enter(use)
     return results
@@ -179,6 +182,11 @@ def _answer(connection: Any) -> Any:
         return connection.read_response()
     except ResponseError as error:
         return error
+
+
+def _name(command: Command) -> str:
+    """Of the command, or of the script that it runs."""
+    return _scripts[command[1]].name if command[0] == "EVALSHA" else str(command[0])
 
 
 def _with_text(command: Command) -> Command:

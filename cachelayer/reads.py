@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 from django.db import connections, models, router
 
-from cachelayer import conf, counters, registry, states, watch
+from cachelayer import conf, counters, livecheck, metrics, registry, states, watch
 from cachelayer.gate import CacheUnavailable
 from cachelayer.registry import CachedModel
 from cachelayer.write import has_written, read_rows
@@ -68,6 +68,7 @@ def read_many(model: type[models.Model], pks: Iterable[Any]) -> dict[Any, Read]:
         for pk, value in values.items():
             if value is not None and states.is_known(value):
                 rows[pk], outcomes[pk] = value, "hit"
+                livecheck.sample(cached, pk, keys[pk], value)
         absent = [pk for pk, value in values.items() if value is None]
         if absent and not connections[using].in_atomic_block:
             taken = states.lease([keys[pk] for pk in absent], lease)
@@ -88,6 +89,7 @@ def _read_cached(using: str, cached: CachedModel, pk: Any, key: str) -> Read:
     while True:
         value = states.get([key])[0]
         if value is not None and states.is_known(value):
+            livecheck.sample(cached, pk, key, value)
             return Read("hit", _unwrap(value))
         if value is None and not connections[using].in_atomic_block:
             token = states.new_lease()
@@ -100,6 +102,8 @@ def _read_cached(using: str, cached: CachedModel, pk: Any, key: str) -> Read:
         # Another reader is loading this row: a stampede. It will be here soon.
         if time.monotonic() >= deadline:
             break
+        if pause == _FIRST_PAUSE:
+            metrics.stampede_waits.inc()
         time.sleep(pause * random.uniform(0.5, 1.5))
         pause *= 2
     return Read("bypass", _load(using, cached, [pk])[pk])
@@ -126,6 +130,7 @@ def _unwrap(row: bytes) -> bytes | None:
 
 def _count(read: Read) -> Read:
     counters.add(read.outcome)
+    metrics.reads[read.outcome].inc()
     if read.outcome == "hit":
         watch.ticker.poke()
     return read

@@ -5,6 +5,7 @@ in a transaction that has deleted it from Redis before it commits.
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
 
@@ -82,10 +83,14 @@ def _expand(keys: Iterable[str]) -> Iterator[str]:
 
 
 def backlog() -> Backlog:
-    """What waits in the log. Raises ``DatabaseError``."""
+    """What waits in the log. Raises ``DatabaseError`` or ``InterfaceError``.
+
+    On a connection of its own: an open one would wait without end for a server
+    that has been paused; for a new one there is ``connect_timeout``.
+    """
     keys, lag = 0, 0.0
     for using in databases():
-        with connections[using].cursor() as cursor:
+        with closing(connections.create_connection(using)) as fresh, fresh.cursor() as cursor:
             cursor.execute(
                 "SELECT count(*), coalesce(extract(epoch FROM now() - min(logged_at)), 0) "
                 "FROM cachelayer_repair"

@@ -63,6 +63,8 @@ def new_lease() -> bytes:
 
 def get(keys: Sequence[str]) -> list[bytes | None]:
     """The values of *keys*."""
+    if not keys:
+        return []
     if len(keys) == 1:
         return link.round_trip(("GET", keys[0]), use=Use.READ)
     values: list[bytes | None] = link.round_trip(("MGET", *keys), use=Use.READ)[0]

@@ -1,14 +1,16 @@
-"""What ``/cache/stats`` and ``manage.py cache_stats`` say."""
+"""What ``/cache/stats`` and ``manage.py cache_stats`` say, and the cache's part of ``/health``."""
 
 from datetime import UTC, datetime
 from typing import Any
 
-from cachelayer import census, counters
+from django.db import DatabaseError, InterfaceError
+
+from cachelayer import census, counters, livecheck, repair
 from cachelayer.gate import CacheUnavailable, gate
 
 
 def collect() -> dict[str, Any]:
-    """The statistics; what nobody can know while Redis is away is None.
+    """The statistics; what nobody can know while Redis or Postgres is away is None.
 
     ``hit_rate`` is in percent of the reads that the cache could answer, hits and
     misses. Reads past it (marks, an open gate) are ``total_bypasses``.
@@ -22,7 +24,6 @@ def collect() -> dict[str, Any]:
 
 
 def _report(totals: Any, rows: int | None, exact: bool | None) -> dict[str, Any]:
-    state = gate.state
     return {
         "cached_items": rows,
         "cached_items_exact": exact,
@@ -31,12 +32,38 @@ def _report(totals: Any, rows: int | None, exact: bool | None) -> dict[str, Any]
         "total_bypasses": totals and totals["bypass"],
         "hit_rate": totals and hit_rate(totals["hit"], totals["miss"]),
         "redis": "down" if totals is None else "ok",
-        "gate": {
-            "state": state.mode.value,
-            "since": datetime.fromtimestamp(state.since, UTC).isoformat(timespec="milliseconds"),
-            "reason": state.reason,
-        },
+        "gate": gate_state(),
+        "repair": repair_state(),
+        "live_check": livecheck.report(totals),
     }
+
+
+def gate_state() -> dict[str, Any]:
+    """The gate of the process that answers."""
+    state = gate.state
+    return {
+        "state": state.mode.value,
+        "since": datetime.fromtimestamp(state.since, UTC).isoformat(timespec="milliseconds"),
+        "reason": state.reason,
+        "changes": state.changes,
+    }
+
+
+def repair_state() -> dict[str, Any]:
+    """The repair log, which all processes share."""
+    found = repair_backlog()
+    return {
+        "backlog": found and found.keys,
+        "lag_seconds": found and round(found.lag, 3),
+    }
+
+
+def repair_backlog() -> repair.Backlog | None:
+    """What waits in the repair log; None while Postgres is away."""
+    try:
+        return repair.backlog()
+    except (DatabaseError, InterfaceError):
+        return None
 
 
 def hit_rate(hits: int, misses: int) -> float:

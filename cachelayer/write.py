@@ -21,7 +21,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import TransactionManagementError
 from psycopg.pq import TransactionStatus
 
-from cachelayer import conf, reconcile, registry, repair, states, timing, watch
+from cachelayer import conf, metrics, reconcile, registry, repair, states, timing, watch
 from cachelayer.batches import batched
 from cachelayer.gate import CacheUnavailable, gate
 from cachelayer.registry import CachedModel
@@ -84,10 +84,13 @@ class Commit:
         self._push(dict.fromkeys(self.rows, states.INVALIDATE))
 
     def _push(self, rows: Mapping[str, bytes]) -> None:
+        unsent = len(rows)
         try:
             for part in batched(rows.items()):
-                states.push(dict(part), self.token)
+                metrics.count_pushes(states.push(dict(part), self.token))
+                unsent -= len(part)
         except CacheUnavailable:
+            metrics.pushes["unsent"].inc(unsent)
             logger.debug("Rows not pushed: Redis is away. Their marks expire.")
 
 

@@ -3,7 +3,6 @@
 from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
-from django_prometheus.exports import ExportToDjangoView
 
 from itemsite import views
 
@@ -11,7 +10,7 @@ urlpatterns = [
     path("", include("items.urls")),
     path("cache/", include("cachelayer.urls")),
     path("health", views.health, name="health"),
-    path("metrics", views.read_only(ExportToDjangoView), name="metrics"),
+    path("metrics", views.prometheus, name="metrics"),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
 ]

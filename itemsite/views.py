@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonRespons
 from django.views import defaults
 from django.views.decorators.csrf import csrf_exempt
 
-from cachelayer import link
+from cachelayer import link, metrics, stats
 from items import errors
 
 View = Callable[[HttpRequest], HttpResponseBase]
@@ -34,13 +34,21 @@ def read_only(view: View) -> View:
 def health(request: HttpRequest) -> HttpResponse:
     """200 while items can be read and written, also without Redis; else 503."""
     redis, postgres = link.ping(), _postgres_answers()
+    repair = stats.repair_state() if postgres else None
     body = {
         "status": "ok" if redis and postgres else "degraded",
         "service": "api",
         "dependencies": {"redis": _word(redis), "postgres": _word(postgres)},
+        "cache": {"gate": stats.gate_state(), "repair": repair},
     }
     headers = {"Cache-Control": "no-store"}
     return JsonResponse(body, status=200 if postgres else 503, headers=headers)
+
+
+@read_only
+def prometheus(request: HttpRequest) -> HttpResponse:
+    """The metrics of all workers, and the repair log as it is now."""
+    return HttpResponse(metrics.page(), content_type=metrics.CONTENT_TYPE)
 
 
 def _word(answers: bool) -> str:

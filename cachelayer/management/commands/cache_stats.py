@@ -30,10 +30,34 @@ class Command(CacheCommand):
             return
         for name, value in collected.items():
             if name == "gate":
-                value = f"{value['state']} since {value['since']} {value['reason']}".rstrip()
+                value = _gate(value)
+            elif name == "repair":
+                value = _repair(value)
+            elif name == "live_check":
+                value = _live_check(value)
             elif value is None:
                 value = "unknown while Redis is away"
             elif name == "hit_rate":
                 value = f"{value} %"
             self.stdout.write(f"{name:<20} {value}")
         self.stdout.flush()
+
+
+def _gate(gate: dict[str, Any]) -> str:
+    changes = f"{gate['changes']} changes in this process"
+    return f"{gate['state']} since {gate['since']} ({changes}) {gate['reason']}".rstrip()
+
+
+def _repair(repair: dict[str, Any]) -> str:
+    if repair["backlog"] is None:
+        return "unknown while Postgres is away"
+    return f"{repair['backlog']} keys wait, the oldest for {repair['lag_seconds']} s"
+
+
+def _live_check(check: dict[str, Any]) -> str:
+    if check["checked"] is None:
+        return "unknown while Redis is away"
+    found = f"{check['stale']} of {check['checked']} checked hits were stale"
+    if check["upper_bound"] is None:
+        return found
+    return f"{found}; below {check['upper_bound']:.3g} of all hits with 95 % confidence"

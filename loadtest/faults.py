@@ -1,0 +1,164 @@
+"""The faults of the storm, and the seeded schedule of them."""
+
+import contextlib
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import redis
+
+from loadtest.clients import clear
+from loadtest.own_lab import OwnLab, Served, wait_until
+from loadtest.proxy import Proxy
+from loadtest.record import now
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is to be done, how many seconds after the start, and how hard (0 to 1)."""
+
+    name: str
+    at: float
+    strength: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A fault that was made, when (monotonic nanoseconds), and what came of it."""
+
+    fault: Fault
+    start: int
+    end: int
+    text: str
+
+
+class Faults:
+    """Makes faults in *lab*, whose clients talk to *web*; *proxy* leads the island to Redis."""
+
+    def __init__(self, lab: OwnLab, web: Served, proxy: Proxy | None) -> None:
+        self._lab, self._web, self._proxy = lab, web, proxy
+        self._redis = redis.Redis.from_url(lab.settings["REDIS_URL"], socket_timeout=10)
+
+    def make(self, fault: Fault) -> Outcome:
+        """Make *fault* and mend it; never raises."""
+        start = now()
+        try:
+            text = _KINDS[fault.name](self, fault.strength)
+        except Exception as error:
+            text = f"could not be made: {type(error).__name__}: {error}"
+        return Outcome(fault, start, now(), text)
+
+    def _kill_worker(self, strength: float) -> str:
+        workers = self._web.workers
+        # Now and then all of them.
+        killed = workers if strength > 0.8 else workers[: 1 if strength < 0.4 else -1]
+        for pid in killed:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        back = wait_until(lambda: len(self._web.workers) >= len(workers), 20)
+        return f"killed {len(killed)} of {len(workers)}, {'all back' if back else 'NOT all back'}"
+
+    def _redis_empty(self, strength: float) -> str:
+        self._kill_redis()
+        self._lab.redis_dump.unlink(missing_ok=True)
+        time.sleep(strength)
+        return f"empty after {self._start_redis()} s"
+
+    def _redis_old(self, strength: float) -> str:
+        self._redis.save()
+        saved = self._redis.dbsize()
+        time.sleep(0.3 + strength)
+        self._kill_redis()
+        time.sleep(strength / 2)
+        return f"{saved} keys of {0.3 + strength:.1f} s before, after {self._start_redis()} s"
+
+    def _pause(self, strength: float) -> str:
+        seconds = 0.1 + 0.6 * strength
+        pid = self._lab.redis_pid
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(seconds)
+        os.kill(pid, signal.SIGCONT)
+        return f"{seconds * 1000:.0f} ms"
+
+    def _flush(self, strength: float) -> str:
+        keys = self._redis.dbsize()
+        self._redis.flushall()
+        return f"{keys} keys"
+
+    def _evict(self, strength: float) -> str:
+        before = self._info("stats")["evicted_keys"]
+        limit = int(self._info("memory")["used_memory"]) - int(20_000 + 120_000 * strength)
+        self._redis.config_set("maxmemory-policy", "allkeys-lru")
+        self._redis.config_set("maxmemory", limit)
+        time.sleep(0.5 + strength)
+        self._redis.config_set("maxmemory", 0)
+        self._redis.config_set("maxmemory-policy", "noeviction")
+        return f"{self._info('stats')['evicted_keys'] - before} keys evicted"
+
+    def _clear(self, strength: float) -> str:
+        return f"answered {clear(self._web.url)}"
+
+    def _postgres(self, strength: float) -> str:
+        began = time.monotonic()
+        self._lab.lab("postgres", "stop")
+        time.sleep(strength)
+        self._lab.lab("postgres", "start")
+        return f"away for {time.monotonic() - began:.1f} s"
+
+    def _cut(self, strength: float) -> str:
+        if self._proxy is None:
+            return "nothing to cut off"
+        swallow = strength < 0.5
+        (self._proxy.swallow if swallow else self._proxy.refuse)()
+        seconds = 0.3 + strength
+        time.sleep(seconds)
+        self._proxy.mend()
+        return f"{'black-holed' if swallow else 'refused'} for {seconds:.1f} s"
+
+    def _info(self, section: str) -> dict[str, Any]:
+        found: dict[str, Any] = self._redis.info(section)
+        return found
+
+    def _kill_redis(self) -> None:
+        os.kill(self._lab.redis_pid, signal.SIGKILL)
+
+    def _start_redis(self) -> str:
+        began = time.monotonic()
+        self._lab.lab("redis", "start")
+        return f"{time.monotonic() - began:.1f}"
+
+
+_KINDS: Final[dict[str, Callable[[Faults, float], str]]] = {
+    "kill-worker": Faults._kill_worker,
+    "redis-empty": Faults._redis_empty,
+    "redis-old": Faults._redis_old,
+    "pause": Faults._pause,
+    "flush": Faults._flush,
+    "evict": Faults._evict,
+    "clear": Faults._clear,
+    "postgres": Faults._postgres,
+    "cut": Faults._cut,
+}
+NAMES: Final = tuple(_KINDS)
+
+
+def schedule(seed: int, seconds: float, names: Sequence[str]) -> list[Fault]:
+    """The faults of a storm: every one of *names* in each round, in an order of its own."""
+    choice = random.Random(f"faults {seed}")
+    faults: list[Fault] = []
+    # However short the storm, one round fits.
+    pace = min(1.0, (seconds - 3) / (2.3 * len(names))) if names else 1.0
+    at = 1.0
+    while names:
+        for name in choice.sample(list(names), len(names)):
+            if at > seconds - 1:
+                return faults
+            faults.append(Fault(name, round(at, 2), round(choice.random(), 2)))
+            # Now a quick succession, now time enough to recover and fill the cache.
+            quick = choice.random() < 0.3
+            at += pace * (choice.uniform(0.2, 0.8) if quick else choice.uniform(1.5, 4))
+    return faults

@@ -1,0 +1,86 @@
+"""A TCP proxy on 127.0.0.1 that can be cut, to take one process away from Redis."""
+
+import asyncio
+import contextlib
+import threading
+from typing import Final
+
+_CHUNK: Final = 65536
+
+
+class Proxy:
+    """Forwards to 127.0.0.1:*port*, in a thread of its own, until it is cut.
+
+    ``refuse()`` breaks every connection and each new one; ``swallow()`` keeps
+    them open and forwards nothing, so that what was sent arrives after ``mend()``.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._loop = asyncio.new_event_loop()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self._refusing = False
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._pumps: set[asyncio.Task[None]] = set()
+        self.port = 0
+        ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(ready,), daemon=True)
+        self._thread.start()
+        ready.wait(10)
+
+    def refuse(self) -> None:
+        self._loop.call_soon_threadsafe(self._refuse)
+
+    def swallow(self) -> None:
+        self._loop.call_soon_threadsafe(self._flowing.clear)
+
+    def mend(self) -> None:
+        self._loop.call_soon_threadsafe(self._mend)
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+
+    def _run(self, ready: threading.Event) -> None:
+        asyncio.set_event_loop(self._loop)
+        server = self._loop.run_until_complete(
+            asyncio.start_server(self._connected, "127.0.0.1", 0)
+        )
+        self.port = server.sockets[0].getsockname()[1]
+        ready.set()
+        self._loop.run_forever()
+
+    def _refuse(self) -> None:
+        self._refusing = True
+        for writer in self._writers:
+            writer.transport.abort()
+
+    def _mend(self) -> None:
+        self._refusing = False
+        self._flowing.set()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._refusing:
+            writer.transport.abort()
+            return
+        try:
+            there, onward = await asyncio.open_connection("127.0.0.1", self._target)
+        except OSError:
+            writer.transport.abort()
+            return
+        for source, target in ((reader, onward), (there, writer)):
+            self._writers.add(target)
+            pump = self._loop.create_task(self._pump(source, target))
+            self._pumps.add(pump)
+            pump.add_done_callback(self._pumps.discard)
+
+    async def _pump(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await source.read(_CHUNK):
+                await self._flowing.wait()
+                target.write(data)
+                await target.drain()
+        self._writers.discard(target)
+        with contextlib.suppress(OSError):
+            target.close()

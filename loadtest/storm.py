@@ -1,0 +1,260 @@
+"""A storm: many clients read and write while faults happen; then every answer is checked.
+
+    python -m loadtest.storm --seconds 60 --clients 12 --seed 1
+    python -m loadtest.storm --control
+
+It starts a lab of its own from a copy of this checkout, and stops it. The same seed
+gives the same faults at the same times. Exit 1 when the promise is broken: a read
+that no linearizable register could have answered, a lost write, a difference between
+cache and Postgres at rest, a request that failed for no fault. With --control the
+cache is a naive one (commit, then SET); then exit 1 when nothing was found.
+"""
+
+import argparse
+import json
+import random
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import CalledProcessError
+from typing import Final
+from urllib.parse import urlsplit
+
+import psycopg
+
+from loadtest import faults
+from loadtest.clients import Api, Client, Keys, all_keys, make_keys
+from loadtest.faults import Fault, Faults, Outcome, schedule
+from loadtest.history import ABSENT
+from loadtest.own_lab import OwnLab, Served, health, wait_until
+from loadtest.proxy import Proxy
+from loadtest.record import Record, now
+from loadtest.verdict import AtRest, Bounds, Verdict, judge, table
+from loadtest.writers import BulkWriter, SqlWriter
+
+_ISLAND: Final = ("-c", "python:itemsite.gunicorn", "itemsite.wsgi:application")
+_NAIVE: Final = (
+    *("loadtest.naive:application", "--bind", "127.0.0.1:PORT", "--no-control-socket"),
+    *("--worker-class", "gthread", "--workers", "2", "--threads", "4", "--keep-alive", "30"),
+)
+#: Nothing that the naive cache could know of.
+_CONTROL_FAULTS: Final = tuple(name for name in faults.NAMES if name != "cut")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    seconds: float
+    clients: int
+    seed: int
+    faults: Sequence[str]
+    sql: bool
+    control: bool
+    bounds: Bounds
+
+
+class Storm:
+    """One storm over *lab*, which runs."""
+
+    def __init__(self, lab: OwnLab, options: Options) -> None:
+        self._lab, self._options = lab, options
+        self._record = Record()
+        self._outcomes: list[Outcome] = []
+        self._stop = threading.Event()
+        self._proxy: Proxy | None = None
+        self._island: Served | None = None
+        self._web = lab.web
+        self.zero = now()
+
+    def blow(self) -> Verdict:
+        """Let it blow, end it, wait until all is well, judge."""
+        options = self._options
+        if options.control:
+            self._web = self._lab.serve("naive", _NAIVE, {})
+        elif "cut" in options.faults:
+            self._start_island()
+        keys = self._make_keys()
+        threads = self._threads(keys)
+        maker = Faults(self._lab, self._web, self._proxy)
+        self.zero = now()
+        for thread in threads:
+            thread.start()
+        try:
+            self._make_faults(maker, schedule(options.seed, options.seconds, options.faults))
+        finally:
+            self._stop.set()
+            for thread in threads:
+                thread.join(60)
+        self._say("waiting until all is well")
+        recovered = self._recover()
+        rest = self._rest(recovered)
+        self._say("checking")
+        verdict = judge(self._record, keys, self._outcomes, rest, options.bounds)
+        self._say("")
+        return verdict
+
+    def _start_island(self) -> None:
+        redis = urlsplit(self._lab.settings["REDIS_URL"])
+        self._proxy = Proxy(redis.port or 6379)
+        through = {"REDIS_URL": f"redis://127.0.0.1:{self._proxy.port}{redis.path}"}
+        self._island = self._lab.serve("island", _ISLAND, {**through, "WEB_WORKERS": "1"})
+
+    def _make_keys(self) -> Keys:
+        choice = random.Random(f"items {self._options.seed}")
+        api = Api(self._web.url, self._record, "setup")
+        sql = self._options.sql and not self._options.control
+        return make_keys(api, choice, by_sql=sql, island=self._island is not None)
+
+    def _threads(self, keys: Keys) -> list[threading.Thread]:
+        options, record, stop = self._options, self._record, self._stop
+        threads: list[threading.Thread] = []
+        for n in range(options.clients):
+            api = Api(self._web.url, record, f"c{n}")
+            threads.append(Client(api, keys, f"{options.seed} {n}", stop))
+        if self._island:
+            only = Keys(hot=keys.island)
+            for n in range(2):
+                api = Api(self._island.url, record, f"i{n}")
+                seed = f"{options.seed} island {n}"
+                threads.append(Client(api, only, seed, stop, pause=0.02, creates=False))
+        if keys.by_sql:
+            url = self._lab.settings["DATABASE_URL"]
+            threads.append(SqlWriter(url, keys.by_sql, record, f"{options.seed} sql", stop))
+        if not options.control:
+            many = [*keys.hot[:1], *keys.cold]
+            threads.append(BulkWriter(self._lab, many, record, f"{options.seed} bulk", stop))
+        return threads
+
+    def _make_faults(self, maker: Faults, planned: Sequence[Fault]) -> None:
+        for fault in planned:
+            self._wait_until(fault.at, f"next {fault.name}")
+            self._show(fault.name)
+            self._outcomes.append(maker.make(fault))
+        self._wait_until(self._options.seconds, "")
+
+    def _wait_until(self, at: float, what: str) -> None:
+        while (left := at - (now() - self.zero) / 1e9) > 0:
+            self._show(what)
+            time.sleep(min(left, 0.25))
+
+    def _recover(self) -> bool:
+        """Wait until every server has said for two seconds that it is well."""
+        servers = [self._web, *([self._island] if self._island else [])]
+        ports = [urlsplit(server.url).port or 80 for server in servers]
+        well_since = time.monotonic()
+
+        def well() -> bool:
+            nonlocal well_since
+            if not all(health(port) == "ok" for port in ports):
+                well_since = time.monotonic()
+            return time.monotonic() - well_since > 2
+
+        return wait_until(well, 60)
+
+    def _rest(self, recovered: bool) -> AtRest:
+        keys = all_keys(self._record)
+        answered: dict[str, str] = {}
+        # Several connections, so that every worker is asked.
+        apis = [Api(self._web.url, self._record, f"last {n}") for n in range(4)]
+        apis += [Api(self._island.url, self._record, "last")] if self._island else []
+        for key in keys:
+            values = {api.read(key) or "(no answer)" for api in apis}
+            answered[key] = " and ".join(sorted(values))
+        with psycopg.connect(self._lab.settings["DATABASE_URL"]) as connection:
+            found = connection.execute(
+                "SELECT id::text, name FROM items WHERE id = ANY(%s::uuid[])", [list(keys)]
+            ).fetchall()
+        postgres = dict.fromkeys(keys, ABSENT) | {str(key): str(name) for key, name in found}
+        return AtRest(answered, postgres, self._verify(), recovered)
+
+    def _verify(self) -> int | None:
+        if self._options.control:
+            return None
+        try:
+            report = self._lab.lab("manage", "cache_verify", "--json")
+        except CalledProcessError as error:
+            report = error.stdout
+        return len(json.loads(report)["differences"])
+
+    def _show(self, what: str) -> None:
+        record, seconds = self._record, (now() - self.zero) / 1e9
+        refused = sum(failure.refused for failure in record.failures)
+        self._say(
+            f"{seconds:5.1f} of {self._options.seconds:.0f} s  "
+            f"{len(record.operations)} operations  {refused} refused  "
+            f"{len(record.failures) - refused} failed  {len(self._outcomes)} faults  {what}"
+        )
+
+    def _say(self, text: str) -> None:
+        if sys.stderr.isatty():
+            sys.stderr.write(f"\r\x1b[K{text}")
+            sys.stderr.flush()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    known = _CONTROL_FAULTS if given.control else faults.NAMES
+    names = [name for name in (given.faults or ",".join(known)).split(",") if name != "none"]
+    if unknown := sorted(set(names) - set(known)):
+        parser.error(f"there is no fault {', '.join(unknown)}; use {', '.join(known)}")
+    options = Options(
+        seconds=given.seconds,
+        clients=given.clients,
+        seed=given.seed,
+        faults=names,
+        sql=not given.no_sql,
+        control=given.control,
+        bounds=Bounds(partition=given.bound, sql=given.sql_bound),
+    )
+    directory = Path(given.directory or tempfile.mkdtemp(prefix="storm-"))
+    # Started by root, Postgres runs as somebody else, who must get through to its data.
+    directory.chmod(0o711)
+    lab = OwnLab(directory)
+    try:
+        lab.start()
+        storm = Storm(lab, options)
+        verdict = storm.blow()
+    finally:
+        lab.stop()
+        if not given.directory:
+            shutil.rmtree(directory, ignore_errors=True)
+    if given.json:
+        shown = {"numbers": verdict.numbers, "kept": verdict.kept}
+        shown["faults"] = [f"{o.fault.name} at {o.fault.at}: {o.text}" for o in verdict.outcomes]
+        sys.stdout.write(json.dumps(shown, indent=1) + "\n")
+    if not given.json or not verdict.kept:
+        out = sys.stderr if given.json else sys.stdout
+        out.write(table(verdict, storm.zero) + "\n")
+    return int(not verdict.violations if options.control else not verdict.kept)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=_Help)
+    parser.add_argument("--seconds", type=float, default=60, help="how long it blows (60)")
+    parser.add_argument("--clients", type=int, default=12, help="how many at a time (12)")
+    parser.add_argument("--seed", type=int, default=1, help="repeats the same faults (1)")
+    parser.add_argument("--faults", help=f"only these, or none: {','.join(faults.NAMES)}")
+    parser.add_argument("--no-sql", action="store_true", help="no writes by plain SQL")
+    parser.add_argument(
+        "--bound", type=float, default=1.5, help="seconds that a pause or cut may show (1.5)"
+    )
+    parser.add_argument(
+        "--sql-bound", type=float, default=1.0, help="seconds until SQL must be seen (1)"
+    )
+    parser.add_argument("--control", action="store_true", help="blow over a naive cache")
+    parser.add_argument("--json", action="store_true", help="the result as JSON")
+    parser.add_argument("--directory", help="keep the lab's files there")
+    return parser
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Keeps the line breaks of the text above."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

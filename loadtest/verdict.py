@@ -1,0 +1,169 @@
+"""What a storm has shown: the promise, checked against all that was recorded, as a table."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from loadtest.clients import Keys
+from loadtest.faults import Outcome
+from loadtest.history import ABSENT, Operation, Violation, by_key, check, staleness
+from loadtest.record import Failure, Record
+
+_SECOND = 1_000_000_000
+#: Postgres is asked for a connection for so long; then the answer is 503.
+_AFTER_POSTGRES = 3 * _SECOND
+_AFTER_KILL = 1 * _SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Where the promise is a bound: how stale a read may be, in seconds, after the fault."""
+
+    partition: float
+    sql: float
+
+
+@dataclass(frozen=True, slots=True)
+class AtRest:
+    """What was found when all faults were over."""
+
+    #: What the API answered for each key, and what Postgres holds.
+    api: Mapping[str, str]
+    postgres: Mapping[str, str]
+    #: Differences that ``cache_verify`` found; ``None`` where it was not run.
+    verify: int | None
+    recovered: bool
+
+
+@dataclass
+class Verdict:
+    """The numbers, and whether the promise was kept."""
+
+    numbers: dict[str, Any]
+    violations: list[Violation]
+    lost: list[Violation]
+    unexplained: list[Failure]
+    torn: list[str]
+    different: list[str]
+    outcomes: Sequence[Outcome] = field(default_factory=list)
+
+    @property
+    def kept(self) -> bool:
+        wrong = [self.violations, self.lost, self.unexplained, self.torn, self.different]
+        verified = not self.numbers["differences that cache_verify found"]
+        return not any(wrong) and verified and bool(self.numbers["recovered"])
+
+
+class _Allowed:
+    """How stale each read may be: 0, save after a fault for which the promise is a bound."""
+
+    def __init__(self, keys: Keys, outcomes: Iterable[Outcome], bounds: Bounds) -> None:
+        self._island, self._by_sql = set(keys.island), set(keys.by_sql)
+        self._sql = round(bounds.sql * _SECOND)
+        bound = round(bounds.partition * _SECOND)
+        made = list(outcomes)
+        self._pauses = [(o.start, o.end + bound) for o in made if o.fault.name == "pause" and bound]
+        self._cuts = [(o.start, o.end + bound) for o in made if o.fault.name == "cut" and bound]
+
+    def __call__(self, read: Operation) -> int:
+        windows = [*self._pauses, *(self._cuts if read.key in self._island else [])]
+        # The write may have been acknowledged when the fault began.
+        bounded = [end - start for start, end in windows if read.start <= end and read.end >= start]
+        return max([*bounded, self._sql if read.key in self._by_sql else 0])
+
+
+def judge(
+    record: Record, keys: Keys, outcomes: Sequence[Outcome], rest: AtRest, bounds: Bounds
+) -> Verdict:
+    """Check everything."""
+    allowed = _Allowed(keys, outcomes, bounds)
+    operations = record.operations
+    strict = [op for op in operations if op.kind == "write" or not allowed(op)]
+    groups = {
+        "elsewhere": strict,
+        "after a pause": _of(operations, {*keys.hot, *keys.cold, *keys.short_lived}),
+        "cut off": _of(operations, keys.island),
+        "written by SQL": _of(operations, keys.by_sql),
+    }
+    unexplained = [f for f in record.failures if not _explained(f, outcomes)]
+    different = [
+        f"{key}: the API says {rest.api.get(key)}, Postgres {value}"
+        for key, value in rest.postgres.items()
+        if rest.api.get(key) != value
+    ]
+    violations = check(operations, allowed)
+    lost = _lost(operations, rest.postgres)
+    reads = sorted(record.read_seconds)
+    answered = sum(record.caches.values())
+    numbers = {
+        "faults made": dict(Counter(outcome.fault.name for outcome in outcomes)),
+        "reads": sum(op.kind == "read" for op in operations),
+        "writes": sum(op.kind == "write" for op in operations),
+        "writes of unknown outcome": sum(op.outcome == "unknown" for op in operations),
+        "hits in percent": round(100 * record.caches["HIT"] / answered, 1) if answered else 0.0,
+        "read, 99th percentile in ms": _ms(reads[len(reads) * 99 // 100]) if reads else None,
+        "read, slowest in ms": _ms(reads[-1]) if reads else None,
+        "refused (503)": sum(f.refused for f in record.failures),
+        "failed": sum(not f.refused for f in record.failures),
+        "failed for no fault": len(unexplained),
+        "violations": len(violations),
+        "worst staleness in ms": {
+            name: round(staleness(history) / 1e6, 1) for name, history in groups.items()
+        },
+        "lost writes": len(lost),
+        "rows that differ for one write": len(record.torn),
+        "differences at rest": len(different),
+        "differences that cache_verify found": rest.verify,
+        "recovered": rest.recovered,
+    }
+    return Verdict(numbers, violations, lost, unexplained, record.torn, different, outcomes)
+
+
+def table(verdict: Verdict, zero: int, most: int = 5) -> str:
+    """For people: each fault and what came of it, the numbers, and what went wrong."""
+    lines = [
+        f"{(o.start - zero) / 1e9:8.2f} s  {o.fault.name:12} {o.text}" for o in verdict.outcomes
+    ]
+    lines.append("")
+    for name, number in verdict.numbers.items():
+        if isinstance(number, dict):
+            number = ", ".join(f"{part} {count}" for part, count in number.items())
+        lines.append(f"{name:38} {number}")
+    wrong = [violation.text(zero) for violation in verdict.violations]
+    wrong += [f"LOST {violation.text(zero)}" for violation in verdict.lost]
+    wrong += [f"{(f.start - zero) / 1e9:.3f} s: {f.what}" for f in verdict.unexplained]
+    wrong += [*verdict.torn, *verdict.different]
+    lines += ["", *wrong[:most]] if wrong else []
+    if len(wrong) > most:
+        lines.append(f"… and {len(wrong) - most} more")
+    return "\n".join(lines)
+
+
+def _of(operations: Iterable[Operation], keys: Iterable[str]) -> list[Operation]:
+    wanted = set(keys)
+    return [operation for operation in operations if operation.key in wanted]
+
+
+def _lost(operations: Iterable[Operation], postgres: Mapping[str, str]) -> list[Violation]:
+    """Acknowledged writes that Postgres does not have at rest, nor a later one."""
+    lost = []
+    for key, history in by_key(operations).items():
+        writes = [operation for operation in history if operation.kind == "write"]
+        end = max(operation.end for operation in history)
+        last = Operation(key, "read", postgres.get(key, ABSENT), end + 1, end + 2, who="Postgres")
+        lost += check([*writes, last])
+    return lost
+
+
+def _explained(failure: Failure, outcomes: Iterable[Outcome]) -> bool:
+    """Whether a fault that may make requests fail was under way."""
+    name, after = ("postgres", _AFTER_POSTGRES) if failure.refused else ("kill-worker", _AFTER_KILL)
+    return any(
+        o.fault.name == name and failure.start <= o.end + after and failure.end >= o.start
+        for o in outcomes
+    )
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 1)

@@ -1,5 +1,6 @@
 """System checks: a configuration that would break a promise does not start."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -7,12 +8,29 @@ from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, models, router
+from redis.exceptions import RedisError
 
-from cachelayer import conf, registry
+from cachelayer import conf, link, registry
 from cachelayer.queryset import CachedQuerySet
 from cachelayer.registry import CachedModel
 
 _NEEDED_BACKEND = "django_redis.cache.RedisCache"
+_POSITIVE = (
+    "ROW_TTL",
+    "NULL_TTL",
+    "MARK_LIFETIME",
+    "LEASE_LIFETIME",
+    "COUNT_INTERVAL",
+    "PROBE_INTERVAL",
+    "SETTLING_TIME",
+    "LOOK_INTERVAL",
+    "REQUEST_BUDGET",
+)
+_TIMEOUTS = ("SOCKET_CONNECT_TIMEOUT", "SOCKET_TIMEOUT")
+_NOT_NEGATIVE = ("LEASE_WAIT", "PUSH_LIMIT")
+#: The ends of the eviction policies that do not spare what was written last:
+#: marks live shorter than rows.
+_EVICT_MARKS = ("-random", "-ttl")
 
 
 @register()
@@ -24,6 +42,26 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         return [Error(str(error), id="cachelayer.E001")]
     problems = list(_wrong_types(settings)) or list(_wrong_values(settings))
     return [*problems, *_wrong_cache(settings)]
+
+
+@register()
+def check_budget(**kwargs: Any) -> list[CheckMessage]:
+    """One answer of Redis that does not come costs a request no more than its budget."""
+    if check_settings():
+        return []  # Those come first.
+    settings = conf.get()
+    options: Any = django_settings.CACHES[settings.CACHE_ALIAS]["OPTIONS"]
+    return [
+        Warning(
+            f"CACHES[{settings.CACHE_ALIAS!r}]['OPTIONS'][{name!r}] is {options[name]:g} s: "
+            "one answer that does not come takes longer than CACHELAYER['REQUEST_BUDGET'], "
+            f"{settings.REQUEST_BUDGET:g} s, which a request may spend on Redis in all.",
+            hint="Make the timeout shorter, or the budget larger.",
+            id="cachelayer.W003",
+        )
+        for name in _TIMEOUTS
+        if options[name] > settings.REQUEST_BUDGET
+    ]
 
 
 @register()
@@ -60,6 +98,38 @@ def check_transactions(databases: Sequence[str] | None = None, **kwargs: Any) ->
     return problems
 
 
+@register(Tags.database)
+def check_eviction(**kwargs: Any) -> list[CheckMessage]:
+    """A Redis that is full throws out old rows, not fresh marks. Skipped if it does not say."""
+    if check_settings():
+        return []
+    try:
+        with link.fresh_connection() as connection:
+            memory = _memory(connection)
+    except (RedisError, OSError):
+        return []
+    policy = memory.get("maxmemory_policy", "")
+    if memory.get("maxmemory", "0") == "0" or not policy.endswith(_EVICT_MARKS):
+        return []
+    return [
+        Warning(
+            f"Redis evicts by maxmemory-policy {policy}: it may take the mark of a transaction "
+            "that is committing. If that transaction's process dies before its push, an old row "
+            "that was loaded meanwhile is served until its TTL.",
+            hint="Set maxmemory-policy to volatile-lru or allkeys-lru.",
+            id="cachelayer.W004",
+        )
+    ]
+
+
+def _memory(connection: Any) -> dict[str, str]:
+    connection.send_command("INFO", "memory", check_health=False)
+    answer = connection.read_response()
+    text = answer.decode() if isinstance(answer, bytes) else str(answer)
+    pairs = (line.partition(":") for line in text.splitlines())
+    return {name: value for name, _, value in pairs}
+
+
 def longest_commit(alias: str) -> float | None:
     """The most seconds between a mark and the end of its COMMIT, as the server bounds it.
 
@@ -92,16 +162,25 @@ def _wrong_types(settings: conf.Settings) -> Iterator[CheckMessage]:
 
 
 def _wrong_values(settings: conf.Settings) -> Iterator[CheckMessage]:
-    positive = ("ROW_TTL", "NULL_TTL", "MARK_LIFETIME", "LEASE_LIFETIME", "COUNT_INTERVAL")
-    for name in positive:
-        if getattr(settings, name) <= 0:
+    for name in _POSITIVE:
+        if not 0 < getattr(settings, name) < math.inf:
             yield Error(f"CACHELAYER[{name!r}] must be above 0.", id="cachelayer.E003")
-    for name in ("LEASE_WAIT", "PUSH_LIMIT", "PROBE_INTERVAL"):
-        if getattr(settings, name) < 0:
+    for name in _NOT_NEGATIVE:
+        if not 0 <= getattr(settings, name) < math.inf:
             yield Error(f"CACHELAYER[{name!r}] must not be negative.", id="cachelayer.E003")
     if not 0 <= settings.ROW_TTL_JITTER < 1:
         yield Error(
             "CACHELAYER['ROW_TTL_JITTER'] is a share: from 0 to below 1.", id="cachelayer.E003"
+        )
+    if not 0 <= settings.CHECK_SHARE <= 1:
+        yield Error("CACHELAYER['CHECK_SHARE'] is a share: from 0 to 1.", id="cachelayer.E003")
+    if 2 * settings.PROBE_INTERVAL > settings.SETTLING_TIME:
+        yield Error(
+            f"CACHELAYER['PROBE_INTERVAL'] is {settings.PROBE_INTERVAL:g} s and SETTLING_TIME "
+            f"{settings.SETTLING_TIME:g} s: Redis could be trusted again before every process "
+            "that writes without marks has looked at it, and an old row be served.",
+            hint="Make SETTLING_TIME twice PROBE_INTERVAL or more.",
+            id="cachelayer.E012",
         )
 
 
@@ -115,7 +194,7 @@ def _wrong_cache(settings: conf.Settings) -> Iterator[CheckMessage]:
         )
         return
     options: Any = cache.get("OPTIONS", {})
-    for name in ("SOCKET_CONNECT_TIMEOUT", "SOCKET_TIMEOUT"):
+    for name in _TIMEOUTS:
         if not options.get(name):
             yield Error(
                 f"CACHES[{settings.CACHE_ALIAS!r}]['OPTIONS'][{name!r}] is not set: a Redis that "

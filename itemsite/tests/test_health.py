@@ -56,7 +56,9 @@ def ask(client):
     answer = client.get("/health")
     assert answer["Content-Type"] == "application/json"
     assert answer["Cache-Control"] == "no-store"
-    return answer.status_code, answer.json()
+    body = answer.json()
+    assert set(body.pop("cache")) == {"gate", "repair"}
+    return answer.status_code, body
 
 
 def said(redis, postgres):
@@ -69,6 +71,27 @@ def said(redis, postgres):
 
 def test_all_is_well(client):
     assert ask(client) == (200, said("ok", "ok"))
+
+
+def test_it_shows_the_gate_and_the_repair_log(client):
+    cache = client.get("/health").json()["cache"]
+    assert cache["gate"]["state"] == "closed"
+    assert cache["gate"].keys() == {"state", "since", "reason", "changes"}
+    assert cache["repair"] == {"backlog": 0, "lag_seconds": 0}
+
+
+@pytest.mark.usefixtures("no_redis")
+def test_without_redis_it_says_since_when_and_why(client):
+    client.get("/health")
+    gate = client.get("/health").json()["cache"]["gate"]
+    assert gate["state"] == "open"
+    assert gate["reason"]
+    assert gate["since"].endswith("+00:00")
+
+
+@pytest.mark.usefixtures("no_postgres")
+def test_without_postgres_nobody_knows_the_repair_log(client):
+    assert client.get("/health").json()["cache"]["repair"] is None
 
 
 @pytest.mark.usefixtures("no_redis")

@@ -1,0 +1,173 @@
+"""The live check finds stale hits, and nothing else."""
+
+import logging
+import threading
+import time
+
+import orjson
+import pytest
+from django.db import connection
+
+import cachelayer
+from cachelayer import counters, link, livecheck, stats
+from cachelayer.tests.bookshop.models import Note
+from cachelayer.tests.interleaving import stopped
+from cachelayer.ticker import Ticker
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def check_all(settings):
+    settings.CACHELAYER = {"CHECK_SHARE": 1.0}
+    livecheck._waiting.clear()
+
+
+@pytest.fixture
+def note():
+    return Note.objects.create(stars=1)
+
+
+def found():
+    report = stats.collect()["live_check"]
+    return report["checked"], report["stale"]
+
+
+def make_stale(note):
+    """Put a row into the cache that the database never had."""
+    key = f"note:{note.pk}"
+    row = orjson.loads(link.client().get(key)) | {"stars": 77}
+    link.client().set(key, orjson.dumps(row))
+
+
+def test_hits_that_are_right_are_counted(note):
+    cachelayer.read(Note, note.pk)
+    cachelayer.read_many(Note, [note.pk])
+    livecheck.check_waiting()
+    assert found() == (2, 0)
+
+
+def test_a_hit_that_says_no_such_row_is_checked_too(note):
+    pk = note.pk
+    note.delete()
+    assert cachelayer.read(Note, pk).outcome == "hit"
+    livecheck.check_waiting()
+    assert found() == (1, 0)
+
+
+def test_a_stale_hit_is_counted_and_said_once_each(note, caplog):
+    make_stale(note)
+    for _ in range(2):
+        cachelayer.read(Note, note.pk)
+    with caplog.at_level(logging.ERROR, "cachelayer.livecheck"):
+        livecheck.check_waiting()
+    assert found() == (2, 2)
+    [message, _] = [record.getMessage() for record in caplog.records]
+    assert f"note:{note.pk}" in message
+    assert "77" not in message, "a log is no place for rows"
+
+
+def test_a_row_written_after_the_hit_is_not_stale(note):
+    cachelayer.read(Note, note.pk)
+    note.stars = 2
+    note.save()
+    livecheck.check_waiting()
+    assert found() == (1, 0)
+
+
+def test_a_row_that_is_being_written_is_not_stale(note):
+    """Postgres shows the new row, the push has not come: there is a mark."""
+    cachelayer.read(Note, note.pk)
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE bookshop_note SET stars = 2 WHERE id = %s", [note.pk])
+        link.client().set(f"note:{note.pk}", b"w:somebody")
+    livecheck.check_waiting()
+    assert found() == (1, 0)
+
+
+def test_a_row_that_changes_back_while_it_is_looked_at_is_not_stale(note, monkeypatch):
+    """Rows without a timestamp can have the same bytes again."""
+    cachelayer.read(Note, note.pk)
+    *_, value = livecheck._waiting[0]
+    rows = iter([b'{"other": 1}', value])
+    monkeypatch.setattr(livecheck, "_load", lambda cached, pk: next(rows))
+    livecheck.check_waiting()
+    assert found() == (1, 0)
+
+
+def test_a_share_of_nothing_is_off(note, settings):
+    settings.CACHELAYER = {"CHECK_SHARE": 0.0}
+    for _ in range(20):
+        cachelayer.read(Note, note.pk)
+    assert not livecheck._waiting
+
+
+def test_no_more_hits_wait_than_the_queue_holds(note):
+    for _ in range(livecheck.QUEUE + 5):
+        cachelayer.read(Note, note.pk)
+    assert len(livecheck._waiting) == livecheck.QUEUE
+
+
+def test_without_postgres_nothing_is_counted_and_nothing_fails(note, monkeypatch):
+    cachelayer.read(Note, note.pk)
+    connection.close()
+    with monkeypatch.context() as outage:
+        outage.setitem(connection.settings_dict, "PORT", 1)
+        livecheck.check_waiting()
+    assert found() == (0, 0)
+    assert not livecheck._waiting
+
+
+def test_without_redis_a_difference_is_not_counted(own_redis, monkeypatch):
+    note = Note.objects.create()
+    make_stale(note)
+    cachelayer.read(Note, note.pk)
+    own_redis.stop()
+    livecheck.check_waiting()
+    counted = dict(counters._counts._pending)
+    assert "checked" not in counted
+    assert "stale" not in counted
+
+
+def test_it_goes_on_after_a_bug(note, monkeypatch, caplog):
+    cachelayer.read(Note, note.pk)
+    with monkeypatch.context() as bug:
+        bug.setattr(livecheck, "_load", lambda cached, pk: 1 / 0)
+        livecheck.check_waiting()
+    assert "The live check failed" in caplog.text
+    cachelayer.read(Note, note.pk)
+    livecheck.check_waiting()
+    assert found() == (1, 0)
+
+
+def test_it_is_done_in_the_background_and_no_read_waits_for_it(note, monkeypatch):
+    ticker = Ticker("livecheck-test", lambda: 0.001, lambda: livecheck.check_waiting())
+    monkeypatch.setattr(livecheck, "ticker", ticker)
+    with stopped(livecheck, "check_waiting") as check:
+        cachelayer.read(Note, note.pk)
+        check.reached()
+        assert cachelayer.read(Note, note.pk).outcome == "hit"
+        check.release()
+    deadline = time.monotonic() + 20
+    while found() != (2, 0):
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.01)
+
+
+@pytest.mark.parametrize(
+    ("stale", "checked", "bound"),
+    [
+        (0, 0, None),
+        (0, 1, 1.0),
+        (0, 3_000_000, 1e-6),
+        (1, 1, 1.0),
+        (1, 1000, 0.00564),
+        (50, 100, 0.596),
+    ],
+)
+def test_the_bound_is_that_of_the_books(stale, checked, bound):
+    assert livecheck.upper_bound(stale, checked) == (bound and pytest.approx(bound, rel=0.01))
+
+
+def test_without_redis_nobody_knows_what_was_checked():
+    assert livecheck.report(None) == {"checked": None, "stale": None, "upper_bound": None}

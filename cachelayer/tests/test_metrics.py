@@ -1,0 +1,230 @@
+"""What Prometheus is told, of one process and of several."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from django.db import connection, transaction
+from prometheus_client import REGISTRY
+from prometheus_client.parser import text_string_to_metric_families
+
+import cachelayer
+from cachelayer import link, metrics, repair, states
+from cachelayer.gate import Mode, gate
+from cachelayer.tests.bookshop.models import Note
+from cachelayer.tests.interleaving import start, stopped
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def told():
+    """How much a sample has grown since the test began."""
+    before = {}
+
+    def now(name, **labels):
+        return REGISTRY.get_sample_value(f"cachelayer_{name}", labels) or 0
+
+    for family in REGISTRY.collect():
+        for sample in family.samples:
+            before[sample.name, tuple(sorted(sample.labels.items()))] = sample.value
+
+    def grown(name, **labels):
+        known = before.get((f"cachelayer_{name}", tuple(sorted(labels.items()))), 0)
+        return now(name, **labels) - known
+
+    return grown
+
+
+def page():
+    """The samples of the page by name, those of the cache layer without labels."""
+    families = text_string_to_metric_families(metrics.page().decode())
+    return {sample.name: sample.value for family in families for sample in family.samples}
+
+
+def until(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, f"never came true; gate {gate.state}"
+        threading.Event().wait(0.01)
+
+
+def test_reads_are_counted_by_outcome(told):
+    note = Note.objects.create()
+    link.client().delete(f"note:{note.pk}")
+    cachelayer.read(Note, note.pk)
+    cachelayer.read_many(Note, [note.pk, note.pk])
+    states.mark([f"note:{note.pk}"], b"w:somebody")
+    cachelayer.read(Note, note.pk)
+    assert told("reads_total", outcome="miss") == 1
+    assert told("reads_total", outcome="hit") == 1
+    assert told("reads_total", outcome="bypass") == 1
+
+
+def test_round_trips_are_timed_by_operation(told):
+    note = Note.objects.create()
+    states.drop([f"note:{note.pk}"])
+    cachelayer.read(Note, note.pk)
+    states.repair([f"note:{note.pk}"])
+    link.ping()
+    for operation in ("get", "lease", "fill", "mark", "push", "repair", "drop", "other"):
+        assert told("redis_seconds_count", operation=operation) == 1, operation
+
+
+def test_a_round_trip_that_fails_is_timed_as_well(own_redis, told):
+    own_redis.stop()
+    cachelayer.read(Note, Note().pk)
+    assert told("redis_seconds_count", operation="get") == 1
+
+
+def test_pushes_are_counted_by_what_became_of_them(told):
+    note = Note.objects.create()
+    key = f"note:{note.pk}"
+    assert told("pushes_total", result="pushed") == 1
+    with stopped(states, "push") as push:
+        writer = start(note.save)
+        push.reached()
+        link.client().delete(key)
+        push.release()
+        writer.result()
+    assert told("pushes_total", result="lost") == 1
+    with stopped(states, "push") as push:
+        writer = start(note.save)
+        push.reached()
+        states.mark([key], b"w:later")
+        push.release()
+        writer.result()
+    assert told("pushes_total", result="superseded") == 1
+
+
+def test_a_large_transaction_invalidates(settings, told):
+    settings.CACHELAYER = {"PUSH_LIMIT": 2}
+    with transaction.atomic():
+        for _ in range(3):
+            Note.objects.create()
+    assert told("pushes_total", result="invalidated") == 3
+
+
+def test_rows_that_could_not_be_pushed_are_counted(own_redis, told):
+    own_redis.stop()
+    Note.objects.bulk_create([Note(), Note()])
+    assert told("pushes_total", result="unsent") == 2
+
+
+def test_the_gate_is_shown_with_each_change_and_when(own_redis, settings, told):
+    settings.CACHELAYER = {"PROBE_INTERVAL": 0.02, "SETTLING_TIME": 0.05}
+    began = time.time()
+    own_redis.kill()
+    cachelayer.read(Note, Note().pk)
+    assert told("gate_changes_total", to="open") == 1
+    assert page()["cachelayer_gate_open"] == 1
+    assert page()["cachelayer_gate_changed_timestamp_seconds"] >= began
+    own_redis.start()
+    until(lambda: gate.mode is Mode.CLOSED)
+    until(lambda: page()["cachelayer_gate_open"] == 0)
+    assert told("gate_changes_total", to="settling") >= 1
+    assert told("gate_changes_total", to="closed") == 1
+
+
+def test_a_reader_that_waits_for_another_is_counted_once(told):
+    note = Note.objects.create()
+    key = f"note:{note.pk}"
+    link.client().delete(key)
+    states.lease([key], b"r:somebody")
+    assert cachelayer.read(Note, note.pk).outcome == "bypass"
+    assert told("stampede_waits_total") == 1
+
+
+def test_the_repair_log_is_looked_at_for_the_page():
+    with transaction.atomic():
+        repair.log(connection, ["note:1", "note:2"])
+    assert page()["cachelayer_repair_backlog"] == 2
+    lag = page()["cachelayer_repair_lag_seconds"]
+    assert lag > 0
+    assert page()["cachelayer_repair_lag_seconds"] > lag
+    repair.drain()
+    assert page()["cachelayer_repair_backlog"] == 0
+    assert page()["cachelayer_repair_lag_seconds"] == 0
+
+
+def test_without_postgres_the_page_leaves_the_repair_log_out(monkeypatch):
+    with monkeypatch.context() as outage:
+        outage.setitem(connection.settings_dict, "PORT", 1)
+        shown = page()
+    assert "cachelayer_gate_open" in shown
+    assert not [name for name in shown if name.startswith("cachelayer_repair")]
+
+
+def test_every_outcome_is_on_the_page_before_it_happens():
+    families = {f.name: f for f in text_string_to_metric_families(metrics.page().decode())}
+    shown = {
+        family: {tuple(sample.labels.values()) for sample in families[family].samples}
+        for family in ("cachelayer_reads", "cachelayer_pushes", "cachelayer_gate_changes")
+    }
+    assert {("hit",), ("miss",), ("bypass",)} <= shown["cachelayer_reads"]
+    assert {("lost",), ("unsent",)} <= shown["cachelayer_pushes"]
+    assert {("open",), ("settling",), ("closed",)} <= shown["cachelayer_gate_changes"]
+
+
+_WORKER = """
+import sys
+from cachelayer import metrics
+metrics.reads["hit"].inc(int(sys.argv[1]))
+metrics.gate_changed(sys.argv[2])
+print("ready", flush=True)
+sys.stdin.read()
+"""
+_PAGE = """
+import django
+django.setup()
+from cachelayer import metrics
+print(metrics.page().decode())
+"""
+
+
+def test_several_processes_are_one_page_and_a_killed_ones_gate_is_no_open_gate(tmp_path):
+    environment = {
+        **os.environ,
+        "PROMETHEUS_MULTIPROC_DIR": str(tmp_path),
+        "DJANGO_SETTINGS_MODULE": "itemsite.settings_test",
+    }
+
+    def shown():
+        text = subprocess.run(
+            [sys.executable, "-c", _PAGE], env=environment, capture_output=True, text=True
+        ).stdout
+        families = text_string_to_metric_families(text)
+        return {
+            (sample.name, *sample.labels.values()): sample.value
+            for family in families
+            for sample in family.samples
+        }
+
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", _WORKER, hits, mode],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        for hits, mode in (("2", "open"), ("3", "open"), ("4", "closed"))
+    ]
+    try:
+        for worker in workers:
+            assert worker.stdout.readline() == b"ready\n"
+        assert shown()["cachelayer_reads_total", "hit"] == 9
+        assert shown()[("cachelayer_gate_open",)] == 2
+        workers[0].kill()
+        workers[0].wait()
+        mark_dead = "import sys; from prometheus_client import multiprocess as m; "
+        mark_dead += f"m.mark_process_dead({workers[0].pid})"
+        subprocess.run([sys.executable, "-c", mark_dead], env=environment, check=True)
+        assert shown()[("cachelayer_gate_open",)] == 1
+        assert shown()["cachelayer_reads_total", "hit"] == 9
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.communicate()

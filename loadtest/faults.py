@@ -150,15 +150,18 @@ def schedule(seed: int, seconds: float, names: Sequence[str]) -> list[Fault]:
     """The faults of a storm: every one of *names* in each round, in an order of its own."""
     choice = random.Random(f"faults {seed}")
     faults: list[Fault] = []
-    # However short the storm, one round fits.
-    pace = min(1.0, (seconds - 3) / (2.3 * len(names))) if names else 1.0
-    at = 1.0
+    at, pace = 1.0, 0.0
     while names:
-        for name in choice.sample(list(names), len(names)):
+        # Now a quick succession, now time enough to recover and fill the cache.
+        gaps = [
+            choice.uniform(0.2, 0.8) if choice.random() < 0.3 else choice.uniform(1.5, 4)
+            for _ in names
+        ]
+        # However short the storm, one round fits.
+        pace = pace or min(1.0, (seconds - 2) / sum(gaps))
+        for name, gap in zip(choice.sample(list(names), len(names)), gaps, strict=True):
             if at > seconds - 1:
                 return faults
             faults.append(Fault(name, round(at, 2), round(choice.random(), 2)))
-            # Now a quick succession, now time enough to recover and fill the cache.
-            quick = choice.random() < 0.3
-            at += pace * (choice.uniform(0.2, 0.8) if quick else choice.uniform(1.5, 4))
+            at += pace * gap
     return faults

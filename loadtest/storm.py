@@ -43,7 +43,7 @@ _NAIVE: Final = (
     *("--worker-class", "gthread", "--workers", "2", "--threads", "4", "--keep-alive", "30"),
 )
 #: Nothing that the naive cache could know of.
-_CONTROL_FAULTS: Final = tuple(name for name in faults.NAMES if name != "cut")
+CONTROL_FAULTS: Final = tuple(name for name in faults.NAMES if name != "cut")
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +198,7 @@ class Storm:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     given = parser.parse_args(arguments)
-    known = _CONTROL_FAULTS if given.control else faults.NAMES
+    known = CONTROL_FAULTS if given.control else faults.NAMES
     names = [name for name in (given.faults or ",".join(known)).split(",") if name != "none"]
     if unknown := sorted(set(names) - set(known)):
         parser.error(f"there is no fault {', '.join(unknown)}; use {', '.join(known)}")

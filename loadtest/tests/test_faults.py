@@ -1,0 +1,173 @@
+"""The schedule of faults, the proxy that cuts a process off, and what excuses a failure."""
+
+import contextlib
+import socket
+import threading
+
+import pytest
+
+from loadtest.clients import Keys
+from loadtest.faults import NAMES, Fault, Outcome, schedule
+from loadtest.proxy import Proxy
+from loadtest.record import Failure, Record
+from loadtest.verdict import AtRest, Bounds, judge
+
+SECOND = 1_000_000_000
+WELL = AtRest(api={}, postgres={}, verify=0, recovered=True)
+
+
+def test_the_same_seed_gives_the_same_faults():
+    assert schedule(7, 60, NAMES) == schedule(7, 60, NAMES)
+    assert schedule(7, 60, NAMES) != schedule(8, 60, NAMES)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_short_storm_has_every_fault(seed):
+    planned = schedule(seed, 16, NAMES)
+    assert {fault.name for fault in planned} == set(NAMES)
+    assert all(0 < fault.at <= 15 for fault in planned)
+
+
+def test_no_faults_are_possible():
+    assert schedule(1, 60, []) == []
+
+
+@pytest.fixture
+def echo():
+    """A port that answers with what it is sent."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def answer(connection):
+        with connection, contextlib.suppress(OSError):
+            while data := connection.recv(100):
+                connection.sendall(data)
+
+    def serve():
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = server.accept()
+                threading.Thread(target=answer, args=(connection,), daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+    yield server.getsockname()[1]
+    server.close()
+
+
+def test_the_proxy_forwards_swallows_and_refuses(echo):
+    proxy = Proxy(echo)
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as connection:
+        connection.sendall(b"one")
+        assert connection.recv(100) == b"one"
+        proxy.swallow()
+        connection.settimeout(0.2)
+        connection.sendall(b"two")
+        with pytest.raises(TimeoutError):
+            connection.recv(100)
+        proxy.mend()
+        connection.settimeout(5)
+        assert connection.recv(100) == b"two"
+        proxy.refuse()
+        assert _is_broken(connection)
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as connection:
+        assert _is_broken(connection)
+    proxy.mend()
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as connection:
+        connection.sendall(b"three")
+        assert connection.recv(100) == b"three"
+    proxy.close()
+
+
+def _is_broken(connection):
+    try:
+        return connection.recv(100) == b""
+    except OSError:
+        return True
+
+
+def outcome(name, start, end):
+    return Outcome(Fault(name, 0, 0), start * SECOND, end * SECOND, "")
+
+
+def verdict(record, outcomes=(), rest=WELL, keys=None):
+    return judge(record, keys or Keys(), list(outcomes), rest, Bounds(partition=1, sql=1))
+
+
+def stale_read(key, at):
+    """Written at 10 s and at 20 s; the first value is read at *at* s."""
+    record = Record()
+    for value, time in (("old", 10), ("new", 20)):
+        record.write(key, value, time * SECOND, "PUT")
+    record.read(key, "old", at * SECOND, "GET")
+    record.operations = [
+        type(op)(op.key, op.kind, op.value, op.start, op.start + SECOND // 1000)
+        for op in record.operations
+    ]
+    return record
+
+
+def rest_of(key, value):
+    return AtRest(api={key: value}, postgres={key: value}, verify=0, recovered=True)
+
+
+def test_a_stale_read_breaks_the_promise():
+    assert not verdict(stale_read("k", 22), rest=rest_of("k", "new")).kept
+
+
+def test_a_stale_read_after_a_pause_is_within_its_bound_or_not():
+    pause = [outcome("pause", 19, 21)]
+    within = verdict(stale_read("k", 21.5), pause, rest_of("k", "new"))
+    assert within.kept
+    assert within.numbers["worst staleness in ms"]["elsewhere"] == 0
+    assert not verdict(stale_read("k", 23), pause, rest_of("k", "new")).kept
+    # A cut concerns only what the server that was cut off writes.
+    cut = [outcome("cut", 19, 21)]
+    assert not verdict(stale_read("k", 21.5), cut, rest_of("k", "new")).kept
+    island = Keys(island=["k"])
+    assert verdict(stale_read("k", 21.5), cut, rest_of("k", "new"), island).kept
+
+
+def test_plain_sql_has_a_second():
+    keys = Keys(by_sql=["k"])
+    assert verdict(stale_read("k", 20.9), rest=rest_of("k", "new"), keys=keys).kept
+    assert not verdict(stale_read("k", 21.2), rest=rest_of("k", "new"), keys=keys).kept
+
+
+def test_a_lost_write_breaks_the_promise():
+    record = stale_read("k", 15)
+    found = verdict(record, rest=rest_of("k", "old"))
+    assert found.numbers["lost writes"] == 1
+    assert not found.violations
+    assert not found.kept
+
+
+def test_a_difference_at_rest_breaks_the_promise():
+    rest = AtRest(api={"k": "old"}, postgres={"k": "new"}, verify=0, recovered=True)
+    assert not verdict(stale_read("k", 15), rest=rest).kept
+    assert not verdict(Record(), rest=AtRest({}, {}, verify=1, recovered=True)).kept
+    assert not verdict(Record(), rest=AtRest({}, {}, verify=0, recovered=False)).kept
+
+
+def test_two_bodies_for_one_write_break_the_promise():
+    record = Record()
+    record.row("k", "v", b'{"price": 1}')
+    record.row("k", "v", b'{"price": 1}')
+    assert verdict(record).kept
+    record.row("k", "v", b'{"price": 2}')
+    assert not verdict(record).kept
+
+
+@pytest.mark.parametrize(
+    ("what", "fault", "kept"),
+    [
+        ("GET 503", "postgres", True),
+        ("GET 503", "redis-empty", False),
+        ("PUT ConnectionResetError", "kill-worker", True),
+        ("PUT ConnectionResetError", "redis-old", False),
+        ("GET 500", "postgres", False),
+    ],
+)
+def test_a_request_may_fail_only_for_its_fault(what, fault, kept):
+    record = Record()
+    record.failures.append(Failure(10 * SECOND, 11 * SECOND, what, ""))
+    assert verdict(record, [outcome(fault, 10.5, 12)]).kept is kept
+    assert not verdict(record, [outcome(fault, 30, 31)]).kept

@@ -1,0 +1,56 @@
+"""Short storms over a lab of their own: the cache keeps the promise, the naive control does not."""
+
+import pytest
+
+from loadtest import faults
+from loadtest.own_lab import OwnLab
+from loadtest.storm import CONTROL_FAULTS, Options, Storm
+from loadtest.verdict import Bounds, table
+
+BOUNDS = Bounds(partition=1.5, sql=1.0)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    lab = OwnLab(tmp_path_factory.mktemp("storm"))
+    try:
+        lab.start()
+        yield lab
+    finally:
+        lab.stop()
+
+
+def blow(lab, *, seconds, seed, names, control=False):
+    options = Options(
+        seconds=seconds,
+        clients=10,
+        seed=seed,
+        faults=names,
+        # Until the triggers for plain SQL are there.
+        sql=False,
+        control=control,
+        bounds=BOUNDS,
+    )
+    storm = Storm(lab, options)
+    verdict = storm.blow()
+    return verdict, table(verdict, storm.zero)
+
+
+@pytest.mark.timeout(240)
+def test_no_fault_makes_the_cache_break_its_promise(lab):
+    verdict, shown = blow(lab, seconds=14, seed=1, names=faults.NAMES)
+    assert verdict.kept, shown
+    assert set(verdict.numbers["faults made"]) == set(faults.NAMES), shown
+    # It was a storm, and there was a cache.
+    assert verdict.numbers["reads"] > 300, shown
+    assert verdict.numbers["writes"] > 100, shown
+    assert verdict.numbers["hits in percent"] > 5, shown
+
+
+@pytest.mark.timeout(240)
+def test_the_same_storm_breaks_a_naive_cache(lab):
+    for seed in range(4):
+        verdict, _ = blow(lab, seconds=4, seed=seed, names=CONTROL_FAULTS[:3], control=True)
+        if verdict.violations:
+            return
+    pytest.fail("The storm is too weak: a naive write-through cache survives it.")

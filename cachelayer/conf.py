@@ -41,6 +41,11 @@ class Settings:
     SETTLING_TIME: float = 0.6
     #: How often a process that serves hits looks for keys that others have logged.
     LOOK_INTERVAL: float = 1.0
+    #: What a partition of Redis from some processes may cost: "bounded" staleness, or
+    #: with "strict" none, for a second's wait of the first write.
+    PARTITION: str = "bounded"
+    #: With "strict": how long a process may serve hits on one answer from Postgres.
+    TRUST_LIFETIME: float = 1.0
     #: What one request may spend waiting for Redis before it goes on without it.
     REQUEST_BUDGET: float = 0.06
     #: The share of hits that are compared with Postgres in the background; 0: none.

@@ -90,17 +90,23 @@ class Gate:
         """Redis answers and must not be trusted yet."""
         self._change(Mode.SETTLING, reason)
 
-    def close(self) -> None:
-        """A reconcile has ended: what Redis holds is what Postgres holds."""
-        self._change(Mode.CLOSED, "")
+    def close(self, settled: State) -> bool:
+        """A reconcile that began in *settled* has ended. Answers whether the gate is closed.
+
+        Not if it was opened meanwhile: then somebody may have written without a
+        mark, and what the reconcile has waited for is not enough.
+        """
+        return self._change(Mode.CLOSED, "", only_from=settled)
 
     def pause(self, seconds: float) -> None:
         """For the reconcile: wait, unless somebody hurries it."""
         self._hurry.wait(seconds)
         self._hurry.clear()
 
-    def _change(self, mode: Mode, reason: str) -> None:
+    def _change(self, mode: Mode, reason: str, only_from: State | None = None) -> bool:
         with self._lock:
+            if only_from is not None and self._state is not only_from:
+                return False
             if mode is not self._state.mode:
                 self._state = State(mode, time.time(), reason, self._state.changes + 1)
                 logger.warning("Gate %s. %s", mode.value, reason)
@@ -110,6 +116,7 @@ class Gate:
                     target=self._run, name="cachelayer-reconcile", daemon=True
                 )
                 self._thread.start()
+            return True
 
     def _run(self) -> None:
         while True:

@@ -94,7 +94,10 @@ def round_trip(*commands: Command, use: Use = Use.WRITE) -> list[Any]:
     try:
         results = _raise_refusals(_with_scripts(commands, pool()))
     except MaxConnectionsError as error:
-        # This process has too many threads for its pool; Redis is well.
+        # This process has too many threads for its pool; Redis is well. But a
+        # write that goes without its mark must be followed by a reconcile.
+        if use is Use.WRITE:
+            gate.open(error)
         raise CacheUnavailable(str(error)) from error
     except (RedisError, OSError) as error:
         # An answer that refuses (out of memory, read-only replica) is as good

@@ -17,3 +17,17 @@ class Repair(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+
+class Outage(models.Model):
+    """A process that writes without marks, for all to see (``strict.py``)."""
+
+    process = models.TextField(primary_key=True)
+    until = models.DateTimeField()
+
+    class Meta:
+        db_table = "cachelayer_outage"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.process

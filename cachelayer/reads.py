@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 from django.db import connections, models, router
 
-from cachelayer import conf, counters, livecheck, metrics, registry, states, watch
+from cachelayer import conf, counters, livecheck, metrics, registry, states, strict, watch
 from cachelayer.gate import CacheUnavailable
 from cachelayer.registry import CachedModel
 from cachelayer.write import has_written, read_rows
@@ -43,7 +43,7 @@ def read(model: type[models.Model], pk: Any) -> Read:
     pk = cached.to_python(pk)
     key = cached.key(pk)
     using = router.db_for_write(model)
-    if _sees_uncommitted(using, cached, pk):
+    if _sees_uncommitted(using, cached, pk) or not strict.trust.held():
         return _count(Read("bypass", _load(using, cached, [pk])[pk]))
     try:
         return _count(_read_cached(using, cached, pk, key))
@@ -64,6 +64,8 @@ def read_many(model: type[models.Model], pks: Iterable[Any]) -> dict[Any, Read]:
     leased: list[Any] = []
     try:
         trusted = [pk for pk in keys if not has_written(using, cached, pk)]
+        if not strict.trust.held():
+            trusted = []
         values = dict(zip(trusted, states.get([keys[pk] for pk in trusted]), strict=True))
         for pk, value in values.items():
             if value is not None and states.is_known(value):

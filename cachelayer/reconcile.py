@@ -22,7 +22,7 @@ from typing import Any
 from django.db import DatabaseError, InterfaceError, connections
 from redis.exceptions import RedisError
 
-from cachelayer import clear, conf, incarnation, link, repair
+from cachelayer import clear, conf, incarnation, link, repair, strict
 from cachelayer.gate import CacheUnavailable, Gate, Mode
 from cachelayer.incarnation import KEY
 
@@ -66,6 +66,7 @@ def _attempt(gate: Gate, settling_since: dict[str, float]) -> bool:
         mine = _begin(found)
     link.forget_connections()
     gate.settle("Redis answers again.")
+    settled = gate.state
     repair.drain()
     if not mine and not found.is_trusted:
         return False
@@ -78,7 +79,9 @@ def _attempt(gate: Gate, settling_since: dict[str, float]) -> bool:
         with link.fresh_connection() as connection:
             if incarnation.look(connection) != found:
                 return False
-    gate.close()
+    if not gate.close(settled):
+        return False
+    strict.trust.withdraw()
     return True
 
 

@@ -21,7 +21,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import TransactionManagementError
 from psycopg.pq import TransactionStatus
 
-from cachelayer import conf, metrics, reconcile, registry, repair, states, timing, watch
+from cachelayer import conf, metrics, reconcile, registry, repair, states, strict, timing, watch
 from cachelayer.batches import batched
 from cachelayer.gate import CacheUnavailable, gate
 from cachelayer.registry import CachedModel
@@ -68,6 +68,8 @@ class Commit:
             for keys in batched(self.rows):
                 states.mark(keys, self.token)
         except CacheUnavailable:
+            if strict.is_on():
+                strict.trust.declare(connection)
             repair.log(connection, self.rows)
             self._logged = True
 

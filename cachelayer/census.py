@@ -6,7 +6,6 @@ most once per ``REFRESH`` over all processes.
 """
 
 import threading
-import time
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,14 +18,22 @@ STEP: Final = 1_000
 #: Seconds between two walks of a large keyspace.
 REFRESH: Final = 60.0
 
+#: Holds the number of keys that are no rows, as the last walk found it.
 KEY: Final = "cachelayer:census"
+#: Is there from the start of a walk until the next one is due.
+_WALKED: Final = f"{KEY}:walked"
 
 _count_step = link.script("census")
 
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """``exact`` says whether every key was looked at just now."""
+    """``exact`` says whether every key was looked at just now.
+
+    If not, ``rows`` is right up to what has changed since the last walk: how
+    many marks, leases, nulls and other programs' keys there are. Before the
+    first walk it is an estimate from a sample of the keys.
+    """
 
     rows: int
     exact: bool
@@ -34,37 +41,40 @@ class Census:
 
 def count() -> Census:
     """The number of cached rows; raises ``CacheUnavailable``."""
-    size, last = link.round_trip(("DBSIZE",), ("HMGET", KEY, "others", "at"))
+    size, others, walked = link.round_trip(("DBSIZE",), ("GET", KEY), ("EXISTS", _WALKED))
     if size <= SMALL:
-        return Census(walk(), exact=True)
-    others, at = (float(value) if value else 0.0 for value in last)
-    if time.time() - at > REFRESH:
+        return Census(walk()[0], exact=True)
+    if not walked:
         threading.Thread(target=_refresh, name="cachelayer-census", daemon=True).start()
-    return Census(max(0, size - int(others)), exact=False)
+    if others is not None:
+        return Census(max(0, size - int(others)), exact=False)
+    # Keys come in the order of their hashes: the first ones are a fair sample.
+    _, rows, others = _step(b"0")
+    return Census(round(size * rows / max(1, rows + others)), exact=False)
 
 
-def walk() -> int:
-    """Count the cached rows, key by key, without ever blocking Redis for long."""
-    return sum(_walk(cached.prefix) for cached in registry.all_cached())
-
-
-def _walk(prefix: str) -> int:
+def walk() -> tuple[int, int]:
+    """Look at every key, in short steps; answer how many are cached rows and how many not."""
     cursor = b"0"
-    rows = 0
+    rows = others = 0
     while True:
-        [[cursor, found]] = link.round_trip(_count_step([], cursor, f"{prefix}:*", STEP))
-        rows += int(found)
+        cursor, found, rest = _step(cursor)
+        rows += found
+        others += rest
         if cursor == b"0":
-            return rows
+            return rows, others
+
+
+def _step(cursor: bytes) -> tuple[bytes, int, int]:
+    prefixes = [cached.prefix for cached in registry.all_cached()]
+    [[cursor, rows, others]] = link.round_trip(_count_step([], cursor, STEP, *prefixes))
+    return cursor, int(rows), int(others)
 
 
 def _refresh() -> None:
     try:
-        lock = ("SET", f"{KEY}:walking", "1", "NX", "EX", int(REFRESH))
-        if link.round_trip(lock)[0]:
-            rows = walk()
-            size = link.round_trip(("DBSIZE",))[0]
-            others = max(0, size - rows)
-            link.round_trip(("HSET", KEY, "others", others, "at", time.time()))
+        if link.round_trip(("SET", _WALKED, "1", "NX", "PX", round(REFRESH * 1000)))[0]:
+            _, others = walk()
+            link.round_trip(("SET", KEY, others))
     except CacheUnavailable:
-        pass  # The next look at the statistics tries again.
+        pass  # The next walk is due in REFRESH seconds.

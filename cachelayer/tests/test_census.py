@@ -99,7 +99,7 @@ def test_one_process_at_a_time_walks_a_large_keyspace(large, monkeypatch):
         walker = start(census._refresh)
         walk.reached()
         with monkeypatch.context() as second:
-            second.setattr(census, "walk", lambda: walks.append(1))
+            second.setattr(census, "walk", lambda **gently: walks.append(1))
             census._refresh()
             census.count()
             wait_for_the_refresh()
@@ -138,10 +138,24 @@ def test_a_large_keyspace_that_was_walked_costs_one_round_trip(large, round_trip
     assert round_trips == [["DBSIZE", "GET", "EXISTS"]]
 
 
+def test_a_walk_that_takes_longer_than_the_refresh_stays_the_only_one(large, monkeypatch):
+    lifetimes = []
+
+    def pass_time(pause):
+        lifetimes.append(link.client().pttl(census._WALKED))
+        link.client().pexpire(census._WALKED, 5000)
+
+    monkeypatch.setattr(census.time, "sleep", pass_time)
+    put(100)
+    census._refresh()
+    assert len(lifetimes) > 1
+    assert min(lifetimes) > 5000
+
+
 def test_several_models_are_counted_in_one_walk(round_trips):
     put(2500)
     census.walk()
-    assert len(round_trips) <= 4
+    assert len(round_trips) <= 2500 / census.STEP + 1
 
 
 def test_keys_is_never_asked():

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
@@ -78,6 +79,8 @@ def check_models(**kwargs: Any) -> list[CheckMessage]:
 @register(Tags.database)
 def check_transactions(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
     """A mark outlives every transaction: the server ends those that last longer."""
+    if check_settings():
+        return []  # Those come first.
     aliases = {router.db_for_write(cached.model) for cached in registry.all_cached()}
     problems: list[CheckMessage] = []
     for alias in sorted(aliases & set(databases or ())):
@@ -204,16 +207,25 @@ def _wrong_cache(settings: conf.Settings) -> Iterator[CheckMessage]:
 
 
 def _wrong_managers(cached: CachedModel) -> Iterator[CheckMessage]:
-    for manager in {cached.model._base_manager, *cached.model._meta.managers}:
-        if not isinstance(manager.get_queryset(), CachedQuerySet):
+    family = {cached.model: None}
+    # Proxies and, with multi-table inheritance, parents and children.
+    family |= {model: None for model in apps.get_models() if _shares_rows(model, cached)}
+    for model in family:
+        for manager in dict.fromkeys([model._base_manager, *model._meta.managers]):
+            if isinstance(manager.get_queryset(), CachedQuerySet):
+                continue
             yield Error(
-                f"{cached.model._meta.label}.{manager.name} is no CachedManager: its update() "
-                "and bulk_create() would pass the cache by.",
+                f"{model._meta.label}.{manager.name} is no CachedManager: its update() "
+                f"and bulk_create() would pass the cached {cached.prefix} by.",
                 hint="Use cachelayer.CachedManager(), or build the manager on "
                 "cachelayer.CachedQuerySet; Meta.base_manager_name names one that hides no rows.",
-                obj=cached.model,
+                obj=model,
                 id="cachelayer.E006",
             )
+
+
+def _shares_rows(model: registry.AnyModel, cached: CachedModel) -> bool:
+    return any(other is cached for other in registry.sharing_rows_with(model))
 
 
 def _wrong_fields(cached: CachedModel) -> Iterator[CheckMessage]:
@@ -224,12 +236,17 @@ def _wrong_fields(cached: CachedModel) -> Iterator[CheckMessage]:
         fields = cached.serializer().fields.items()
     except AttributeError:
         return
-    relations = {field.name for field in cached.model._meta.get_fields() if field.is_relation}
+    columns, relations, reverse = {"pk"}, set(), set()
+    for column in cached.model._meta.get_fields():
+        if isinstance(column, models.ForeignObjectRel):
+            reverse.add(column.get_accessor_name())
+        elif column.is_relation:
+            relations.add(column.name)
+        columns |= {column.name, getattr(column, "attname", column.name)}
     for name, field in fields:
         path = (field.source or name).split(".")
-        foreign = len(path) > 1 and path[0] in relations
-        nested = hasattr(getattr(field, "child", field), "fields") and path[0] in relations
-        if foreign or nested:
+        foreign = path[0] in relations and (len(path) > 1 or _shows_columns(field))
+        if foreign or path[0] in reverse:
             yield Error(
                 f"{cached.serializer.__name__}.{name} shows columns of another row; the cached "
                 f"{cached.prefix} would not change when that row does.",
@@ -237,7 +254,7 @@ def _wrong_fields(cached: CachedModel) -> Iterator[CheckMessage]:
                 obj=cached.model,
                 id="cachelayer.E007",
             )
-        elif type(field).__name__ == "SerializerMethodField":
+        elif path[0] not in columns:
             yield Warning(
                 f"{cached.serializer.__name__}.{name} is computed: nobody can check that it "
                 "depends on nothing but the row's own columns.",
@@ -260,3 +277,10 @@ def _wrong_cascades(cached: CachedModel) -> Iterator[CheckMessage]:
                 obj=cached.model,
                 id="cachelayer.E008",
             )
+
+
+def _shows_columns(field: Any) -> bool:
+    """Whether *field*, of a relation, shows more of the related row than its id."""
+    field = getattr(field, "child_relation", getattr(field, "child", field))
+    names = {base.__name__ for base in type(field).__mro__}
+    return hasattr(field, "fields") or bool(names & {"StringRelatedField", "SlugRelatedField"})

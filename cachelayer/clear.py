@@ -1,12 +1,13 @@
 """Clearing: rows, nulls and leases go, in batches; marks stay."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from cachelayer import link, registry, states
 from cachelayer.batches import PIPELINE, batched
 
 
-def keys(prefixes: Sequence[str] | None = None) -> Iterator[bytes]:
+def keys(prefixes: Sequence[str] | None = None) -> Iterator[str]:
     """The keys of cached rows, of all registered models or of *prefixes*, by SCAN.
 
     A key that exists during the whole walk is given at least once.
@@ -18,7 +19,9 @@ def keys(prefixes: Sequence[str] | None = None) -> Iterator[bytes]:
         while True:
             scan = ("SCAN", cursor, "MATCH", f"{prefix}:*", "COUNT", PIPELINE)
             [[cursor, found]] = link.round_trip(scan)
-            yield from found
+            for key in found:
+                with suppress(UnicodeDecodeError):  # Then it is none of ours.
+                    yield key.decode()
             if cursor in (b"0", 0):
                 break
 
@@ -29,7 +32,7 @@ def clear_all() -> Iterator[int]:
     Raises ``CacheUnavailable``; what was deleted by then stays deleted.
     """
     for batch in batched(keys()):
-        yield states.drop([key.decode() for key in batch])
+        yield states.drop(batch)
 
 
 def clear_keys(names: Sequence[str]) -> int:

@@ -6,7 +6,9 @@ exact within a second at no cost to a read.
 """
 
 import atexit
+import logging
 import os
+import secrets
 import threading
 from collections import Counter
 from collections.abc import Mapping
@@ -15,8 +17,15 @@ from typing import Final
 from cachelayer import conf, link
 from cachelayer.gate import CacheUnavailable
 
+logger = logging.getLogger("cachelayer.counters")
+
 KEY: Final = "cachelayer:counts"
 NAMES: Final = ("hit", "miss", "bypass", "checked", "stale")
+
+#: Seconds for which a flush that was sent twice is known to be the same one.
+_REMEMBERED: Final = 3600
+
+_count = link.script("count")
 
 
 class Counts:
@@ -27,29 +36,52 @@ class Counts:
         self._pending: Counter[str] = Counter()
         self._dirty = threading.Event()
         self._flusher: threading.Thread | None = None
+        # One flush at a time; add() never waits for it.
+        self._flushing = threading.Lock()
+        self._sent: Counter[str] = Counter()
+        self._number = 0
+        # The braces keep it in the slot of KEY on Redis Cluster.
+        self._last_flush = f"{{{KEY}}}:{secrets.token_hex(8)}"
 
     def add(self, name: str, count: int = 1) -> None:
         with self._lock:
             self._pending[name] += count
             if self._flusher is None:
-                self._flusher = threading.Thread(
-                    target=self._keep_flushing, name="cachelayer-counters", daemon=True
-                )
-                self._flusher.start()
+                self._start_flusher()
         if not self._dirty.is_set():
             self._dirty.set()
 
     def flush(self) -> None:
-        """Add the pending counts to the totals; kept for the next time if Redis is away."""
-        with self._lock:
-            pending, self._pending = self._pending, Counter()
-        if not pending:
-            return
+        """Add the pending counts to the totals; kept for the next time if Redis is away.
+
+        Counts whose answer did not come are sent again under the same number,
+        alone: a Redis that was only paused has them already.
+        """
+        with self._flushing:
+            while True:
+                if not self._sent:
+                    with self._lock:
+                        self._sent, self._pending = self._pending, Counter()
+                    self._number += 1
+                if not self._sent:
+                    return
+                counts = [part for pair in self._sent.items() for part in pair]
+                keys = [KEY, self._last_flush]
+                try:
+                    link.round_trip(_count(keys, self._number, _REMEMBERED, *counts))
+                except CacheUnavailable:
+                    return
+                self._sent = Counter()
+
+    def _start_flusher(self) -> None:
+        flusher = threading.Thread(
+            target=self._keep_flushing, name="cachelayer-counters", daemon=True
+        )
         try:
-            link.round_trip(*[("HINCRBY", KEY, name, n) for name, n in pending.items()])
-        except CacheUnavailable:
-            with self._lock:
-                self._pending += pending
+            flusher.start()
+        except RuntimeError:
+            return  # The interpreter is going down: the flush at exit counts this.
+        self._flusher = flusher
 
     def _keep_flushing(self) -> None:
         pause = threading.Event()
@@ -57,10 +89,12 @@ class Counts:
             self._dirty.wait()
             pause.wait(conf.get().COUNT_INTERVAL)
             self._dirty.clear()
-            self.flush()
-            with self._lock:
-                if self._pending:
-                    self._dirty.set()
+            try:
+                self.flush()
+            except Exception:
+                logger.exception("Counts not flushed; they are kept for the next time.")
+            if self._sent or self._pending:
+                self._dirty.set()
 
 
 _counts = Counts()
@@ -72,7 +106,7 @@ def add(name: str, count: int = 1) -> None:
 
 
 def flush() -> None:
-    """Add this process's counts to the totals now; never raises."""
+    """Add this process's counts to the totals now; without Redis they are kept."""
     _counts.flush()
 
 

@@ -61,11 +61,12 @@ def _has_type(*types: type) -> Predicate:
 
 
 def _is_exact_decimal(field: models.Field[Any, Any], value: Any) -> bool:
-    # numeric(n, 2) gives 1.50 back for 1.5 and rounds 1.505.
+    # numeric(n, 2) gives 1.50 back for 1.5, rounds 1.505, and knows no negative zero.
     assert isinstance(field, models.DecimalField)
     return (
         type(value) is Decimal
         and value.is_finite()
+        and not (value.is_zero() and value.is_signed())
         and value.as_tuple().exponent == -(field.decimal_places or 0)
     )
 

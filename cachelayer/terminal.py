@@ -1,9 +1,11 @@
 """What the commands share: JSON, progress on a terminal, silence in a pipe."""
 
 import json
+import sys
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import OperationalError
 from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
@@ -25,6 +27,11 @@ class CacheCommand(BaseCommand):
             raise CommandError(
                 f"Redis does not answer ({error}). Start it, or check REDIS_URL; then repeat."
             ) from error
+        except OperationalError as error:
+            raise CommandError(
+                f"Postgres does not answer ({str(error).strip()}). Start it, or check "
+                "DATABASE_URL; then repeat."
+            ) from error
         except KeyboardInterrupt:
             # Every batch is complete in itself, so stopping between two is safe.
             sentence = "Stopped. Run the command again to finish."
@@ -35,12 +42,12 @@ class CacheCommand(BaseCommand):
 
     def progress(self) -> Progress:
         """A live line on standard error where that is a terminal, else nothing."""
-        console = Console(stderr=True)
         return Progress(
             TextColumn("{task.description}"),
             TextColumn("{task.completed:,.0f} rows"),
             TimeElapsedColumn(),
-            console=console,
+            console=Console(stderr=True),
             transient=True,
-            disable=not console.is_terminal,
+            # Not Console.is_terminal: FORCE_COLOR would make a log file one.
+            disable=not sys.stderr.isatty(),
         )

@@ -17,6 +17,10 @@ class CacheAway(APIException):
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     default_detail = _("Redis does not answer. Try again when /health says that it is ok.")
     default_code = "cache_unavailable"
+    #: Seconds; REST framework makes it ``Retry-After``.
+    wait = 1
+    #: Seconds; REST framework makes it ``Retry-After``.
+    wait = 1
 
 
 class StatsView(APIView):

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from django.db import models
+from django.db import connections, models, router
+from django.db.transaction import TransactionManagementError
 
 from cachelayer import registry, states
 from cachelayer.batches import batched
@@ -18,6 +19,11 @@ def warm(model: type[models.Model]) -> Iterator[tuple[int, int]]:
     cursor's old snapshot saw must not be filled. Raises ``CacheUnavailable``.
     """
     cached = registry.get(model)
+    if connections[router.db_for_write(model)].in_atomic_block:
+        raise TransactionManagementError(
+            "Warming inside a transaction could cache rows that are not committed, or no longer "
+            "the last. Call warm() outside `transaction.atomic()`."
+        )
     seen = filled = 0
     pks = cached.rows().order_by().values_list("pk", flat=True).iterator(chunk_size=1000)
     for batch in batched(pks):

@@ -1,13 +1,18 @@
 """Who may write."""
 
+from typing import TYPE_CHECKING
+
 from django.conf import settings
 from rest_framework.permissions import IsAuthenticatedOrReadOnly
 from rest_framework.request import Request
-from rest_framework.views import APIView
+
+if TYPE_CHECKING:
+    # REST framework's views import this module: it is the default permission.
+    from rest_framework.views import APIView
 
 
 class LoginToWrite(IsAuthenticatedOrReadOnly):
     """Everybody may read. Writing needs a login, except in the lab's open mode."""
 
-    def has_permission(self, request: Request, view: APIView) -> bool:
+    def has_permission(self, request: Request, view: "APIView") -> bool:
         return bool(settings.LAB) or super().has_permission(request, view)

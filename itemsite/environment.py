@@ -4,7 +4,7 @@ Nothing else in the project looks at ``os.environ``.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from django.core.exceptions import ImproperlyConfigured
@@ -98,10 +98,17 @@ class LabEnvironment:
 
 
 def for_child(
-    changes: Mapping[str, str], environ: Mapping[str, str] = os.environ
+    changes: Mapping[str, str],
+    *,
+    programs: Sequence[str] = (),
+    environ: Mapping[str, str] = os.environ,
 ) -> dict[str, str]:
-    """The environment of a program that the lab starts: the caller's, with *changes*."""
-    return {**environ, **changes}
+    """The environment of a program that the lab starts.
+
+    The caller's, with *changes*, and with the folders *programs* at the end of PATH.
+    """
+    path = os.pathsep.join([environ.get("PATH", os.defpath), *programs])
+    return {**environ, "PATH": path, **changes}
 
 
 def _number(environ: Mapping[str, str], name: str, default: int, *, at_most: int) -> int:

@@ -139,11 +139,9 @@ REST_FRAMEWORK: dict[str, Any] = {
         "rest_framework.authentication.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": [
-        "rest_framework.permissions.AllowAny"
-        if LAB
-        else "rest_framework.permissions.IsAuthenticatedOrReadOnly"
-    ],
+    "DEFAULT_PERMISSION_CLASSES": ["items.permissions.LoginToWrite"],
+    # The peer's own address counts: a header that a client may forge does not.
+    "NUM_PROXIES": 0,
     "DEFAULT_RENDERER_CLASSES": ["cachelayer.rest.RowRenderer"],
     "DEFAULT_PARSER_CLASSES": ["items.parsers.BoundedJSONParser"],
     "EXCEPTION_HANDLER": "items.errors.answer",

@@ -1,10 +1,23 @@
--- ARGV: SCAN cursor, pattern, COUNT. One step of counting the cached rows of a
--- node: answers the next cursor and how many keys of this step hold a row.
-local step = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', ARGV[3])
+-- ARGV: SCAN cursor, COUNT, then the key prefixes of the cached models. One step
+-- of counting: answers the next cursor, how many keys of this step hold a row,
+-- and how many do not.
+local prefixes = {}
+for i = 3, #ARGV do
+  prefixes[ARGV[i]] = true
+end
+-- A value of more than 44 bytes is "raw"; marks, leases and null are shorter. To
+-- GET every row would make the server's LRU take all of them for just used.
+local function is_row(key)
+  local encoding = redis.call('OBJECT', 'ENCODING', key)
+  return encoding == 'raw'
+    or encoding == 'embstr' and redis.call('GETRANGE', key, 0, 0) == '{'
+end
+local step = redis.call('SCAN', ARGV[1], 'COUNT', ARGV[2])
 local rows = 0
 for _, key in ipairs(step[2]) do
-  if redis.call('TYPE', key)['ok'] == 'string' and redis.call('GETRANGE', key, 0, 0) == '{' then
+  local prefix = string.match(key, '^([^:]*):')
+  if prefix and prefixes[prefix] and redis.call('TYPE', key)['ok'] == 'string' and is_row(key) then
     rows = rows + 1
   end
 end
-return {step[1], rows}
+return {step[1], rows, #step[2] - rows}

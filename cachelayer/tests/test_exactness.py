@@ -25,7 +25,7 @@ money = st.one_of(
     st.decimals(min_value=-9999, max_value=9999, places=2),
     st.decimals(min_value=-9999, max_value=9999, places=1),
     st.integers(-9999, 9999),
-    st.sampled_from(["1.5", "2.50", 1.25]),
+    st.sampled_from(["1.5", "2.50", 1.25, Decimal("-0.00")]),
 )
 moments = st.one_of(
     st.none(),
@@ -206,6 +206,7 @@ def test_a_table_with_a_trigger_is_read_again(value):
         ("stars", 1, "1"),
         ("price", Decimal("1.50"), Decimal("1.5")),
         ("price", Decimal("1.50"), Decimal("NaN")),
+        ("price", Decimal("0.00"), Decimal("-0.00")),
         ("weight", 1.0, 1),
         ("printed", datetime.datetime.now(datetime.UTC), "2026-01-01T00:00:00Z"),
         ("updated", datetime.datetime.now(datetime.UTC), None),

@@ -86,3 +86,8 @@ def test_each_user_has_a_rate_of_their_own(settings, item, writer, admin_user):
         api.client.force_login(user)
         statuses.append(api.patch(item, {"price": 1}).status_code)
     assert statuses == [200, 429, 200]
+
+
+def test_clearing_the_cache_needs_a_login_too(api, item):
+    assert api.client.post("/cache/clear").status_code == 401
+    assert api.client.get("/cache/stats").status_code == 200

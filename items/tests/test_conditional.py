@@ -97,3 +97,10 @@ def test_of_two_writes_with_the_same_etag_one_goes_through(item):
             thread.join(30)
         assert sorted(answers) == [200, 412]
         answers.clear()
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
+def test_an_if_match_that_names_nothing_is_no_blind_write(api, item, method, nothing_is_written):
+    answer = write(api, method, item, "unquoted")
+    assert answer.status_code == 400
+    assert "quotes" in answer.json()["detail"]

@@ -39,6 +39,8 @@ def main(arguments: list[str]) -> int:
             raise LabError("The lab runs on Linux and macOS; on Windows, run ./lab inside WSL.")
         if _needs_packages(arguments):
             install("requirements-test.txt" if arguments[:1] == ["test"] else "requirements.txt")
+            # WhiteNoise warns of a missing STATIC_ROOT, though nothing has to be collected.
+            (ROOT / "var" / "static").mkdir(parents=True, exist_ok=True)
         python = VENV_PYTHON if VENV_PYTHON.exists() else Path(sys.executable)
         environment = {k: v for k, v in os.environ.items() if k not in _FOREIGN}
         environment["LAB_BEGAN"] = str(began)

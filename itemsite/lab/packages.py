@@ -104,7 +104,12 @@ def _why(output: str, what: str, log: Path) -> str:
         )
     if _DISK_FULL.search(output):
         return f"The disk is full; make room to install {what}, then start ./lab again."
-    if found := _NO_VERSION.search(output):
+    if (found := _NO_VERSION.search(output)) and "(from versions: none)" in output:
+        return (
+            f"pip found no {found[1]} for {here}; check the network, put a Python from 3.11 to "
+            f"3.13 first on PATH, and start ./lab again ({log} has pip's words)."
+        )
+    if found:
         return (
             f"There is no {found[1]} for {here}; put a Python from 3.11 to 3.13 first on PATH "
             f"and start ./lab again ({log} has pip's words)."

@@ -51,4 +51,4 @@ if __name__ == "__main__":
     try:
         sys.stdout.write(main(sys.stdin.read(), ours="--ours" in sys.argv))
     except Error as error:
-        sys.exit(f"the database says: {' '.join(str(error).split())}")
+        sys.exit(" ".join(str(error).split()))

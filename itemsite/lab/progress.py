@@ -1,6 +1,7 @@
 """Says what the lab is doing: one live line on a terminal, plain lines in a pipe."""
 
 import contextlib
+import shutil
 import sys
 import time
 from types import TracebackType
@@ -43,7 +44,9 @@ class Progress:
     def tick(self) -> None:
         """Show on a terminal that the step is still going on."""
         if self._live and self._text:
-            self._write(f"\r\x1b[K{self._text} … {self.seconds:.0f} s"[:200])
+            # A line that wraps could not be taken back.
+            width = shutil.get_terminal_size().columns - 1
+            self._write("\r\x1b[K" + f"{self._text} … {self.seconds:.0f} s"[:width])
 
     def clear(self) -> None:
         """Take the live line away, for whatever is written next."""

@@ -45,7 +45,9 @@ class Redis(Server):
         self.log.write_bytes(b"")
         command = [find_server(), "--bind", "127.0.0.1", "--port", str(self.port)]
         # Relative, so that a blank in the path cannot be taken for two words.
-        command += ["--dir", ".", "--save", self._save, "--appendonly", "no"]
+        # In words of their own: Redis 6 takes "300 1" for no save point, and says nothing.
+        save = self._save.split() or [""]
+        command += ["--dir", ".", "--save", *save, "--appendonly", "no"]
         # A full disk must not make Redis refuse to cache.
         command += ["--stop-writes-on-bgsave-error", "no", *self._options]
         self._spawn(command, cwd=self.directory)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from itemsite.environment import for_child
-from itemsite.lab import redis_binary
+from itemsite.lab import postgres, redis_binary
 from itemsite.lab.bootstrap import ROOT
 from itemsite.lab.interrupts import Interrupted, ignore_interrupts, raise_on_interrupts
 from itemsite.lab.keeper import Keeper
@@ -43,7 +43,10 @@ def run(pytest_arguments: Sequence[str]) -> int:
     folder.chmod(0o711)
     keeper = Keeper(folder, remove=True)
     try:
-        environment = for_child({**_DEFAULTS, **_start_servers(folder)})
+        servers = _start_servers(folder)
+        # Tests start servers of their own, too, and find these when the system has none.
+        programs = [str(postgres.binaries()), str(Path(redis_binary.find_server()).parent)]
+        environment = for_child({**_DEFAULTS, **servers}, programs=programs)
         failed = [] if pytest_arguments else _run_checks(environment)
         say("\n== pytest")
         if failed:
@@ -65,13 +68,13 @@ def _start_servers(folder: Path) -> dict[str, str]:
     with Progress() as progress:
         redis_binary.ensure_server(progress)
         progress.step("Starting a Postgres and a Redis for the tests")
-        postgres = Postgres(folder / "postgres", free_port(), durable=False)
-        postgres.start()
-        redis = Redis(folder / "redis", free_port(), persistent=False)
-        redis.start()
+        database = Postgres(folder / "postgres", free_port(), durable=False)
+        database.start()
+        cache = Redis(folder / "redis", free_port(), persistent=False)
+        cache.start()
     return {
-        "DATABASE_URL": postgres.url,
-        "REDIS_URL": redis.url,
+        "DATABASE_URL": database.url,
+        "REDIS_URL": cache.url,
         "SECRET_KEY": secrets.token_urlsafe(48),
     }
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from itemsite.environment import for_child
 from itemsite.lab.bootstrap import ROOT
-from itemsite.lab.process import Server, children
+from itemsite.lab.ports import is_free
+from itemsite.lab.process import Server, children, wait_until
 
 
 class Web(Server):
@@ -36,8 +37,6 @@ class Web(Server):
         # Files of dead processes would be counted for ever.
         shutil.rmtree(metrics, ignore_errors=True)
         metrics.mkdir(parents=True)
-        # WhiteNoise warns of a missing STATIC_ROOT; the finders serve without collectstatic.
-        (ROOT / "var" / "static").mkdir(exist_ok=True)
         self.log.write_bytes(b"")
         command = [sys.executable, "-m", "gunicorn", "-c", "python:itemsite.gunicorn"]
         command.append("itemsite.wsgi:application")
@@ -50,6 +49,11 @@ class Web(Server):
         )
         self._spawn(command, cwd=ROOT, env=environment)
         self._await(self._healthy, timeout)
+
+    def stop(self) -> None:
+        super().stop()
+        # Workers whose master was killed notice it within a second or two.
+        wait_until(lambda: is_free(self.port), 5)
 
     def _healthy(self) -> bool:
         # Not urllib: a proxy in the environment is not for 127.0.0.1.

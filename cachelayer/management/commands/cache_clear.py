@@ -42,9 +42,14 @@ class Command(CacheCommand):
         return deleted
 
     def _ask(self) -> None:
-        question = "Delete every cached row? Reads go to Postgres until it is warm again. [y/N] "
+        # Not input(question): that writes to standard output, among the results.
+        self.stderr.write(
+            "Delete every cached row? Reads go to Postgres until it is warm again. [y/N] ",
+            ending="",
+        )
+        self.stderr.flush()
         try:
-            answer = input(question)
+            answer = input()
         except EOFError:
             raise CommandError("Nobody is there to be asked. Add --yes to clear all.") from None
         if answer.strip().lower() not in ("y", "yes"):

@@ -1,7 +1,8 @@
+import sys
 import time
 from typing import Any
 
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from cachelayer import stats
 from cachelayer.terminal import CacheCommand
@@ -18,18 +19,28 @@ class Command(CacheCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        self._show(options["json"])
-        while options["watch"]:
-            time.sleep(options["interval"])
+        if options["interval"] <= 0:
+            raise CommandError("--interval is in seconds, above 0.")
+        try:
             self._show(options["json"])
+            while options["watch"]:
+                time.sleep(options["interval"])
+                if not options["json"]:
+                    self.stdout.write("")
+                self._show(options["json"])
+        except KeyboardInterrupt:
+            # The way to end --watch: nothing is left undone.
+            sys.exit(130)
 
     def _show(self, as_json: bool) -> None:
         collected = stats.collect()
         if as_json:
             self.write_json(collected)
+            self.stdout.flush()
             return
         for name, value in collected.items():
             if name == "gate":
+                name = "gate (this process)"
                 value = _gate(value)
             elif name == "repair":
                 value = _repair(value)

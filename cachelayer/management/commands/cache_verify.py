@@ -1,12 +1,17 @@
+import json
 import sys
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from cachelayer.terminal import CacheCommand
-from cachelayer.verify import Report, verify
+from cachelayer.verify import Difference, Report, verify
+
+#: Columns of a table that goes into a pipe or a file.
+_PIPE_WIDTH: Final = 160
 
 
 class Command(CacheCommand):
@@ -22,23 +27,59 @@ class Command(CacheCommand):
             self._write_report(report)
         else:
             self._write_table(report)
-        if report.differences:
+        if report.differing:
             sys.exit(1)
 
     def _write_report(self, report: Report) -> None:
         differences = [
-            {"key": found.key, "cached": found.cached.decode(), "row": found.row.decode()}
+            {"key": found.key, "cached": _text(found.cached), "row": _text(found.row)}
             for found in report.differences
         ]
-        self.write_json({"compared": report.compared, "differences": differences})
+        self.write_json(
+            {
+                "compared": report.compared,
+                "differing": report.differing,
+                "differences": differences,
+            }
+        )
 
     def _write_table(self, report: Report) -> None:
         if report.differences:
-            table = Table("key", "cached", "database")
+            table = Table("key", "field", "cached", "database", show_lines=True)
             for found in report.differences:
-                table.add_row(found.key, Text(found.cached.decode()), Text(found.row.decode()))
-            with Console(file=self.stdout) as console:  # type: ignore[arg-type]
+                for cells in _differing_fields(found):
+                    table.add_row(*(Text(cell, overflow="fold") for cell in (found.key, *cells)))
+            width = None if self.stdout.isatty() else _PIPE_WIDTH
+            with Console(file=self.stdout, width=width) as console:  # type: ignore[arg-type]
                 console.print(table)
+        unlisted = report.differing - len(report.differences)
         self.stdout.write(
-            f"Compared {report.compared} cached rows: {len(report.differences)} differences."
+            f"Compared {report.compared} cached rows: {report.differing} differences"
+            + (f", {unlisted} of them not listed." if unlisted else ".")
         )
+
+
+def _differing_fields(found: Difference) -> Iterator[tuple[str, str, str]]:
+    """(field, cached, database) of what differs; the whole row where no field does."""
+    cached, row = _fields(found.cached), _fields(found.row)
+    names = [name for name in cached | row if cached.get(name) != row.get(name)]
+    if cached and row and names:
+        for name in names:
+            yield name, cached.get(name, ""), row.get(name, "")
+    else:
+        yield "", _text(found.cached), _text(found.row)
+
+
+def _fields(value: bytes) -> dict[str, str]:
+    """The fields of a row, each as JSON; none when *value* is no JSON object."""
+    try:
+        fields = json.loads(value)
+    except ValueError:
+        return {}
+    if not isinstance(fields, dict):
+        return {}
+    return {name: json.dumps(field, ensure_ascii=False) for name, field in fields.items()}
+
+
+def _text(value: bytes) -> str:
+    return value.decode(errors="backslashreplace")

@@ -1,0 +1,1 @@
+"""The protocol as a model, and the command that checks it exhaustively."""

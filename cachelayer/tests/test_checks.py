@@ -1,0 +1,307 @@
+"""System checks: each speaks when it should, and the shipped settings are quiet."""
+
+import pytest
+from django.core.checks import run_checks
+from django.db import connection, models
+from django.test.utils import isolate_apps
+from rest_framework import serializers
+
+from cachelayer import CachedManager, CachedQuerySet, checks, registry
+from cachelayer.tests.bookshop.models import Author, Book, Note, SignedNote
+
+
+def ids(problems):
+    return [problem.id for problem in problems]
+
+
+@pytest.mark.django_db
+def test_the_shipped_settings_and_models_are_quiet():
+    found = run_checks(databases=["default"])
+    assert [problem for problem in found if problem.id.startswith("cachelayer.")] == []
+
+
+def test_e001_an_option_that_does_not_exist(settings):
+    settings.CACHELAYER = {"ROW_TLL": 5}
+    [problem] = checks.check_settings()
+    assert problem.id == "cachelayer.E001"
+    assert "ROW_TLL" in problem.msg
+    assert "ROW_TTL" in problem.msg
+
+
+@pytest.mark.parametrize(
+    "option", [{"ROW_TTL": "300"}, {"PUSH_LIMIT": 1.5}, {"MARK_LIFETIME": None}, {"NULL_TTL": True}]
+)
+def test_e002_a_value_of_another_type(settings, option):
+    settings.CACHELAYER = option
+    assert ids(checks.check_settings()) == ["cachelayer.E002"]
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"ROW_TTL": 0},
+        {"NULL_TTL": -1.0},
+        {"MARK_LIFETIME": float("nan")},
+        {"LEASE_LIFETIME": float("inf")},
+        {"COUNT_INTERVAL": 0},
+        {"LEASE_WAIT": -0.1},
+        {"PUSH_LIMIT": -1},
+        {"PROBE_INTERVAL": float("nan")},
+        {"ROW_TTL_JITTER": 1.0},
+        {"ROW_TTL_JITTER": -0.1},
+    ],
+)
+def test_e003_a_value_that_makes_no_sense(settings, option):
+    settings.CACHELAYER = option
+    assert ids(checks.check_settings()) == ["cachelayer.E003"]
+
+
+@pytest.mark.parametrize("option", [{"LEASE_WAIT": 0}, {"PUSH_LIMIT": 0}, {"ROW_TTL_JITTER": 0}])
+def test_nothing_is_a_sensible_value_of_some(settings, option):
+    settings.CACHELAYER = option
+    assert checks.check_settings() == []
+
+
+def test_e004_a_cache_that_is_no_redis(settings):
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+    assert ids(checks.check_settings()) == ["cachelayer.E004"]
+
+
+def test_e004_an_alias_that_is_not_there(settings):
+    settings.CACHELAYER = {"CACHE_ALIAS": "elsewhere"}
+    [problem] = checks.check_settings()
+    assert problem.id == "cachelayer.E004"
+    assert "elsewhere" in problem.msg
+
+
+@pytest.mark.parametrize("name", ["SOCKET_TIMEOUT", "SOCKET_CONNECT_TIMEOUT"])
+def test_e005_a_redis_that_may_hang(settings, name):
+    cache = settings.CACHES["default"]
+    options = {key: value for key, value in cache["OPTIONS"].items() if key != name}
+    settings.CACHES = {"default": {**cache, "OPTIONS": options}}
+    [problem] = checks.check_settings()
+    assert problem.id == "cachelayer.E005"
+    assert name in problem.msg
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    """Check only this registration."""
+
+    def register(model, serializer):
+        cached = registry.CachedModel(model, serializer, "shelf")
+        monkeypatch.setattr(registry, "_registered", {model: cached})
+
+    return register
+
+
+@isolate_apps()
+def test_e006_a_manager_that_passes_the_cache_by(registered):
+    class Shelf(models.Model):  # noqa: DJ008
+        objects = CachedManager()
+        quick = models.Manager()  # noqa: DJ012
+
+        class Meta:
+            app_label = "bookshop"
+            base_manager_name = "objects"
+
+    registered(Shelf, dict)
+    [problem] = checks.check_models()
+    assert problem.id == "cachelayer.E006"
+    assert "Shelf.quick" in problem.msg
+
+
+def test_e006_a_manager_of_a_proxy_that_passes_the_cache_by(monkeypatch):
+    plain = models.Manager()
+    plain.model, plain.name = SignedNote, "signed"
+    monkeypatch.setitem(SignedNote._meta.__dict__, "managers", (plain,))
+    [problem] = checks.check_models()
+    assert problem.id == "cachelayer.E006"
+    assert "SignedNote.signed" in problem.msg
+
+
+@isolate_apps()
+def test_a_manager_built_on_the_queryset_is_fine(registered):
+    class ShelfManager(models.Manager.from_queryset(CachedQuerySet)):
+        pass
+
+    class Shelf(models.Model):  # noqa: DJ008
+        objects = ShelfManager()
+
+        class Meta:
+            app_label = "bookshop"
+            base_manager_name = "objects"
+
+    registered(Shelf, dict)
+    assert checks.check_models() == []
+
+
+class AuthorSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Author
+        fields = ["id", "name"]
+
+
+def serializer(shown, of=Book, **fields):
+    """A serializer of *of* with one more field, which it *shown*."""
+    meta = type("Meta", (), {"model": of, "fields": ["id", *shown]})
+    return type("ShownSerializer", (serializers.ModelSerializer,), {"Meta": meta, **fields})
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        serializers.CharField(source="author.name"),
+        AuthorSerializer(),
+        serializers.StringRelatedField(),
+        serializers.SlugRelatedField(slug_field="name", read_only=True),
+    ],
+    ids=lambda field: type(field).__name__,
+)
+def test_e007_a_column_of_the_related_row(registered, field):
+    registered(Book, serializer(["author"], author=field))
+    [problem] = checks.check_models()
+    assert problem.id == "cachelayer.E007"
+    assert "ShownSerializer.author" in problem.msg
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        serializers.StringRelatedField(many=True),
+        serializers.SlugRelatedField(many=True, slug_field="name", read_only=True),
+    ],
+    ids=["StringRelatedField", "SlugRelatedField"],
+)
+def test_e007_columns_of_many_related_rows(registered, field):
+    registered(Book, serializer(["tags"], tags=field))
+    assert ids(checks.check_models()) == ["cachelayer.E007"]
+
+
+def test_e007_rows_that_point_here(registered, monkeypatch):
+    """Which they are changes when they do."""
+    books = serializers.PrimaryKeyRelatedField(source="book_set", many=True, read_only=True)
+    registered(Author, serializer(["books"], of=Author, books=books))
+    monkeypatch.setattr(checks, "_wrong_managers", lambda cached: [])
+    assert ids(checks.check_models()) == ["cachelayer.E007"]
+
+
+def test_ids_of_related_rows_are_fine(registered):
+    registered(Book, serializer(["author", "author_id", "tags", "pk"]))
+    assert checks.check_models() == []
+
+
+def test_w001_a_field_that_is_computed(registered):
+    computed = serializers.SerializerMethodField(method_name="get")
+    registered(Note, serializer(["stars_left"], Note, stars_left=computed, get=lambda *args: 1))
+    assert ids(checks.check_models()) == ["cachelayer.W001"]
+
+
+def test_w001_a_property_of_the_model(registered, monkeypatch):
+    monkeypatch.setattr(Note, "shout", property(lambda note: note.text.upper()), raising=False)
+    registered(Note, serializer(["shout"], Note))
+    assert ids(checks.check_models()) == ["cachelayer.W001"]
+
+
+@pytest.fixture
+def session():
+    """Set parameters of the database session, for this test."""
+
+    def set_parameters(**parameters):
+        with connection.cursor() as cursor:
+            for name, value in parameters.items():
+                cursor.execute("SELECT set_config(%s, %s, false)", [name, value])
+
+    yield set_parameters
+    connection.close()
+
+
+UNBOUNDED = {
+    "transaction_timeout": "0",
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("parameters", "seconds"),
+    [
+        ({}, None),
+        ({"statement_timeout": "5s"}, None),
+        ({"idle_in_transaction_session_timeout": "5s"}, None),
+        ({"statement_timeout": "5s", "idle_in_transaction_session_timeout": "1500ms"}, 6.5),
+        ({"transaction_timeout": "20s"}, 20.0),
+        (
+            {
+                "transaction_timeout": "20s",
+                "statement_timeout": "5s",
+                "idle_in_transaction_session_timeout": "5s",
+            },
+            10.0,
+        ),
+        (
+            {
+                "transaction_timeout": "2s",
+                "statement_timeout": "5s",
+                "idle_in_transaction_session_timeout": "5s",
+            },
+            2.0,
+        ),
+    ],
+)
+def test_how_long_the_server_lets_a_commit_take(session, parameters, seconds):
+    wanted = {**UNBOUNDED, **parameters}
+    if connection.pg_version < 170000:
+        if parameters.get("transaction_timeout"):
+            pytest.skip("transaction_timeout came with Postgres 17")
+        del wanted["transaction_timeout"]
+    session(**wanted)
+    assert checks.longest_commit("default") == seconds
+
+
+@pytest.mark.django_db(transaction=True)
+def test_e011_a_mark_that_expires_before_its_transaction_must_end(settings):
+    bound = checks.longest_commit("default")
+    settings.CACHELAYER = {"MARK_LIFETIME": bound}
+    [problem] = checks.check_transactions(databases=["default"])
+    assert problem.id == "cachelayer.E011"
+    assert f"{bound:g} s" in problem.msg
+    settings.CACHELAYER = {"MARK_LIFETIME": bound + 0.1}
+    assert checks.check_transactions(databases=["default"]) == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_e011_a_transaction_without_end(session):
+    session(**{name: "0" for name in UNBOUNDED if name != "transaction_timeout"})
+    [problem] = checks.check_transactions(databases=["default"])
+    assert problem.id == "cachelayer.E011"
+    assert "without end" in problem.msg
+
+
+@pytest.mark.django_db(transaction=True)
+def test_e011_a_role_that_may_take_its_time(session):
+    """What counts is the session that the server gives, wherever it is configured."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_user, current_database()")
+        names = [connection.ops.quote_name(name) for name in cursor.fetchone()]
+        role = "ALTER ROLE {} IN DATABASE {}".format(*names)
+        cursor.execute(f"{role} SET statement_timeout = 0")
+        try:
+            connection.close()
+            bounded = checks.check_transactions(databases=["default"])
+        finally:
+            with connection.cursor() as cursor:
+                cursor.execute(f"{role} RESET statement_timeout")
+    assert bounded == [], "the settings' own options go before the role's"
+
+
+@pytest.mark.django_db
+def test_no_database_is_asked_unless_it_is_named():
+    assert checks.check_transactions(databases=None) == []
+
+
+@pytest.mark.parametrize("option", [{"ROW_TLL": 5}, {"MARK_LIFETIME": "60"}])
+def test_the_database_is_asked_only_when_the_settings_are_right(settings, option):
+    settings.CACHELAYER = option
+    assert checks.check_transactions(databases=["default"]) == []

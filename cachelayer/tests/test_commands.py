@@ -1,0 +1,294 @@
+"""The commands: what they print, on which stream, and how they exit."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from io import StringIO
+
+import pytest
+from django.conf import settings as django_settings
+from django.core.management import CommandError, call_command
+from django.db import OperationalError, connection
+
+from cachelayer import counters, link, states, verify
+from cachelayer.management.commands import cache_stats
+from cachelayer.tests.bookshop.models import Note, Stamp
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ID = "550e8400-e29b-41d4-a716-446655440001"
+
+
+def run(name, *arguments):
+    """What the command writes to standard output."""
+    out = StringIO()
+    call_command(name, *arguments, stdout=out)
+    return out.getvalue()
+
+
+def run_in_a_pipe(name, *arguments, **environment):
+    """The command as a process of its own, on this test's servers."""
+    here = connection.settings_dict
+    url = f"/{here['NAME']}"
+    variables = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": django_settings.SETTINGS_MODULE,
+        "DATABASE_URL": re.sub(r"(?<=[^/])/[^/?]*(?=\?|$)", url, os.environ["DATABASE_URL"]),
+        **environment,
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "django", name, *arguments],
+        capture_output=True,
+        text=True,
+        env=variables,
+        cwd=django_settings.BASE_DIR,
+        input="",
+        timeout=60,
+    )
+
+
+@pytest.fixture
+def away(monkeypatch):
+    """Redis does not answer."""
+
+    def send(commands):
+        raise link.RedisError("Connection refused")
+
+    monkeypatch.setattr(link, "_send", send)
+
+
+@pytest.fixture
+def rows():
+    """The keys of two cached rows; there is a mark as well."""
+    note, stamp = Note.objects.create(text="before"), Stamp.objects.create(text="red")
+    link.client().set("book:0", b"w:mark")
+    return f"note:{note.pk}", f"stamp:{stamp.pk}"
+
+
+@pytest.mark.parametrize("name", ["cache_clear --yes", f"cache_clear note:{ID}", "cache_verify"])
+def test_without_redis_a_command_ends_with_a_sentence(name, away):
+    with pytest.raises(CommandError, match=r"Redis does not answer .*refused.* then repeat\.$"):
+        run(*name.split())
+
+
+def test_without_redis_nothing_is_warmed(rows, away):
+    with pytest.raises(CommandError, match="Redis does not answer"):
+        run("cache_warm")
+
+
+def test_without_postgres_a_command_ends_with_a_sentence(rows, monkeypatch):
+    def gone(*args):
+        raise OperationalError("connection refused\n")
+
+    monkeypatch.setattr(verify, "read_rows", gone)
+    with pytest.raises(CommandError, match=r"Postgres does not answer \(connection refused\)\."):
+        run("cache_verify")
+
+
+def test_ctrl_c_ends_a_long_command_with_130(rows, monkeypatch):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(verify, "read_rows", interrupt)
+    with pytest.raises(CommandError, match="Stopped") as stopped:
+        run("cache_verify")
+    assert stopped.value.returncode == 130
+
+
+class TestStats:
+    def test_as_text(self, rows):
+        counters.add("hit", 3)
+        counters.add("miss", 1)
+        lines = dict(re.split(r"  +", line, maxsplit=1) for line in run("cache_stats").splitlines())
+        assert lines.pop("gate (this process)").startswith("closed since 2")
+        assert lines == {
+            "cached_items": "2",
+            "cached_items_exact": "True",
+            "total_hits": "3",
+            "total_misses": "1",
+            "total_bypasses": "0",
+            "hit_rate": "75.0 %",
+            "redis": "ok",
+        }
+
+    def test_as_json(self, rows):
+        out = run("cache_stats", "--json")
+        assert out.count("\n") == 1
+        assert json.loads(out)["cached_items"] == 2
+
+    def test_without_redis(self, away):
+        out = run("cache_stats")
+        assert re.search(r"^redis +down$", out, re.M)
+        assert re.search(r"^total_hits +unknown while Redis is away$", out, re.M)
+        assert re.search(r"^gate \(this process\) +open since .*Connection refused", out, re.M)
+
+    @pytest.mark.parametrize("arguments", [[], ["--json"]])
+    def test_watch_goes_on_until_ctrl_c(self, rows, monkeypatch, arguments):
+        pauses = []
+
+        def sleep(seconds):
+            pauses.append(seconds)
+            if len(pauses) == 3:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(cache_stats.time, "sleep", sleep)
+        out = StringIO()
+        with pytest.raises(SystemExit) as stopped:
+            call_command("cache_stats", "--watch", "--interval", "0.5", *arguments, stdout=out)
+        assert stopped.value.code == 130
+        assert pauses == [0.5] * 3
+        if arguments:
+            assert [json.loads(line)["redis"] for line in out.getvalue().splitlines()] == ["ok"] * 3
+        else:
+            assert len(out.getvalue().split("\n\n")) == 3
+
+    @pytest.mark.parametrize("interval", ["0", "-1"])
+    def test_an_interval_that_is_none(self, interval):
+        with pytest.raises(CommandError, match="above 0"):
+            run("cache_stats", "--watch", f"--interval={interval}")
+
+
+class TestClear:
+    def test_all(self, rows, value):
+        assert run("cache_clear", "--yes") == "Deleted 2 keys.\n"
+        assert value(rows[0]) is None
+        assert value("book:0") == b"w:mark"
+
+    def test_some(self, rows, value):
+        assert run("cache_clear", rows[0]) == "Deleted 1 keys.\n"
+        assert value(rows[1]) is not None
+
+    def test_as_json(self, rows):
+        answer = json.loads(run("cache_clear", "--yes", "--json"))
+        assert answer == {"status": "cleared", "keys_deleted": 2}
+
+    def test_a_key_of_no_cached_model(self, rows, value):
+        with pytest.raises(CommandError, match=r"'session:1' is no key .* Keys look like .*note:…"):
+            run("cache_clear", rows[0], "session:1")
+        assert value(rows[0]) is not None
+
+    @pytest.mark.parametrize("answer", ["y", "Y", "yes", " yes "])
+    def test_it_asks_and_takes_yes(self, rows, value, monkeypatch, capsys, answer):
+        monkeypatch.setattr(sys, "stdin", StringIO(f"{answer}\n"))
+        assert run("cache_clear") == "Deleted 2 keys.\n"
+        asked = capsys.readouterr()
+        assert asked.err.startswith("Delete every cached row?")
+        assert asked.out == "", "the question does not stand among the results"
+
+    @pytest.mark.parametrize("answer", ["", "n", "no", "yeah"])
+    def test_it_asks_and_takes_no(self, rows, value, monkeypatch, answer):
+        monkeypatch.setattr(sys, "stdin", StringIO(f"{answer}\n"))
+        with pytest.raises(CommandError, match="Nothing was deleted"):
+            run("cache_clear")
+        assert value(rows[0]) is not None
+
+    def test_nobody_to_ask(self, rows, value, monkeypatch):
+        monkeypatch.setattr(sys, "stdin", StringIO(""))
+        with pytest.raises(CommandError, match="Add --yes"):
+            run("cache_clear")
+        assert value(rows[0]) is not None
+
+
+class TestWarm:
+    def test_as_text(self, rows):
+        link.client().delete(rows[0])
+        lines = run("cache_warm").splitlines()
+        assert "note: 1 rows, 1 filled." in lines
+        assert "stamp: 1 rows, 0 filled." in lines
+
+    def test_as_json(self, rows):
+        run("cache_clear", "--yes")
+        report = json.loads(run("cache_warm", "--json"))
+        assert report["note"] == report["stamp"] == {"rows": 1, "filled": 1}
+        assert report["book"] == {"rows": 0, "filled": 0}
+
+    def test_it_is_silent_in_a_pipe(self, rows):
+        run("cache_clear", "--yes")
+        done = run_in_a_pipe("cache_warm", "--json", FORCE_COLOR="1")
+        assert done.stderr == ""
+        assert json.loads(done.stdout)["note"] == {"rows": 1, "filled": 1}
+        assert done.returncode == 0
+
+
+class TestVerify:
+    def tamper(self):
+        with connection.cursor() as cursor:
+            cursor.execute("UPDATE bookshop_note SET text = 'after'")
+
+    def test_no_difference(self, rows):
+        assert run("cache_verify") == "Compared 2 cached rows: 0 differences.\n"
+
+    def test_no_difference_as_json(self, rows):
+        report = json.loads(run("cache_verify", "--json"))
+        assert report == {"compared": 2, "differing": 0, "differences": []}
+
+    def test_a_difference_is_a_table_and_exit_1(self, rows):
+        self.tamper()
+        out = StringIO()
+        with pytest.raises(SystemExit) as ended:
+            call_command("cache_verify", stdout=out)
+        assert ended.value.code == 1
+        table = out.getvalue()
+        cells = [cell.strip() for cell in re.split("[│\n]", table)]
+        assert {rows[0], "text", '"before"', '"after"'} <= set(cells)
+        assert "stars" not in cells, "which does not differ"
+        assert table.endswith("Compared 2 cached rows: 1 differences.\n")
+
+    def test_a_difference_as_json(self, rows):
+        self.tamper()
+        done = run_in_a_pipe("cache_verify", "--json")
+        assert done.returncode == 1
+        assert done.stderr == ""
+        report = json.loads(done.stdout)
+        assert (report["compared"], report["differing"]) == (2, 1)
+        [difference] = report["differences"]
+        assert difference["key"] == rows[0]
+        assert json.loads(difference["cached"])["text"] == "before"
+        assert json.loads(difference["row"])["text"] == "after"
+
+    def test_a_value_that_is_no_text_is_shown_all_the_same(self, rows):
+        link.client().set(rows[0], b'{"text":"[red]\xff"}')
+        out = StringIO()
+        with pytest.raises(SystemExit):
+            call_command("cache_verify", stdout=out)
+        assert r"[red]\xff" in out.getvalue()
+
+    def test_the_same_fields_in_other_bytes_are_shown_as_whole_rows(self, rows):
+        row = json.loads(link.client().get(rows[1]))
+        link.client().set(rows[1], json.dumps(row))
+        out = StringIO()
+        with pytest.raises(SystemExit):
+            call_command("cache_verify", stdout=out)
+        assert '"text": "red"' in out.getvalue()
+        assert '"text":"red"' in out.getvalue()
+
+    def test_more_differences_than_it_lists(self, rows, monkeypatch):
+        monkeypatch.setattr(verify, "LISTED", 1)
+        link.client().set(rows[1], states.NULL)
+        self.tamper()
+        out = StringIO()
+        with pytest.raises(SystemExit):
+            call_command("cache_verify", stdout=out)
+        assert out.getvalue().endswith(": 2 differences, 1 of them not listed.\n")
+
+
+def test_progress_shows_on_a_terminal_only(monkeypatch, rows):
+    class Terminal(StringIO):
+        def isatty(self):
+            return True
+
+    run("cache_clear", "--yes")
+    for stream, shown in ((StringIO(), False), (Terminal(), True)):
+        monkeypatch.setattr(sys, "stderr", stream)
+        assert "filled." in run("cache_warm")
+        assert ("Warming note" in stream.getvalue()) is shown
+
+
+def test_without_redis_the_exit_of_a_process_is_1():
+    done = run_in_a_pipe("cache_clear", "--yes", REDIS_URL="redis://127.0.0.1:1/0")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "CommandError: Redis does not answer" in done.stderr
+    assert "Traceback" not in done.stderr

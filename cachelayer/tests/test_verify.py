@@ -1,0 +1,185 @@
+"""Verifying: every difference is found, and live traffic makes none up."""
+
+import threading
+
+import pytest
+from django.db import connection, connections
+
+import cachelayer
+from cachelayer import link, states, verify
+from cachelayer.gate import CacheUnavailable
+from cachelayer.tests.bookshop.models import Book, Note
+from cachelayer.tests.interleaving import start, stopped
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def report():
+    """The report of a whole run."""
+    last = verify.Report()
+    for last in verify.verify():  # noqa: B007
+        pass
+    return last
+
+
+def differing():
+    return [found.key for found in report().differences]
+
+
+@pytest.fixture
+def note():
+    """A note that is cached."""
+    return Note.objects.create(text="before")
+
+
+def tamper_with_sql(note):
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE bookshop_note SET text = 'after' WHERE id = %s", [note.pk])
+
+
+def test_what_the_project_wrote_and_read_does_not_differ(note):
+    book = Book.objects.create(title="Emma", extra={"a": 1})
+    Note.objects.filter(pk=note.pk).update(stars=3)
+    Note.objects.bulk_create([Note() for _ in range(1500)])
+    gone = Note.objects.create()
+    gone.delete()
+    cachelayer.read(Note, gone.pk)
+    found = report()
+    assert found.differing == 0
+    assert found.compared >= 3
+    assert cachelayer.read(Book, book.pk).outcome == "hit"
+
+
+def test_a_row_changed_behind_the_cache_differs(note):
+    tamper_with_sql(note)
+    found = report()
+    assert (found.compared, found.differing) == (1, 1)
+    [difference] = found.differences
+    assert difference.key == f"note:{note.pk}"
+    assert b"before" in difference.cached
+    assert b"after" in difference.row
+
+
+def test_a_value_changed_in_redis_differs(note):
+    link.client().set(f"note:{note.pk}", cachelayer.render(note).replace(b"before", b"BEFORE"))
+    assert differing() == [f"note:{note.pk}"]
+
+
+def test_the_same_columns_in_other_bytes_differ(note):
+    link.client().set(f"note:{note.pk}", cachelayer.render(note).replace(b":", b": ", 1))
+    assert differing() == [f"note:{note.pk}"]
+
+
+def test_a_row_that_is_known_absent_but_exists_differs(note):
+    link.client().set(f"note:{note.pk}", states.NULL)
+    assert differing() == [f"note:{note.pk}"]
+
+
+def test_a_row_that_is_cached_but_gone_differs(note):
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM bookshop_note")
+    [difference] = report().differences
+    assert difference.row == states.NULL
+
+
+def test_a_row_in_a_later_batch_is_looked_at_too(note, monkeypatch):
+    Note.objects.bulk_create([Note() for _ in range(999)])
+    Note.objects.bulk_create([Note() for _ in range(999)])
+    tamper_with_sql(note)
+    found = report()
+    assert found.compared >= 1999
+    assert [difference.key for difference in found.differences] == [f"note:{note.pk}"]
+
+
+def test_marks_leases_and_keys_of_others_are_not_compared(note):
+    redis = link.client()
+    redis.flushdb()
+    redis.set(f"note:{note.pk}", b"w:mark")
+    redis.mset({"book:1": b"r:lease", "note:7": b"{}", b"note:\xff": b"{}", "notes:1": b"{}"})
+    redis.hset("book:2", "a", "b")
+    found = report()
+    assert (found.compared, found.differing) == (0, 0)
+
+
+def test_a_write_between_the_look_at_redis_and_at_postgres_is_no_difference(note):
+    with stopped(verify, "read_rows") as load:
+        verifying = start(report)
+        load.reached()
+        note.text = "after"
+        note.save()
+        load.release()
+        assert verifying.result().differing == 0
+
+
+def test_a_write_whose_push_is_still_to_come_is_no_difference(note):
+    with stopped(verify, "read_rows") as load, stopped(states, "push") as push:
+        verifying = start(report)
+        load.reached()
+        note.text = "after"
+        writer = start(note.save)
+        push.reached()
+        load.release()
+        assert verifying.result().differing == 0
+        push.release()
+        writer.result()
+
+
+def test_two_writes_that_put_back_the_bytes_of_before_are_no_difference(monkeypatch):
+    book = Book.objects.create(title="Emma")
+    load, loads = verify.read_rows, []
+
+    def load_between_two_writes(using, cached, pks):
+        args = (using, cached, pks)
+        loads.append(cached.model)
+        if loads != [Book]:
+            return load(*args)
+        Book.objects.filter(pk=book.pk).update(pages=9)
+        rows = load(*args)
+        Book.objects.filter(pk=book.pk).update(pages=0)
+        return rows
+
+    monkeypatch.setattr(verify, "read_rows", load_between_two_writes)
+    assert differing() == []
+    assert loads[:2] == [Book, Book]
+
+
+def test_live_traffic_makes_no_differences():
+    books = [Book.objects.create(title=str(number)) for number in range(3)]
+    writing = threading.Semaphore(0)
+
+    def write(book):
+        for pages in range(60):
+            if pages == 1:
+                writing.release()
+            Book.objects.filter(pk=book.pk).update(pages=pages % 2)
+            cachelayer.read(Book, book.pk)
+
+    writers = [start(write, book) for book in books]
+    for _ in writers:
+        assert writing.acquire(timeout=20)
+    found = [report()]
+    while not all(writer.done() for writer in writers):
+        found.append(report())
+    for writer in writers:
+        writer.result()
+    assert [one.differing for one in found] == [0] * len(found)
+
+
+def test_a_report_lists_the_first_differences_and_counts_all(monkeypatch):
+    monkeypatch.setattr(verify, "LISTED", 2)
+    for _ in range(5):
+        Note.objects.create()
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE bookshop_note SET stars = 9")
+    found = report()
+    assert (found.differing, len(found.differences)) == (5, 2)
+
+
+def test_without_redis_it_says_so(note, monkeypatch):
+    def away(commands):
+        raise link.RedisError("away")
+
+    monkeypatch.setattr(link, "_send", away)
+    with pytest.raises(CacheUnavailable):
+        report()
+    connections.close_all()

@@ -1,0 +1,145 @@
+"""Warming: what is absent is filled, under leases, and nothing old."""
+
+import orjson
+import pytest
+from django.db import connection, transaction
+from django.db.transaction import TransactionManagementError
+
+import cachelayer
+from cachelayer import link, states, warm
+from cachelayer.gate import CacheUnavailable
+from cachelayer.tests.bookshop.models import Audiobook, Book, Note
+from cachelayer.tests.interleaving import start, stopped
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def warm_up(model=Note):
+    """(rows seen, rows filled) of a whole run."""
+    last = (0, 0)
+    for last in warm.warm(model):  # noqa: B007
+        pass
+    return last
+
+
+@pytest.fixture
+def notes():
+    """Three notes, none of them cached."""
+    notes = [Note.objects.create(stars=stars) for stars in range(3)]
+    link.client().flushdb()
+    return notes
+
+
+def test_every_row_that_is_absent_is_filled(notes):
+    assert warm_up() == (3, 3)
+    for note in notes:
+        read = cachelayer.read(Note, note.pk)
+        assert read.outcome == "hit"
+        assert read.row == cachelayer.render(note)
+
+
+def test_an_empty_table_is_warm():
+    assert warm_up() == (0, 0)
+
+
+def test_rows_of_a_child_table_are_filled_under_their_own_keys():
+    book = Audiobook.objects.create(title="Emma", minutes=3)
+    link.client().flushdb()
+    assert warm_up(Audiobook) == (1, 1)
+    assert warm_up(Book) == (1, 1)
+    assert cachelayer.read(Audiobook, book.pk).outcome == "hit"
+
+
+def test_what_is_cached_stays_as_it_is(notes, value):
+    first, second, third = (f"note:{note.pk}" for note in notes)
+    link.client().mset({first: b'{"here":"already"}', second: b"w:mark"})
+    assert warm_up() == (3, 1)
+    assert value(first) == b'{"here":"already"}'
+    assert value(second) == b"w:mark"
+    assert states.name(value(third)) == "row"
+
+
+def test_a_row_that_changes_between_the_load_and_the_fill_is_not_filled_old(notes):
+    with stopped(warm, "read_rows", after=True) as load:
+        warming = start(warm_up)
+        load.reached()
+        notes[0].stars = 9
+        notes[0].save()
+        load.release()
+        assert warming.result() == (3, 2)
+    assert orjson.loads(cachelayer.read(Note, notes[0].pk).row)["stars"] == 9
+
+
+def test_a_row_whose_writer_is_killed_after_commit_is_not_filled_old(notes, monkeypatch):
+    with stopped(warm, "read_rows", after=True) as load:
+        warming = start(warm_up)
+        load.reached()
+        with monkeypatch.context() as killed:
+            killed.setattr(states, "push", lambda rows, token: [])
+            notes[0].stars = 9
+            notes[0].save()
+        load.release()
+        assert warming.result() == (3, 2)
+    assert orjson.loads(cachelayer.read(Note, notes[0].pk).row)["stars"] == 9
+
+
+def test_a_row_that_changes_after_the_cursor_saw_it_is_filled_new(notes, value):
+    with stopped(states, "lease") as lease:
+        warming = start(warm_up)
+        lease.reached()
+        notes[0].stars = 9
+        notes[0].save()
+        link.client().flushdb()
+        lease.release()
+        assert warming.result() == (3, 3)
+    assert orjson.loads(value(f"note:{notes[0].pk}"))["stars"] == 9
+
+
+def test_a_row_that_is_deleted_after_the_cursor_saw_it_is_known_absent(notes, value):
+    key = f"note:{notes[0].pk}"
+    with stopped(states, "lease") as lease:
+        warming = start(warm_up)
+        lease.reached()
+        notes[0].delete()
+        link.client().flushdb()
+        lease.release()
+        warming.result()
+    assert value(key) == states.NULL
+
+
+def test_primary_keys_stream_through_a_server_side_cursor(monkeypatch):
+    Note.objects.bulk_create([Note() for _ in range(2500)])
+    link.client().flushdb()
+    running = warm.warm(Note)
+    assert next(running) == (1000, 1000)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT is_holdable FROM pg_cursors WHERE name LIKE '_django_curs_%'")
+        assert cursor.fetchall() == [(True,)], "outside a transaction, which would grow old"
+    assert list(running) == [(2000, 2000), (2500, 2500)]
+
+
+def test_a_batch_costs_two_round_trips(notes, round_trips):
+    warm_up()
+    assert round_trips == [["SET"] * 3, ["EVALSHA"] * 3]
+    round_trips.clear()
+    warm_up()
+    assert round_trips == [["SET"] * 3], "what is cached is not loaded"
+
+
+def test_warming_in_a_transaction_is_refused(notes, value):
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("UPDATE bookshop_note SET stars = 9")
+        with pytest.raises(TransactionManagementError):
+            warm_up()
+        transaction.set_rollback(True)
+    assert value(f"note:{notes[0].pk}") is None
+
+
+def test_without_redis_it_says_so(notes, monkeypatch):
+    def away(commands):
+        raise link.RedisError("away")
+
+    monkeypatch.setattr(link, "_send", away)
+    with pytest.raises(CacheUnavailable):
+        warm_up()

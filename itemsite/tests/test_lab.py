@@ -1,0 +1,193 @@
+"""``./lab``, as a person uses it: real processes from a copy of the project."""
+
+import os
+import signal
+import socket
+import subprocess
+
+import pytest
+
+from itemsite.lab.process import wait_until
+from itemsite.lab.web import Web
+from itemsite.tests.running_lab import RunningLab
+
+SAMPLE = "550e8400-e29b-41d4-a716-446655440001"
+TEA = {"name": "Tea", "price": 4.2}
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """A running lab for the tests that leave it running; its path has a blank in it."""
+    with RunningLab(tmp_path_factory.mktemp("lab") / "a checkout") as lab:
+        yield lab.start()
+
+
+@pytest.fixture
+def own_lab(tmp_path):
+    """A lab for a test that ends it."""
+    with RunningLab(tmp_path / "checkout") as lab:
+        yield lab
+
+
+def test_the_banner_says_where_everything_is_and_how_to_log_in(lab):
+    for path in ("/items", "/health", "/cache/stats", "/metrics", "/admin/"):
+        assert f"http://127.0.0.1:{lab.port}{path}\n" in lab.said
+        assert lab.ask(path)[0] in (200, 302)
+    assert f"user admin, password {lab.folder.secrets().admin_password}" in lab.said
+    assert "./lab stop" in lab.said
+
+
+def test_it_serves_the_samples_and_is_healthy(lab):
+    assert lab.health() == "ok"
+    status, _, item = lab.ask(f"/items/{SAMPLE}")
+    assert status == 200
+    assert item["id"] == SAMPLE
+    assert lab.ask(f"/items/{SAMPLE}")[1]["X-Cache"] == "HIT"
+
+
+def test_secrets_are_for_the_owner_only(lab):
+    for name in ("secrets.json", "state.json"):
+        assert (lab.folder.path / name).stat().st_mode & 0o777 == 0o600
+    assert (lab.folder.path / "postgres").stat().st_mode & 0o777 == 0o700
+    assert lab.postgres.password not in lab.said
+
+
+def test_a_shell_can_read_the_settings(lab):
+    printed = lab.command("env").stdout
+    shell = 'eval "$1"; printf "%s\\n" "$DATABASE_URL" "$REDIS_URL"'
+    told = subprocess.run(["sh", "-c", shell, "sh", printed], capture_output=True, text=True)
+    assert told.stdout.split() == [lab.postgres.url, lab.redis.url]
+
+
+def test_manage_works_on_the_running_lab(lab):
+    code = "from items.models import Item; print(Item.objects.count() >= 5)"
+    done = lab.command("manage", "shell", "--no-imports", "-c", code)
+    assert done.stdout == "True\n", done.stderr
+    assert lab.command("manage", "no_such_command").returncode == 1
+
+
+def test_the_admin_password_logs_in(lab):
+    password = lab.folder.secrets().admin_password
+    code = (
+        "from django.contrib.auth import authenticate;"
+        f"print(authenticate(username='admin', password={password!r}).is_superuser)"
+    )
+    done = lab.command("manage", "shell", "--no-imports", "-c", code)
+    assert done.stdout == "True\n", done.stderr
+
+
+def test_a_second_lab_says_that_one_runs(lab):
+    second = lab.command()
+    assert second.returncode == 1
+    assert second.stderr == (
+        f"lab: The lab is already running at http://127.0.0.1:{lab.port}; ./lab stop stops it.\n"
+    )
+    assert lab.health() == "ok"
+
+
+def test_a_killed_worker_comes_back(lab):
+    web = Web(lab.folder.path / "web", lab.port, {})
+    before = set(web.workers)
+    os.kill(min(before), signal.SIGKILL)
+    assert wait_until(lambda: len(set(web.workers)) == 2 and set(web.workers) != before, 30)
+    assert wait_until(lambda: lab.health() == "ok", 30)
+
+
+def test_without_redis_it_goes_on_and_a_redis_started_again_is_used_again(lab):
+    # From outside, as a person would: the lab is not told.
+    os.kill(lab.redis.pid, signal.SIGKILL)
+    assert wait_until(lambda: lab.health() == "degraded", 10)
+    status, _, item = lab.ask("/items", TEA)
+    assert status == 201
+    assert lab.ask(f"/items/{item['id']}")[0] == 200
+    assert wait_until(lambda: "Redis has died" in lab.said, 10)
+
+    started = lab.command("redis", "start")
+    assert started.stdout == "lab: Redis is running.\n", started.stderr
+    assert wait_until(lambda: lab.health() == "ok", 30)
+    path = f"/items/{item['id']}"
+    assert wait_until(lambda: lab.ask(path)[1].get("X-Cache") == "HIT", 30)
+
+
+def test_redis_can_be_stopped_by_a_command(lab):
+    assert lab.command("redis", "stop").returncode == 0
+    assert wait_until(lambda: "Redis is stopped" in lab.said, 10)
+    assert lab.health() == "degraded"
+    assert lab.command("redis", "start").returncode == 0
+    assert wait_until(lambda: lab.health() == "ok", 30)
+
+
+def test_stop_and_start_keep_the_rows_and_leave_no_process(own_lab):
+    own_lab.start()
+    item = own_lab.ask("/items", TEA)[2]
+    ports = (own_lab.postgres.port, own_lab.redis.port)
+    servers = own_lab.servers()
+    assert set(servers) == {"postgres", "redis", "web"}
+
+    stopped = own_lab.command("stop")
+    assert stopped.stdout == "lab: stopped.\n"
+    assert own_lab.process.wait(timeout=5) == 0
+    assert not [name for name, record in servers.items() if record.alive]
+    assert own_lab.command("env").returncode == 1
+    assert own_lab.command("stop").returncode == 0
+
+    # A shell that has read ./lab env means the embedded servers, not somebody else's.
+    own_lab.start(DATABASE_URL=own_lab.postgres.url, REDIS_URL=own_lab.redis.url)
+    assert set(own_lab.servers()) == {"postgres", "redis", "web"}
+    assert (own_lab.postgres.port, own_lab.redis.port) == ports
+    assert own_lab.ask(f"/items/{item['id']}")[2] == item
+    assert own_lab.send(signal.SIGINT) == 0
+    assert not own_lab.servers()
+
+
+def test_a_killed_launcher_leaves_nothing_or_the_next_start_clears_it_up(own_lab):
+    own_lab.start()
+    item = own_lab.ask("/items", TEA)[2]
+    first = own_lab.servers()
+    own_lab.send(signal.SIGKILL)
+    assert wait_until(lambda: not any(record.alive for record in first.values()), 40)
+
+    own_lab.start()
+    second = own_lab.servers()
+    own_lab.kill_with_keeper()
+    assert set(own_lab.servers()) == set(second)
+
+    own_lab.start()
+    assert "stopped 3 servers that an earlier lab had left" in own_lab.said
+    assert not any(record.alive for record in second.values())
+    assert own_lab.ask(f"/items/{item['id']}")[2] == item
+
+
+def test_when_gunicorn_ends_the_lab_says_so_and_stops(own_lab):
+    own_lab.start()
+    os.kill(own_lab.servers()["web"].pid, signal.SIGKILL)
+    assert own_lab.process.wait(timeout=60) == 1
+    assert "Gunicorn ended by itself" in own_lab.said
+    assert not own_lab.servers()
+
+
+def test_a_taken_port_is_one_sentence(own_lab):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", own_lab.port))
+        other.listen()
+        done = own_lab.command()
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"lab: Port {own_lab.port} is taken by another program; "
+        f"choose another one: PORT={own_lab.port + 1} ./lab\n"
+    )
+    assert not own_lab.servers()
+
+
+def test_servers_from_the_environment_are_used_instead(own_lab):
+    redis_url = os.environ["REDIS_URL"].rpartition("/")[0] + "/7"
+    own_lab.start(DATABASE_URL=os.environ["DATABASE_URL"], REDIS_URL=redis_url)
+    assert set(own_lab.servers()) == {"web"}
+    assert own_lab.health() == "ok"
+    assert f"REDIS_URL={redis_url}" in own_lab.command("env").stdout
+    refused = own_lab.command("redis", "stop")
+    assert refused.returncode == 1
+    assert "REDIS_URL" in refused.stderr
+    assert own_lab.send(signal.SIGTERM) == 0

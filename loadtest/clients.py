@@ -65,7 +65,7 @@ class Api:
         status, body, headers = self._request("GET", key, None)
         if status not in (200, 404):
             return None
-        self._record.read_seconds.append((now() - start) / 1e9)
+        self._record.reads.append((start, now()))
         self._record.cache(headers.get("X-Cache", "none"))
         value = ABSENT if status == 404 else str(json.loads(body)["name"])
         self._record.read(key, value, start, f"GET {self.who}")
@@ -192,7 +192,7 @@ def make_keys(api: Api, choice: random.Random, *, by_sql: bool, island: bool) ->
     """Store the items that the storm is about."""
 
     def make(kind: str, count: int) -> list[str]:
-        made = [api.create(new_item(f"{kind}-{n}", choice)) for n in range(count)]
+        made = [api.create(new_item(f"first {kind}-{n}", choice)) for n in range(count)]
         return [key for key in made if key]
 
     return Keys(

@@ -5,7 +5,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -59,8 +59,12 @@ class Faults:
         for pid in killed:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        back = wait_until(lambda: len(self._web.workers) >= len(workers), 20)
+        back = wait_until(lambda: self._has_new_workers(workers, killed), 20)
         return f"killed {len(killed)} of {len(workers)}, {'all back' if back else 'NOT all back'}"
+
+    def _has_new_workers(self, before: Sequence[int], killed: Sequence[int]) -> bool:
+        there = self._web.workers
+        return len(there) >= len(before) and not set(there) & set(killed)
 
     def _redis_empty(self, strength: float) -> str:
         self._kill_redis()
@@ -78,10 +82,8 @@ class Faults:
 
     def _pause(self, strength: float) -> str:
         seconds = 0.1 + 0.6 * strength
-        pid = self._lab.redis_pid
-        os.kill(pid, signal.SIGSTOP)
-        time.sleep(seconds)
-        os.kill(pid, signal.SIGCONT)
+        with _paused(self._lab.redis_pid):
+            time.sleep(seconds)
         return f"{seconds * 1000:.0f} ms"
 
     def _flush(self, strength: float) -> str:
@@ -113,11 +115,15 @@ class Faults:
         if self._proxy is None:
             return "nothing to cut off"
         swallow = strength < 0.5
-        (self._proxy.swallow if swallow else self._proxy.refuse)()
+        # What is logged is then repaired by those who serve hits, within a second.
+        alone = round(strength * 100) % 2 == 1
         seconds = 0.3 + strength
-        time.sleep(seconds)
-        self._proxy.mend()
-        return f"{'black-holed' if swallow else 'refused'} for {seconds:.1f} s"
+        with _paused(self._lab.repair_pid if alone else None, 1.2):
+            (self._proxy.swallow if swallow else self._proxy.refuse)()
+            time.sleep(seconds)
+            self._proxy.mend()
+        words = f"{'black-holed' if swallow else 'refused'} for {seconds:.1f} s"
+        return f"{words}, without cache_repair" if alone else words
 
     def _info(self, section: str) -> dict[str, Any]:
         found: dict[str, Any] = self._redis.info(section)
@@ -130,6 +136,20 @@ class Faults:
         began = time.monotonic()
         self._lab.lab("redis", "start")
         return f"{time.monotonic() - began:.1f}"
+
+
+@contextlib.contextmanager
+def _paused(pid: int | None, longer: float = 0.0) -> Iterator[None]:
+    """Freeze the process, and for some seconds *longer*."""
+    if pid is None:
+        yield
+        return
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+        time.sleep(longer)
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 _KINDS: Final[dict[str, Callable[[Faults, float], str]]] = {

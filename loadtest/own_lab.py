@@ -108,14 +108,14 @@ class OwnLab:
         return self._recorded("redis")
 
     @property
+    def repair_pid(self) -> int:
+        """The process that runs ``cache_repair``."""
+        return self._recorded("repair")
+
+    @property
     def redis_dump(self) -> Path:
         """What Redis has saved, and reads when it starts."""
         return self._root / "var" / "lab" / "redis" / "dump.rdb"
-
-    @property
-    def web_log(self) -> str:
-        log = self._root / "var" / "lab" / "web" / "gunicorn.log"
-        return log.read_text(errors="replace") if log.exists() else ""
 
     def _recorded(self, name: str) -> int:
         record = self._root / "var" / "lab" / name / "process.json"

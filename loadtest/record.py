@@ -32,7 +32,8 @@ class Record:
 
     operations: list[Operation] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
-    read_seconds: list[float] = field(default_factory=list)
+    #: Start and end of every read that was answered.
+    reads: list[tuple[int, int]] = field(default_factory=list)
     caches: Counter[str] = field(default_factory=Counter)
     #: Rows whose bytes differ between two answers although they are of the same write.
     torn: list[str] = field(default_factory=list)

@@ -94,7 +94,13 @@ def judge(
     ]
     violations = check(operations, allowed)
     lost = _lost(operations, rest.postgres)
-    reads = sorted(record.read_seconds)
+    # Without workers, or a database, a reader waits.
+    reads = sorted(
+        (end - start) / 1e9
+        for start, end in record.reads
+        if not _during(start, end, outcomes, "kill-worker", _AFTER_KILL)
+        and not _during(start, end, outcomes, "postgres", _AFTER_POSTGRES)
+    )
     answered = sum(record.caches.values())
     numbers = {
         "faults made": dict(Counter(outcome.fault.name for outcome in outcomes)),
@@ -159,10 +165,11 @@ def _lost(operations: Iterable[Operation], postgres: Mapping[str, str]) -> list[
 def _explained(failure: Failure, outcomes: Iterable[Outcome]) -> bool:
     """Whether a fault that may make requests fail was under way."""
     name, after = ("postgres", _AFTER_POSTGRES) if failure.refused else ("kill-worker", _AFTER_KILL)
-    return any(
-        o.fault.name == name and failure.start <= o.end + after and failure.end >= o.start
-        for o in outcomes
-    )
+    return _during(failure.start, failure.end, outcomes, name, after)
+
+
+def _during(start: int, end: int, outcomes: Iterable[Outcome], name: str, after: int) -> bool:
+    return any(o.fault.name == name and start <= o.end + after and end >= o.start for o in outcomes)
 
 
 def _ms(seconds: float) -> float:

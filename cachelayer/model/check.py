@@ -129,19 +129,25 @@ def check(variant: Variant) -> Result:
 
 
 def interleaving(variant: Variant) -> Iterator[str]:
-    """The shortest way to a stale read, a line for every statement."""
+    """The shortest way to a stale read: who executes which line of the protocol."""
     with tempfile.TemporaryDirectory(prefix="model-") as name:
         folder = Path(name)
         _search(variant, folder, "-O1", "-DBFS")
         if not (folder / "protocol.pml.trail").exists():
             return
         steps = _run(["spin", "-t", "-p", *macros_of(variant), "protocol.pml"], folder)
+        source = (folder / "protocol.pml").read_text().splitlines()
+    last = None
     for step in steps.splitlines():
         found = re.search(r"proc +(\d+) \((\w+):1\) \S+:(\d+) \(state \d+\)\s+\[(.*)\]", step)
-        # Of the steps, those that change something; not the counting of loops.
-        if found and re.match(r"(?!i = )[\w\[\]]+ = |assert", found[4]):
-            process, kind, line, code = found.groups()
-            yield f"{kind + ' ' + process:15} line {line:>3}  {code}"
+        # Of the steps, those that change or assert something; not the counting of loops.
+        if not found or not re.match(r"(?!i = |seen = 0|v = )[\w\[\]]+ = |assert", found[4]):
+            continue
+        process, kind, number, _ = found.groups()
+        if (process, number) != last:
+            last = process, number
+            line = " ".join(source[int(number) - 1].split()).removeprefix(":: ")
+            yield f"    {kind + ' ' + process:15}{line}"
 
 
 def _search(variant: Variant, folder: Path, *options: str) -> str:

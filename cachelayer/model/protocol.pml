@@ -19,7 +19,7 @@
  * WRITERS run one transaction each, READERS read for ever, RECONCILERS are
  * `cache_repair`; FAULTS is how often Redis may lose its data. PARTITION: any
  * process may get no answer from Redis at any time. STRICT: the strict choice.
- * `mutants.py` takes the protocol apart, one piece at a time. */
+ * `variants.py` takes the protocol apart, one piece at a time. */
 #ifndef WRITERS
 #define WRITERS 2
 #endif

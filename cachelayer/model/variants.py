@@ -103,7 +103,16 @@ _NOTE = (
     "  noted = lock;                                        /* the transactions that run now */\n"
 )
 _SWEEP = "  repair();                                            /* every key that Redis has */\n"
+
+
+def _sweep(becomes: str) -> str:
+    return f"  atomic {{ if :: CONNECTED(p) -> cache = {becomes} :: else -> goto start fi }}\n"
+
+
 _MARK_BECOMES_NOBODYS = "CONNECTED(p) && IS_MARK -> cache = MARK(NOBODY); guard = lock"
+_MARK_EXPIRES = "(cache == MARK(NOBODY) -> guard : cache - MARK(0)) != lock ->"
+#: For the mutants whose transactions do not hold the lock while they are marked.
+_NO_EXPIRY = (_MARK_EXPIRES, "false ->")
 _UNTRUSTED_LEASE = (
     "gate[r] == TRUSTING && incarnation == TRUSTED && cache == ABSENT -> cache = LEASE(r)",
     "gate[r] == TRUSTING && cache == ABSENT -> cache = LEASE(r)",
@@ -152,7 +161,7 @@ MUTANTS = (
         "that a mark stays until its transaction has ended: it may expire early, or be evicted",
         "The mark is evicted before the COMMIT; a reader takes the lease and fills the old row; "
         "the writer commits.",
-        (("(cache == MARK(NOBODY) -> guard : cache - MARK(0)) != lock ->", "true ->"),),
+        ((_MARK_EXPIRES, "true ->"),),
     ),
     Mutant(
         "mark-before-lock",
@@ -160,7 +169,7 @@ MUTANTS = (
         "that the mark comes after the row lock",
         "Both writers mark, the first waits for the lock; the second commits and pushes over its "
         "own mark; a reader hits that row after the first has committed.",
-        ((_UPDATE + "  mark();\n", "  mark();\n" + _UPDATE),),
+        ((_UPDATE + "  mark();\n", "  mark();\n" + _UPDATE), _NO_EXPIRY),
     ),
     Mutant(
         "autocommit",
@@ -174,6 +183,7 @@ MUTANTS = (
                 "  mark();\n  atomic { lock == FREE -> db++; mine = ROW(db) }\n",
             ),
             (_COMMIT_OR_ROLLBACK, "  :: true\n"),
+            _NO_EXPIRY,
         ),
     ),
     Mutant(
@@ -250,8 +260,8 @@ MUTANTS = (
         "no-drain-when-settled",
         "outage-writers",
         "the draining of the repair log after the waits",
-        "Redis is down while a write commits without a mark and the one before it still has its "
-        "push to do; Redis returns, and the push of the older row finds its restored mark.",
+        "The first writer marks and commits; the second, whose gate is still open from before, "
+        "commits without a mark; Redis is trusted, and the first pushes its row, which is older.",
         (
             (
                 "lock != noted;                      /* they have ended */\n  drain();\n",
@@ -263,9 +273,9 @@ MUTANTS = (
         "sweep-leaves-marks",
         "outage-writers",
         "that the sweep of a new Redis replaces marks",
-        "Redis restarts with the mark of an older writer, whose push is late: it finds its mark "
-        "and puts its row over a newer one's COMMIT.",
-        ((_MARK_BECOMES_NOBODYS, "CONNECTED(p) && IS_MARK"),),
+        "The first writer commits, the second marks over its mark; Redis restarts with the first "
+        "mark, the second commits and is killed, and the first pushes its row, which is older.",
+        ((_SWEEP, _sweep("(IS_MARK -> cache : ABSENT)")),),
     ),
     Mutant(
         "sweep-deletes-marks",
@@ -273,7 +283,7 @@ MUTANTS = (
         "that the sweep of a new Redis replaces marks: it deletes them (or is a FLUSHDB)",
         "Two reconcilers: one has made Redis trusted when the sweep of the other deletes the mark "
         "of a transaction in flight; a reader fills the old row, the writer commits.",
-        ((_MARK_BECOMES_NOBODYS, "CONNECTED(p) && IS_MARK -> cache = ABSENT"),),
+        ((_SWEEP, _sweep("ABSENT")),),
     ),
     Mutant(
         "no-log",
@@ -320,6 +330,7 @@ MUTANTS = (
                 "late = late & (late - 1); cache = MARK(NOBODY); guard = lock",
                 "cache = MARK((late == 2 -> 1 : 0)); late = 0",
             ),
+            _NO_EXPIRY,
         ),
     ),
     Mutant(

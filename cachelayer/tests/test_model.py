@@ -26,3 +26,20 @@ def test_no_interleaving_gives_a_stale_read(name):
 def test_without_it_there_is_a_stale_read(name):
     result = check.check(*check.named([name]))
     assert result.as_expected, result
+
+
+def test_the_readme_names_everything_that_is_checked():
+    readme = check.PROTOCOL.with_name("README.md").read_text()
+    for variant in (*CONFIGURATIONS, *MUTANTS):
+        assert f"| `{variant.name}`" in readme
+
+
+def test_without_the_tools_it_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setenv("PATH", "")
+    assert check.main([]) == 2
+    assert "install spin and gcc" in capsys.readouterr().err
+
+
+def test_an_unknown_name_is_refused(capsys):
+    assert check.main(["no-such-thing"]) == 2
+    assert "--list" in capsys.readouterr().err

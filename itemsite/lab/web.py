@@ -8,6 +8,7 @@ from pathlib import Path
 
 from itemsite.environment import for_child
 from itemsite.lab.bootstrap import ROOT
+from itemsite.lab.errors import LabError
 from itemsite.lab.ports import is_free
 from itemsite.lab.process import Server, children, wait_until
 
@@ -60,8 +61,15 @@ class Web(Server):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
         try:
             connection.request("GET", "/health")
-            return connection.getresponse().status == 200
+            status = connection.getresponse().status
         except (OSError, http.client.HTTPException):
             return False
         finally:
             connection.close()
+        if status == 500:
+            # An application that cannot be imported answers so for ever.
+            raise LabError(
+                f"The application answers with an error: {self.last_words()}; {self.log} has the "
+                "rest, then start ./lab again."
+            )
+        return status == 200

@@ -168,6 +168,14 @@ def test_when_gunicorn_ends_the_lab_says_so_and_stops(own_lab):
     assert not own_lab.servers()
 
 
+def test_a_broken_application_is_said_at_once(own_lab):
+    (own_lab.root / "itemsite" / "urls.py").write_text("import no_such_module\n")
+    own_lab.launch()
+    assert own_lab.process.wait(timeout=60) == 1
+    assert "No module named 'no_such_module'" in own_lab.said
+    assert not own_lab.servers()
+
+
 def test_a_taken_port_is_one_sentence(own_lab):
     with socket.socket() as other:
         other.bind(("127.0.0.1", own_lab.port))

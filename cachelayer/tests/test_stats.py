@@ -1,9 +1,11 @@
 """What the statistics say, with Redis and without."""
 
 import pytest
+from django.db import connection, transaction
 
-from cachelayer import counters, link, stats
-from cachelayer.gate import gate
+from cachelayer import counters, link, repair, stats
+
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def test_they_begin_at_nothing():
@@ -17,6 +19,8 @@ def test_they_begin_at_nothing():
         "total_bypasses": 0,
         "hit_rate": 0.0,
         "redis": "ok",
+        "repair": {"backlog": 0, "lag_seconds": 0},
+        "live_check": {"checked": 0, "stale": 0, "upper_bound": None},
     }
 
 
@@ -40,19 +44,51 @@ def test_the_hit_rate_is_in_percent_of_what_the_cache_could_answer(hits, misses,
     assert stats.hit_rate(hits, misses) == rate
 
 
-def test_without_redis_they_say_so_and_guess_nothing(monkeypatch):
-    def away(commands):
-        raise link.RedisError("away")
-
-    counters.add("hit", 2)
-    with monkeypatch.context() as outage:
-        outage.setattr(link, "_send", away)
-        report = stats.collect()
+def test_without_redis_they_say_so_and_guess_nothing(away):
+    report = stats.collect()
     shown = report.pop("gate")
     assert shown["state"] == "open"
-    assert "away" in shown["reason"]
+    assert "refused" in shown["reason"]
     assert shown["since"].endswith("+00:00")
+    assert shown["changes"] == 1
     assert report.pop("redis") == "down"
+    assert report.pop("repair") == {"backlog": 0, "lag_seconds": 0}
+    assert set(report.pop("live_check").values()) == {None}
     assert set(report.values()) == {None}
-    gate.reset()
-    assert stats.collect()["total_hits"] == 2, "counted when Redis is back"
+
+
+@pytest.fixture
+def no_postgres(monkeypatch):
+    connection.close()
+    with monkeypatch.context() as outage:
+        outage.setitem(connection.settings_dict, "PORT", 1)
+        yield
+
+
+@pytest.mark.usefixtures("no_postgres")
+def test_without_postgres_nobody_knows_the_repair_log():
+    report = stats.collect()
+    assert report["redis"] == "ok"
+    assert report["cached_items"] == 0
+    assert report["repair"] == {"backlog": None, "lag_seconds": None}
+
+
+@pytest.mark.usefixtures("away", "no_postgres")
+def test_without_both_they_still_answer():
+    report = stats.collect()
+    assert report["redis"] == "down"
+    assert report["gate"]["state"] == "open"
+    assert report["repair"] == {"backlog": None, "lag_seconds": None}
+
+
+def test_they_show_what_waits_in_the_repair_log():
+    with transaction.atomic():
+        repair.log(connection, ["note:1", "note:2"])
+    shown = stats.collect()["repair"]
+    assert shown["backlog"] == 2
+    assert shown["lag_seconds"] > 0
+
+
+def test_they_show_what_the_live_checks_found():
+    counters.add("checked", 3000)
+    assert stats.collect()["live_check"] == {"checked": 3000, "stale": 0, "upper_bound": 0.001}

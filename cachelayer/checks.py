@@ -26,6 +26,7 @@ _POSITIVE = (
     "SETTLING_TIME",
     "LOOK_INTERVAL",
     "REQUEST_BUDGET",
+    "TRUST_LIFETIME",
 )
 _TIMEOUTS = ("SOCKET_CONNECT_TIMEOUT", "SOCKET_TIMEOUT")
 _NOT_NEGATIVE = ("LEASE_WAIT", "PUSH_LIMIT")
@@ -177,6 +178,11 @@ def _wrong_values(settings: conf.Settings) -> Iterator[CheckMessage]:
         )
     if not 0 <= settings.CHECK_SHARE <= 1:
         yield Error("CACHELAYER['CHECK_SHARE'] is a share: from 0 to 1.", id="cachelayer.E003")
+    if settings.PARTITION not in ("bounded", "strict"):
+        yield Error(
+            f"CACHELAYER['PARTITION'] is {settings.PARTITION!r}. Set it to 'bounded' or 'strict'.",
+            id="cachelayer.E003",
+        )
     if 2 * settings.PROBE_INTERVAL > settings.SETTLING_TIME:
         yield Error(
             f"CACHELAYER['PROBE_INTERVAL'] is {settings.PROBE_INTERVAL:g} s and SETTLING_TIME "

@@ -6,7 +6,7 @@ from django.db import connection, models
 from django.test.utils import isolate_apps
 from rest_framework import serializers
 
-from cachelayer import CachedManager, CachedQuerySet, checks, registry
+from cachelayer import CachedManager, CachedQuerySet, checks, link, registry
 from cachelayer.tests.bookshop.models import Author, Book, Note, SignedNote
 
 
@@ -49,6 +49,15 @@ def test_e002_a_value_of_another_type(settings, option):
         {"PROBE_INTERVAL": float("nan")},
         {"ROW_TTL_JITTER": 1.0},
         {"ROW_TTL_JITTER": -0.1},
+        {"PROBE_INTERVAL": 0},
+        {"SETTLING_TIME": float("inf")},
+        {"LOOK_INTERVAL": 0},
+        {"REQUEST_BUDGET": 0},
+        {"TRUST_LIFETIME": 0},
+        {"CHECK_SHARE": -0.1},
+        {"CHECK_SHARE": 1.1},
+        {"CHECK_SHARE": float("nan")},
+        {"PARTITION": "sometimes"},
     ],
 )
 def test_e003_a_value_that_makes_no_sense(settings, option):
@@ -82,6 +91,61 @@ def test_e005_a_redis_that_may_hang(settings, name):
     [problem] = checks.check_settings()
     assert problem.id == "cachelayer.E005"
     assert name in problem.msg
+
+
+@pytest.mark.parametrize("share", [0, 1, 0.5])
+def test_any_share_of_the_hits_can_be_checked(settings, share):
+    settings.CACHELAYER = {"CHECK_SHARE": share}
+    assert checks.check_settings() == []
+
+
+def test_e012_a_settling_time_in_which_not_every_process_has_looked(settings):
+    settings.CACHELAYER = {"PROBE_INTERVAL": 0.6, "SETTLING_TIME": 1.0}
+    [problem] = checks.check_settings()
+    assert problem.id == "cachelayer.E012"
+    settings.CACHELAYER = {"PROBE_INTERVAL": 0.5, "SETTLING_TIME": 1.0}
+    assert checks.check_settings() == []
+
+
+@pytest.mark.parametrize("name", ["SOCKET_TIMEOUT", "SOCKET_CONNECT_TIMEOUT"])
+def test_w003_a_timeout_above_the_budget_of_a_request(settings, name):
+    cache = settings.CACHES["default"]
+    quick = {"SOCKET_TIMEOUT": 0.05, "SOCKET_CONNECT_TIMEOUT": 0.05}
+    settings.CACHELAYER = {"REQUEST_BUDGET": 0.06}
+    settings.CACHES = {"default": {**cache, "OPTIONS": quick}}
+    assert checks.check_budget() == []
+    settings.CACHES = {"default": {**cache, "OPTIONS": {**quick, name: 0.07}}}
+    [problem] = checks.check_budget()
+    assert problem.id == "cachelayer.W003"
+    assert name in problem.msg
+
+
+@pytest.mark.parametrize(
+    ("policy", "found"),
+    [
+        ("volatile-ttl", ["cachelayer.W004"]),
+        ("allkeys-random", ["cachelayer.W004"]),
+        ("volatile-random", ["cachelayer.W004"]),
+        ("allkeys-lru", []),
+        ("noeviction", []),
+    ],
+)
+def test_w004_a_redis_that_may_evict_marks(own_redis, policy, found):
+    link.client().config_set("maxmemory-policy", policy)
+    assert checks.check_eviction() == [], "it has no limit"
+    link.client().config_set("maxmemory", "100mb")
+    assert ids(checks.check_eviction()) == found
+
+
+def test_a_redis_that_does_not_say_how_it_evicts_is_let_pass(own_redis):
+    link.client().config_set("maxmemory", "100mb")
+    link.client().config_set("maxmemory-policy", "volatile-ttl")
+    own_redis.stop()
+    assert checks.check_eviction() == []
+    own_redis.start()
+    link.client().acl_setuser("default", commands=["-info"])
+    assert checks.check_eviction() == []
+    link.client().acl_setuser("default", commands=["+info"])
 
 
 @pytest.fixture

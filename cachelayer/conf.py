@@ -54,7 +54,7 @@ class Settings:
     @classmethod
     def read(cls) -> "Settings":
         """The settings as configured; ``ImproperlyConfigured`` names what is unknown."""
-        given: dict[str, Any] = getattr(django_settings, "CACHELAYER", {})
+        given: dict[str, Any] = getattr(django_settings, "CACHELAYER", None) or {}
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(given) - known):
             raise ImproperlyConfigured(

@@ -43,6 +43,10 @@ class UntrustedRedis(RedisConnectionError):  # noqa: N818  (as CacheUnavailable)
     """This server holds what was never reconciled with the database."""
 
 
+class WrongType(ResponseError):  # noqa: N818  (as CacheUnavailable)
+    """The key holds no string: it is not the cache layer's."""
+
+
 class Script:
     """A Lua script: sent by its hash; with its text where Redis does not know it."""
 
@@ -99,6 +103,9 @@ def round_trip(*commands: Command, use: Use = Use.WRITE) -> list[Any]:
         if use is Use.WRITE:
             gate.open(error)
         raise CacheUnavailable(str(error)) from error
+    except WrongType as error:
+        # Somebody else's value under a key of ours; Redis is well.
+        raise CacheUnavailable(str(error)) from error
     except (RedisError, OSError) as error:
         # An answer that refuses (out of memory, read-only replica) is as good
         # as none: the caller must not believe that its command took effect.
@@ -147,6 +154,8 @@ def _with_scripts(commands: Sequence[Command], connections: ConnectionPool) -> l
 
 def _raise_refusals(results: list[Any]) -> list[Any]:
     for result in results:
+        if isinstance(result, ResponseError) and "WRONGTYPE" in str(result):
+            raise WrongType(str(result)) from result
         if isinstance(result, Exception):
             raise result
     return results

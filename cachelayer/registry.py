@@ -1,6 +1,7 @@
 """Which models are cached, under which keys, and how a row of theirs is rendered."""
 
 import re
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,16 @@ Serializer = Callable[[Any], Any]
 RESERVED_PREFIX = "cachelayer"
 
 _encode_odd_types = DjangoJSONEncoder().default
+
+
+class _Serializers(threading.local):
+    """Each thread's own serializers: they are not made to be shared."""
+
+    def __init__(self) -> None:
+        self.made: dict[Serializer, Any] = {}
+
+
+_serializers = _Serializers()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +67,24 @@ class CachedModel:
 
     def render(self, instance: models.Model) -> bytes:
         """The bytes that the API answers for *instance*, and that the cache holds."""
-        serialized = self.serializer(instance)
-        data = getattr(serialized, "data", serialized)
-        row = orjson.dumps(data, default=_encode_odd_types, option=orjson.OPT_NON_STR_KEYS)
+        row = orjson.dumps(
+            self._data(instance), default=_encode_odd_types, option=orjson.OPT_NON_STR_KEYS
+        )
         if row[:1] != b"{":
             raise ImproperlyConfigured(
                 f"The serializer of {self.model._meta.label} gives {row[:20]!r}…: a cached row "
                 "is a JSON object. Register a serializer of one instance."
             )
         return row
+
+    def _data(self, instance: models.Model) -> Any:
+        if not hasattr(self.serializer, "to_representation"):
+            return self.serializer(instance)
+        # Making a REST framework serializer costs ten times what it does with one row.
+        serializer = _serializers.made.get(self.serializer)
+        if serializer is None:
+            serializer = _serializers.made[self.serializer] = self.serializer()  # type: ignore[call-arg]
+        return serializer.to_representation(instance)
 
     def rows(self, using: str | None = None) -> "models.QuerySet[Any]":
         """All rows, read where they are written: a replica may lag behind a mark."""

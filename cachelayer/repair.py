@@ -77,7 +77,7 @@ def _expand(keys: Iterable[str]) -> Iterator[str]:
     for key in keys:
         prefix, _, pk = key.partition(":")
         if pk == EVERY:
-            yield from (found.decode() for found in clear.keys([prefix]))
+            yield from clear.keys([prefix])
         else:
             yield key
 

@@ -93,12 +93,15 @@ def _saved(
     sender: AnyModel,
     instance: models.Model,
     using: str,
+    created: bool = False,
     raw: bool = False,
     update_fields: Iterable[str] | None = None,
     **kwargs: Any,
 ) -> None:
     whole = not raw and update_fields is None
     for cached in registry.sharing_rows_with(sender):
+        if created and not isinstance(instance, cached.model):
+            continue  # A new parent has no children as yet.
         pk = _pk(instance, cached)
         exact = whole and _is_of(instance, cached) and exactness.is_the_row(instance)
         row = cached.render(instance) if exact and not cached.reread else None

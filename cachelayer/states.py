@@ -35,7 +35,7 @@ _drop = link.script("drop")
 
 def is_known(value: bytes | None) -> bool:
     """Whether *value* answers a read: a row or ``null``."""
-    return value is not None and value[:1] in (b"{", b"n")
+    return value is not None and (value[:1] == b"{" or value == NULL)
 
 
 def is_mark(value: bytes | None) -> bool:

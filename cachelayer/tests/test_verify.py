@@ -176,7 +176,7 @@ def test_a_report_lists_the_first_differences_and_counts_all(monkeypatch):
 
 
 def test_without_redis_it_says_so(note, monkeypatch):
-    def away(commands):
+    def away(*args):
         raise link.RedisError("away")
 
     monkeypatch.setattr(link, "_send", away)

@@ -62,6 +62,16 @@ class Faults:
         back = wait_until(lambda: self._has_new_workers(workers, killed), 20)
         return f"killed {len(killed)} of {len(workers)}, {'all back' if back else 'NOT all back'}"
 
+    def _freeze_worker(self, strength: float) -> str:
+        """Stop workers in the middle of what they do, so that others overtake them."""
+        longest = 0.02 + 0.15 * strength
+        for n in range(12):
+            workers = self._web.workers
+            with contextlib.suppress(ProcessLookupError), _paused(workers[n % len(workers)]):
+                time.sleep(longest * (1 + n % 3) / 3)
+            time.sleep(0.03)
+        return f"12 times, up to {longest * 1000:.0f} ms"
+
     def _has_new_workers(self, before: Sequence[int], killed: Sequence[int]) -> bool:
         there = self._web.workers
         return len(there) >= len(before) and not set(there) & set(killed)
@@ -102,7 +112,11 @@ class Faults:
         return f"{self._info('stats')['evicted_keys'] - before} keys evicted"
 
     def _clear(self, strength: float) -> str:
-        return f"answered {clear(self._web.url)}"
+        answers = []
+        for _ in range(1 + round(14 * strength)):
+            answers.append(clear(self._web.url))
+            time.sleep(0.05)
+        return f"{len(answers)} times, answered {', '.join(sorted(set(answers)))}"
 
     def _postgres(self, strength: float) -> str:
         began = time.monotonic()
@@ -154,6 +168,7 @@ def _paused(pid: int | None, longer: float = 0.0) -> Iterator[None]:
 
 _KINDS: Final[dict[str, Callable[[Faults, float], str]]] = {
     "kill-worker": Faults._kill_worker,
+    "freeze-worker": Faults._freeze_worker,
     "redis-empty": Faults._redis_empty,
     "redis-old": Faults._redis_old,
     "pause": Faults._pause,

@@ -62,15 +62,26 @@ class _Allowed:
         self._island, self._by_sql = set(keys.island), set(keys.by_sql)
         self._sql = round(bounds.sql * _SECOND)
         bound = round(bounds.partition * _SECOND)
-        made = list(outcomes)
-        self._pauses = [(o.start, o.end + bound) for o in made if o.fault.name == "pause" and bound]
-        self._cuts = [(o.start, o.end + bound) for o in made if o.fault.name == "cut" and bound]
+        # Start, end, allowed. A write may have been acknowledged when the fault began.
+        self._windows: dict[str, list[tuple[int, int, int]]] = {}
+        for made in outcomes if bound else []:
+            window = (made.start, made.end + bound, made.end - made.start + bound)
+            self._windows.setdefault(made.fault.name, []).append(window)
 
     def __call__(self, read: Operation) -> int:
-        windows = [*self._pauses, *(self._cuts if read.key in self._island else [])]
-        # The write may have been acknowledged when the fault began.
-        bounded = [end - start for start, end in windows if read.start <= end and read.end >= start]
-        return max([*bounded, self._sql if read.key in self._by_sql else 0])
+        allowed = self._after("pause", read)
+        if read.key in self._island:
+            allowed = max(allowed, self._after("cut", read))
+        if read.key in self._by_sql:
+            # A cut may take cache_repair away, too; after a restart of Postgres it listens anew.
+            faults = self._after("cut", read), self._after("postgres", read)
+            allowed = max(allowed, self._sql, *faults)
+        return allowed
+
+    def _after(self, name: str, read: Operation) -> int:
+        windows = self._windows.get(name, [])
+        found = (most for start, end, most in windows if read.start <= end and read.end >= start)
+        return max(found, default=0)
 
 
 def judge(

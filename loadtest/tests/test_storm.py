@@ -26,8 +26,7 @@ def blow(lab, *, seconds, seed, names, control=False):
         clients=10,
         seed=seed,
         faults=names,
-        # Until the triggers for plain SQL are there.
-        sql=False,
+        sql=True,
         control=control,
         bounds=BOUNDS,
     )

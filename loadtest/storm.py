@@ -14,6 +14,7 @@ import argparse
 import json
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -215,10 +216,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Started by root, Postgres runs as somebody else, who must get through to its data.
     directory.chmod(0o711)
     lab = OwnLab(directory)
+    # What was started is stopped then, too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         lab.start()
         storm = Storm(lab, options)
         verdict = storm.blow()
+    except KeyboardInterrupt:
+        sys.stderr.write("\nInterrupted; stopping the lab.\n")
+        return 130
     finally:
         lab.stop()
         if not given.directory:

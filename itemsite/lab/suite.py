@@ -3,6 +3,7 @@
 import contextlib
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,7 +17,7 @@ from itemsite.lab.interrupts import Interrupted, ignore_interrupts, raise_on_int
 from itemsite.lab.keeper import Keeper
 from itemsite.lab.ports import free_port
 from itemsite.lab.postgres import Postgres
-from itemsite.lab.process import stop_recorded
+from itemsite.lab.process import RECORD, Record, stop_recorded
 from itemsite.lab.progress import Progress, say
 from itemsite.lab.redis_server import Redis
 
@@ -47,13 +48,13 @@ def run(pytest_arguments: Sequence[str]) -> int:
         # Tests start servers of their own, too, and find these when the system has none.
         programs = [str(postgres.binaries()), str(Path(redis_binary.find_server()).parent)]
         environment = for_child({**_DEFAULTS, **servers}, programs=programs)
-        failed = [] if pytest_arguments else _run_checks(environment)
+        failed = [] if pytest_arguments else _run_checks(folder, environment)
         say("\n== pytest")
         if failed:
             say(f"(failed before: {', '.join(failed)}; see above)")
         # In this folder, so that servers which a killed test leaves are found and stopped.
         base = f"--basetemp={folder / 'pytest'}"
-        code = _run(["-m", "pytest", base, *pytest_arguments], environment)
+        code = _run(["-m", "pytest", base, *pytest_arguments], folder, environment)
         return code or len(failed)
     except Interrupted as interrupt:
         return 128 + interrupt.number
@@ -79,24 +80,27 @@ def _start_servers(folder: Path) -> dict[str, str]:
     }
 
 
-def _run_checks(environment: dict[str, str]) -> list[str]:
+def _run_checks(folder: Path, environment: dict[str, str]) -> list[str]:
     """Run every check, also after one has failed; returns the names of those that did."""
     failed = []
     for name, arguments in _CHECKS.items():
         say(f"\n== {name}")
-        if _run(arguments, environment):
+        if _run(arguments, folder, environment):
             failed.append(name)
     return failed
 
 
-def _run(arguments: Sequence[str], environment: dict[str, str]) -> int:
+def _run(arguments: Sequence[str], folder: Path, environment: dict[str, str]) -> int:
     process = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, env=environment)
+    # If this process is killed, the keeper ends the step, too, before its servers.
+    Record.of(process.pid, order=-1).write(folder / RECORD)
     try:
         return process.wait()
-    except Interrupted:
-        # On Ctrl-C the terminal has told it too; let it say what it has found.
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=10)
+    except Interrupted as interrupt:
+        if interrupt.number == signal.SIGINT:
+            # On Ctrl-C the terminal has told it too; let it say what it has found.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=10)
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=5)

@@ -10,6 +10,8 @@ import secrets
 from dataclasses import dataclass
 from typing import Any, Final
 
+from redis.exceptions import ResponseError
+
 KEY: Final = "cachelayer:incarnation"
 
 
@@ -21,6 +23,8 @@ class Incarnation:
     written_on: str
     state: str
     nonce: str
+    #: Whether the server's policy takes keys without a TTL, as marks are.
+    evicts_marks: bool = False
 
     @property
     def is_foreign(self) -> bool:
@@ -29,7 +33,19 @@ class Incarnation:
 
     @property
     def is_trusted(self) -> bool:
-        return not self.is_foreign and self.state == "trusted"
+        return not self.distrust
+
+    @property
+    def distrust(self) -> str:
+        """Why reads must not believe this Redis; empty when they may."""
+        if self.evicts_marks:
+            return (
+                "This Redis may evict marks. Set its maxmemory-policy to volatile-lru "
+                "or noeviction."
+            )
+        if self.is_foreign:
+            return "This Redis has restarted, failed over or been flushed."
+        return "" if self.state == "trusted" else "A reconcile is under way."
 
 
 def settling(server: str) -> str:
@@ -45,21 +61,29 @@ def trusted(settling_value: str) -> str:
 def look(connection: Any) -> Incarnation:
     """Ask the server behind *connection* (redis-py's) who it is. Raises ``RedisError``."""
     connection.send_packed_command(
-        connection.pack_commands([("INFO", "server"), ("GET", KEY)]), check_health=False
+        connection.pack_commands([("INFO",), ("GET", KEY)]), check_health=False
     )
     info, value = connection.read_response(), connection.read_response()
-    return parse(_run_id(info), value)
+    return parse(info, value)
 
 
-def parse(server: str, value: bytes | None) -> Incarnation:
+def parse(info: Any, value: bytes | None) -> Incarnation:
     parts = (value or b"").decode().split(" ")
     written_on, state, nonce = parts if len(parts) == 3 else ("", "", "")
-    return Incarnation(server, written_on, state, nonce)
+    return Incarnation(_field(info, "run_id"), written_on, state, nonce, evicts_marks(info))
 
 
-def _run_id(info: Any) -> str:
+def evicts_marks(info: Any) -> bool:
+    """Whether the server that says *info* evicts keys that have no TTL."""
+    unlimited = _field(info, "maxmemory", "0") == "0"
+    return not unlimited and _field(info, "maxmemory_policy", "").startswith("allkeys")
+
+
+def _field(info: Any, name: str, default: str | None = None) -> str:
     text = info.decode() if isinstance(info, bytes) else str(info)
     for line in text.splitlines():
-        if line.startswith("run_id:"):
-            return line.removeprefix("run_id:").strip()
-    raise ValueError("INFO server says no run_id: this is no Redis that the cache layer knows.")
+        if line.startswith(f"{name}:"):
+            return line.removeprefix(f"{name}:").strip()
+    if default is None:
+        raise ResponseError(f"INFO says no {name}: the cache layer does not know this server.")
+    return default

@@ -39,8 +39,12 @@ from cachelayer.gate import CacheUnavailable, Mode, Use, gate
 Command = tuple[Any, ...]
 
 
-class UntrustedRedis(RedisConnectionError):  # noqa: N818  (as CacheUnavailable)
-    """This server holds what was never reconciled with the database."""
+class BrokenConnection(CacheUnavailable):
+    """The connection broke in a round trip that must not be sent again as it is."""
+
+
+class _Broke(Exception):  # noqa: N818
+    """A connection broke, and the caller must decide what to send next."""
 
 
 class WrongType(ResponseError):  # noqa: N818  (as CacheUnavailable)
@@ -81,28 +85,31 @@ def client() -> Redis:
     return connection
 
 
-def round_trip(*commands: Command, use: Use = Use.WRITE) -> list[Any]:
+def round_trip(*commands: Command, use: Use = Use.WRITE, resend: bool = True) -> list[Any]:
     """Send *commands* together, answer their results in order.
 
     Raises ``CacheUnavailable`` when the gate forbids *use*, the request has no
     budget left, or Redis does not answer; then some commands may have been
-    carried out.
+    carried out. A broken connection is answered by a second try on a fresh one;
+    without *resend*, by ``BrokenConnection``.
     """
     if _acting.unverified:
-        return _raise_refusals(_with_scripts(commands, client().connection_pool))
+        return _raise_refusals(_with_scripts(commands, client().connection_pool, resend))
     gate.enter(use)
     # A mark or push is not subject to the budget: without it, a write is unmarked.
     if use is Use.READ and timing.redis_spent() > conf.get().REQUEST_BUDGET:
         raise CacheUnavailable("This request has spent its time for Redis.")
     start = time.perf_counter()
     try:
-        results = _raise_refusals(_with_scripts(commands, pool()))
+        results = _raise_refusals(_with_scripts(commands, pool(), resend))
     except MaxConnectionsError as error:
         # This process has too many threads for its pool; Redis is well. But a
         # write that goes without its mark must be followed by a reconcile.
         if use is Use.WRITE:
             gate.open(error)
         raise CacheUnavailable(str(error)) from error
+    except _Broke as error:
+        raise BrokenConnection(str(error)) from error
     except WrongType as error:
         # Somebody else's value under a key of ours; Redis is well.
         raise CacheUnavailable(str(error)) from error
@@ -141,12 +148,14 @@ def ping() -> bool:
     return True
 
 
-def _with_scripts(commands: Sequence[Command], connections: ConnectionPool) -> list[Any]:
-    results = _send_reconnecting(commands, connections)
+def _with_scripts(
+    commands: Sequence[Command], connections: ConnectionPool, resend: bool
+) -> list[Any]:
+    results = _send_reconnecting(commands, connections, resend)
     unknown = [i for i, result in enumerate(results) if isinstance(result, NoScriptError)]
     if unknown:
         # A server that has restarted has forgotten the scripts.
-        again = _send_reconnecting([_with_text(commands[i]) for i in unknown], connections)
+        again = _send_reconnecting([_with_text(commands[i]) for i in unknown], connections, resend)
         for i, result in zip(unknown, again, strict=True):
             results[i] = result
     return results
@@ -161,7 +170,9 @@ def _raise_refusals(results: list[Any]) -> list[Any]:
     return results
 
 
-def _send_reconnecting(commands: Sequence[Command], connections: ConnectionPool) -> list[Any]:
+def _send_reconnecting(
+    commands: Sequence[Command], connections: ConnectionPool, resend: bool
+) -> list[Any]:
     """Send; answer a broken connection by one fresh one, which verifies where it has come to.
 
     Were the gate opened at once, a process that has not noticed a restart would
@@ -169,10 +180,12 @@ def _send_reconnecting(commands: Sequence[Command], connections: ConnectionPool)
     """
     try:
         return _send(commands, connections)
-    except (UntrustedRedis, MaxConnectionsError, RedisTimeoutError):
+    except (MaxConnectionsError, RedisTimeoutError):
         raise
-    except RedisConnectionError:
+    except RedisConnectionError as error:
         connections.disconnect(inuse_connections=False)
+        if not resend:
+            raise _Broke(str(error)) from error
         return _send(commands, connections)
 
 
@@ -227,10 +240,11 @@ def _verify(connection: Any) -> None:
     """Before the first command of a connection: is this the Redis that is trusted?"""
     connection.on_connect()
     found = incarnation.look(connection)
-    if found.is_foreign:
-        raise UntrustedRedis("This Redis has restarted, failed over or been flushed.")
-    if not found.is_trusted:
-        gate.settle("A reconcile is under way.")
+    # Reached is reached: writers mark and push whatever the incarnation says.
+    # Were the gate opened here, they would write without marks while connections
+    # that are still whole serve hits.
+    if reason := found.distrust:
+        gate.settle(reason)
 
 
 @contextmanager

@@ -93,7 +93,8 @@ def _read_cached(using: str, cached: CachedModel, pk: Any, key: str) -> Read:
         if value is not None and states.is_known(value):
             livecheck.sample(cached, pk, key, value)
             return Read("hit", _unwrap(value))
-        if value is None and not connections[using].in_atomic_block:
+        is_free = value is None or (states.is_mark(value) and states.is_over(value))
+        if is_free and not connections[using].in_atomic_block:
             token = states.new_lease()
             if states.lease([key], token)[0]:
                 row = read_rows(using, cached, [pk])[pk]

@@ -1,7 +1,7 @@
 """Reconcile: the only way to close an open gate.
 
-1. If the incarnation is not this server's, drop everything cached and write
-   ``settling`` with a nonce.
+1. If the incarnation is not this server's, write ``settling`` with a nonce and
+   sweep: delete everything cached, replace every mark.
 2. Settle: this process marks and pushes again; reads still use Postgres. Repair
    every key in the repair log.
 3. Wait until every process with an open gate has looked at Redis again, then
@@ -22,7 +22,8 @@ from typing import Any
 from django.db import DatabaseError, InterfaceError, connections
 from redis.exceptions import RedisError
 
-from cachelayer import clear, conf, incarnation, link, repair, strict
+from cachelayer import clear, conf, incarnation, link, repair, states, strict
+from cachelayer.batches import batched
 from cachelayer.gate import CacheUnavailable, Gate, Mode
 from cachelayer.incarnation import KEY
 
@@ -61,6 +62,9 @@ def until_closed(gate: Gate) -> None:
 def _attempt(gate: Gate, settling_since: dict[str, float]) -> bool:
     with link.fresh_connection() as connection:
         found = incarnation.look(connection)
+    if found.evicts_marks:
+        gate.settle(found.distrust)
+        return False
     mine = ""
     if found.is_foreign or _is_abandoned(found, settling_since):
         mine = _begin(found)
@@ -79,21 +83,22 @@ def _attempt(gate: Gate, settling_since: dict[str, float]) -> bool:
         with link.fresh_connection() as connection:
             if incarnation.look(connection) != found:
                 return False
+    strict.trust.retire()
     if not gate.close(settled):
         return False
-    strict.trust.withdraw()
+    if strict.is_on():
+        strict.trust.lift()
     return True
 
 
 def _begin(found: incarnation.Incarnation) -> str:
-    """Drop what this server holds, unless it was only abandoned; write ``settling``."""
-    if found.is_foreign:
-        # Marks stay: were this reconcile late, and another over meanwhile, it
-        # would take the marks of transactions that readers rely on.
-        with link.unverified():
-            sum(clear.clear_all())
+    """Write ``settling``; sweep away what this server holds, unless it was only abandoned."""
     mine = incarnation.settling(found.server)
-    link.client().set(KEY, mine)
+    with link.unverified():
+        link.round_trip(("SET", KEY, mine))
+        if found.is_foreign:
+            for keys in batched(clear.keys()):
+                states.repair(keys)
     return mine
 
 

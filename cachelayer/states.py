@@ -5,7 +5,8 @@ A key holds a plain string, told apart by its first byte:
     absent        nobody knows
     ``{...}``     row: the JSON bytes that the API answers
     ``null``      known absent: there is no such row
-    ``w:<token>`` mark: a transaction that wrote this row may be committing
+    ``w:<token>:<over>`` mark: a transaction that wrote this row may be committing,
+                  until Redis' clock says *over* (ms since 1970)
     ``r:<token>`` lease: one reader is loading this row
 
 Leases are those of Facebook's memcache (Nishtala et al., NSDI 2013); the mark
@@ -16,6 +17,7 @@ and raises ``CacheUnavailable`` when there is no answer.
 
 import random
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -26,6 +28,7 @@ NULL: Final = b"null"
 #: Pushed in place of a row: the key is deleted, the next reader loads the row.
 INVALIDATE: Final = b""
 
+_mark = link.script("mark")
 _lease = link.script("lease")
 _repair = link.script("repair")
 _fill = link.script("fill")
@@ -40,6 +43,12 @@ def is_known(value: bytes | None) -> bool:
 
 def is_mark(value: bytes | None) -> bool:
     return value is not None and value[:2] == b"w:"
+
+
+def is_over(mark: bytes) -> bool:
+    """Whether *mark* seems to be over; the lease asks Redis' own clock."""
+    _, _, over = mark.rpartition(b":")
+    return over.isdigit() and int(over) < time.time() * 1000
 
 
 def is_lease(value: bytes | None) -> bool:
@@ -97,10 +106,14 @@ def fill(rows: Mapping[str, bytes], token: bytes) -> list[bool]:
 def mark(keys: Sequence[str], token: bytes) -> None:
     """Put the mark *token* on *keys*, whatever they hold.
 
-    The caller holds the row locks and has not sent COMMIT.
+    The caller holds the row locks and has not sent COMMIT. Raises
+    ``BrokenConnection`` when the connection broke: then the marks may be set
+    later than anything that is sent from now on, and a second attempt needs
+    another token. Were it the same, this writer's push could find its own late
+    mark where the next writer's has stood, and store the older row.
     """
     lifetime = _ms(conf.get().MARK_LIFETIME)
-    link.round_trip(*[("SET", key, token, "PX", lifetime) for key in keys])
+    link.round_trip(*[_mark([key], token, lifetime) for key in keys], resend=False)
 
 
 def push(rows: Mapping[str, bytes], token: bytes) -> list[str]:

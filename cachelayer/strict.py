@@ -48,6 +48,8 @@ class Trust:
         #: This process's name in the table, and until when its declaration stands.
         self._name = secrets.token_hex(8)
         self._declared_until = 0.0
+        #: Names under which nobody writes any more.
+        self._retired: list[str] = []
 
     def held(self) -> bool:
         """Whether a hit may be served now. Asks in the background for the next time."""
@@ -99,13 +101,20 @@ class Trust:
         # Shorter than the row's: whoever finds the row gone may trust again.
         self._declared_until = now + lifetime
 
-    def withdraw(self) -> None:
-        """The gate is closed: this process marks again. Raises ``DatabaseError``."""
+    def retire(self) -> None:
+        """Before the gate closes: who needs a declaration from here makes a new one, and waits."""
         if self._declared_until:
-            for using in repair.databases():
-                with connections[using].cursor() as cursor:
-                    cursor.execute("DELETE FROM cachelayer_outage WHERE process = %s", [self._name])
-            self._declared_until = 0.0
+            self._retired.append(self._name)
+            self._name, self._declared_until = secrets.token_hex(8), 0.0
+
+    def lift(self) -> None:
+        """The gate is closed: withdraw what was retired. Raises ``DatabaseError``."""
+        for using in repair.databases():
+            with connections[using].cursor() as cursor:
+                cursor.execute(
+                    "DELETE FROM cachelayer_outage WHERE process = ANY(%s)", [self._retired]
+                )
+        self._retired.clear()
 
 
 def _nobody_writes_unmarked(using: str) -> bool:

@@ -2,14 +2,15 @@
 
 A process that Redis was cut off from writes without marks while others go on
 trusting what they have. ``cache_repair`` repairs such keys at once; without it,
-every process that serves hits does, within ``LOOK_INTERVAL``.
+every process that serves hits does, within ``LOOK_INTERVAL``. It also notices a
+Redis whose eviction policy was changed to one that takes marks.
 """
 
 import logging
 
 from django.db import DatabaseError, InterfaceError, connections
 
-from cachelayer import conf, repair
+from cachelayer import conf, incarnation, link, repair
 from cachelayer.gate import CacheUnavailable, Mode, gate
 from cachelayer.ticker import Ticker
 
@@ -19,8 +20,11 @@ logger = logging.getLogger("cachelayer.watch")
 def look() -> bool:
     """Drain the repair log if anything is in it; never raises."""
     try:
-        if gate.mode is Mode.CLOSED and repair.has_backlog():
-            repair.drain()
+        if gate.mode is Mode.CLOSED:
+            if incarnation.evicts_marks(link.round_trip(("INFO", "memory"))[0]):
+                gate.settle("Redis' maxmemory-policy was changed to one that may evict marks.")
+            elif repair.has_backlog():
+                repair.drain()
     except (DatabaseError, InterfaceError, CacheUnavailable) as error:
         logger.debug("Looked for keys to repair in vain: %s", error)
     finally:

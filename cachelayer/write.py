@@ -21,7 +21,18 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import TransactionManagementError
 from psycopg.pq import TransactionStatus
 
-from cachelayer import conf, metrics, reconcile, registry, repair, states, strict, timing, watch
+from cachelayer import (
+    conf,
+    link,
+    metrics,
+    reconcile,
+    registry,
+    repair,
+    states,
+    strict,
+    timing,
+    watch,
+)
 from cachelayer.batches import batched
 from cachelayer.gate import CacheUnavailable, gate
 from cachelayer.registry import CachedModel
@@ -47,8 +58,8 @@ class Write:
         if self.commit is None:
             # A hook that is run without a COMMIT of ours (a test that captures
             # the hooks): nothing is marked, so the push deletes.
-            keys = {self.cached.key(pk): states.INVALIDATE for pk in self.rows}
-            self.commit = Commit(keys)
+            self.commit = Commit({self.cached.key(pk): states.INVALIDATE for pk in self.rows})
+            self.commit.forget()
         self.commit.push()
 
 
@@ -59,31 +70,52 @@ class Commit:
         self.token = states.new_mark()
         self.rows = rows
         self._pushed = False
-        self._logged = False
+        #: The keys whose mark Redis has confirmed. A mark without an answer may be
+        #: set late, over that of the next writer: what it stands for is not pushed.
+        self._marked: list[str] = []
 
     def mark(self, connection: BaseDatabaseWrapper) -> None:
-        """Mark every key; without Redis, put every key into the repair log."""
+        """Mark every key; put those that could not be into the repair log."""
         reconcile.look_if_late(gate)
         try:
-            for keys in batched(self.rows):
-                states.mark(keys, self.token)
+            try:
+                self._mark()
+            except link.BrokenConnection:
+                self.token, self._marked = states.new_mark(), []
+                self._mark()
+        except link.BrokenConnection as error:
+            gate.open(error)
+            self._log_unmarked(connection)
         except CacheUnavailable:
-            if strict.is_on():
-                strict.trust.declare(connection)
-            repair.log(connection, self.rows)
-            self._logged = True
+            self._log_unmarked(connection)
+
+    def _mark(self) -> None:
+        for keys in batched(self.rows):
+            states.mark(keys, self.token)
+            self._marked += keys
+
+    def _log_unmarked(self, connection: BaseDatabaseWrapper) -> None:
+        if strict.is_on():
+            strict.trust.declare(connection)
+        repair.log(connection, self.rows.keys() - set(self._marked))
 
     def push(self) -> None:
         """Push every row, once; never raises: the transaction is committed."""
         if not self._pushed:
             self._pushed = True
-            self._push(self.rows)
-            if self._logged:
+            self._push({key: self.rows[key] for key in self._marked})
+            if unmarked := len(self.rows) - len(self._marked):
+                metrics.pushes["unsent"].inc(unmarked)
                 watch.ticker.hurry()
 
     def withdraw(self) -> None:
         """Take the marks back: the server has rolled the transaction back."""
-        self._push(dict.fromkeys(self.rows, states.INVALIDATE))
+        self._push(dict.fromkeys(self._marked, states.INVALIDATE))
+
+    def forget(self) -> None:
+        """Delete what stands under the keys, without marks; never raises."""
+        self._pushed = True
+        self._push(self.rows)
 
     def _push(self, rows: Mapping[str, bytes]) -> None:
         unsent = len(rows)

@@ -6,7 +6,17 @@ local incarnation = redis.call('GET', KEYS[2])
 if not incarnation or not string.find(incarnation, ' trusted ', 1, true) then
   return -1
 end
-if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then
-  return 1
+local value = redis.call('GET', KEYS[1])
+if value then
+  local over = string.match(value, '^w:[^:]*:(%d+)$')
+  if not over then
+    return 0
+  end
+  -- A mark that is over: its writer was killed, and its transaction has ended.
+  local now = redis.call('TIME')
+  if now[1] * 1000 + math.floor(now[2] / 1000) <= tonumber(over) then
+    return 0
+  end
 end
-return 0
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1

@@ -1,6 +1,7 @@
 -- KEYS[1] the row's key   ARGV: the mark, the row (or null, or '' for "delete"), its lifetime in ms
 local value = redis.call('GET', KEYS[1])
-if value == ARGV[1] then
+local own = ARGV[1] .. ':'
+if value and string.sub(value, 1, #own) == own then
   if ARGV[2] == '' then
     redis.call('DEL', KEYS[1])
     return 'invalidated'
@@ -14,7 +15,7 @@ end
 if value and string.sub(value, 1, 2) == 'w:' then
   return 'superseded'
 end
--- The mark was lost (evicted, flushed, expired): whatever stands here may have
--- been loaded before the COMMIT.
+-- The mark was lost (flushed, or over): whatever stands here may have been
+-- loaded before the COMMIT.
 redis.call('DEL', KEYS[1])
 return 'lost'

@@ -6,10 +6,13 @@ from cachelayer.gate import gate
 
 def empty_redis() -> None:
     """Forget every key; what is left is a reconciled, empty Redis."""
-    link.client().flushdb()
     with link.fresh_connection() as connection:
         server = incarnation.look(connection).server
-    link.client().set(incarnation.KEY, incarnation.trusted(incarnation.settling(server)))
+    # At once: a thread in the background must not find it flushed.
+    pipeline = link.client().pipeline(transaction=True)
+    pipeline.flushdb()
+    pipeline.set(incarnation.KEY, incarnation.trusted(incarnation.settling(server)))
+    pipeline.execute()
 
 
 def trust_redis() -> None:

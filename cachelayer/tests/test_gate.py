@@ -9,7 +9,17 @@ import pytest
 from django.db import connection, transaction
 
 import cachelayer
-from cachelayer import incarnation, link, reconcile, repair, states, timing, write
+from cachelayer import (
+    counters,
+    incarnation,
+    link,
+    reconcile,
+    repair,
+    states,
+    timing,
+    watch,
+    write,
+)
 from cachelayer.gate import CacheUnavailable, Mode, gate
 from cachelayer.models import Repair
 from cachelayer.tests.bookshop.models import Note
@@ -19,13 +29,10 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def quick(settings):
-    settings.CACHELAYER = {
-        "PROBE_INTERVAL": 0.02,
-        "SETTLING_TIME": 0.05,
-        # No flush of the counts finds a restarted Redis before the test does.
-        "COUNT_INTERVAL": 3600.0,
-    }
+def quick(settings, monkeypatch):
+    settings.CACHELAYER = {"PROBE_INTERVAL": 0.02, "SETTLING_TIME": 0.05}
+    # No flush of the counts finds a restarted Redis before the test does.
+    monkeypatch.setattr(counters, "add", lambda *args: None)
 
 
 @pytest.fixture
@@ -63,7 +70,7 @@ def test_a_stopped_redis_opens_the_gate_once_and_nothing_fails(own_redis, note, 
     opened = [record for record in caplog.records if "Gate open" in record.getMessage()]
     assert len(opened) == 1
     assert gate.mode is Mode.OPEN
-    assert "ConnectionError" in gate.state.reason
+    assert "refused" in gate.state.reason
 
 
 def test_an_open_gate_costs_no_round_trip(own_redis, note, round_trips):
@@ -329,3 +336,102 @@ def test_every_key_of_a_prefix_can_be_repaired(note, value):
         repair.log(connection, ["note:*"])
     repair.drain()
     assert [value(key) for key in keys] == [None] * 5
+
+
+def test_a_mark_without_an_answer_is_not_pushed(own_redis, note, monkeypatch, value):
+    """It may be set late, over the mark of the next writer, whose row is newer."""
+    late = {}
+    send = link._send
+
+    def lose_the_answer(commands, connections):
+        if commands[0][1] == states._mark.sha:
+            late["commands"] = commands
+            raise link.RedisTimeoutError("no answer")
+        return send(commands, connections)
+
+    with stopped(states, "push") as push, monkeypatch.context() as loss:
+        loss.setattr(link, "_send", lose_the_answer)
+        first = start(set_stars, Note.objects.get(pk=note.pk), 2)
+        first.result()
+        assert not push._reached.is_set()
+    until(closed)
+    set_stars(note, 3)
+    send(late["commands"], link.pool())
+    assert states.is_mark(value(f"note:{note.pk}"))
+    assert stars(note) == 3
+
+
+def test_a_mark_that_is_sent_again_has_another_token(own_redis, note, monkeypatch):
+    tokens = []
+    mark = states.mark
+
+    def note_token(keys, token):
+        tokens.append(token)
+        mark(keys, token)
+
+    monkeypatch.setattr(states, "mark", note_token)
+    stars(note)
+    link.client().client_kill_filter(_type="normal", skipme=False)
+    set_stars(note, 2)
+    assert len(set(tokens)) in (1, 2)
+    assert len(tokens) == len(set(tokens))
+    assert cachelayer.read(Note, note.pk).outcome == "hit"
+
+
+def test_a_redis_that_may_evict_marks_is_not_read(own_redis, note):
+    link.client().config_set("maxmemory", "100mb")
+    link.client().config_set("maxmemory-policy", "allkeys-lru")
+    link.forget_connections()
+    cachelayer.read(Note, note.pk)
+    assert cachelayer.read(Note, note.pk).outcome == "bypass"
+    assert "volatile-lru" in gate.state.reason
+    link.client().config_set("maxmemory-policy", "volatile-lru")
+    until(closed)
+    assert cachelayer.read(Note, note.pk).outcome in ("hit", "miss")
+
+
+def test_eviction_takes_rows_and_spares_marks(own_redis, note):
+    redis = link.client()
+    redis.config_set("maxmemory-policy", "volatile-lru")
+    states.mark(["note:marked"], b"w:token")
+    redis.config_set("maxmemory", redis.info("memory")["used_memory"] + 300_000)
+    for number in range(400):
+        redis.set(f"note:{number}", b"{" + b"x" * 4000, px=300_000)
+    assert redis.info("stats")["evicted_keys"] > 0
+    assert states.is_mark(redis.get("note:marked"))
+    redis.config_set("maxmemory", 0)
+
+
+def test_a_mark_whose_time_is_over_gives_way_to_a_reader(own_redis, note, settings, monkeypatch):
+    settings.CACHELAYER = {"MARK_LIFETIME": 0.001}
+    monkeypatch.setattr(write.Commit, "push", lambda self: None)
+    set_stars(note, 2)
+    until(lambda: cachelayer.read(Note, note.pk).outcome == "miss")
+    assert cachelayer.read(Note, note.pk).outcome == "hit"
+    assert stars(note) == 2
+
+
+def test_old_marks_of_a_restarted_redis_are_nobodys(own_redis, note, value):
+    """The late push of a writer from before the restart would store its old row."""
+    with stopped(states, "push") as push:
+        first = start(set_stars, Note.objects.get(pk=note.pk), 2)
+        push.reached()
+        link.client().save()
+        own_redis.kill()
+        set_stars(note, 3)
+        own_redis.start()
+        until(lambda: stars(note) == 3 and closed())
+        push.release()
+        first.result()
+    assert stars(note) == 3
+
+
+def test_a_policy_that_is_changed_while_redis_runs_is_noticed(own_redis, note):
+    watch.look()
+    assert closed()
+    link.client().config_set("maxmemory", "100mb")
+    link.client().config_set("maxmemory-policy", "allkeys-lfu")
+    watch.look()
+    assert gate.mode is Mode.SETTLING
+    link.client().config_set("maxmemory", 0)
+    until(closed)

@@ -126,7 +126,7 @@ def test_the_gate_is_shown_with_each_change_and_when(own_redis, settings, told):
     until(lambda: gate.mode is Mode.CLOSED)
     until(lambda: page()["cachelayer_gate_open"] == 0)
     assert told("gate_changes_total", to="settling") >= 1
-    assert told("gate_changes_total", to="closed") == 1
+    assert told("gate_changes_total", to="closed") >= 1
 
 
 def test_a_reader_that_waits_for_another_is_counted_once(told):

@@ -131,7 +131,10 @@ def test_a_declaration_is_withdrawn_when_the_process_marks_again(note, cut_off):
     repair.drain()
     strict.trust.ask()
     assert not strict.trust.held()
-    strict.trust.withdraw()
+    strict.trust.retire()
+    strict.trust.ask()
+    assert not strict.trust.held(), "not before the gate has closed"
+    strict.trust.lift()
     strict.trust.ask()
     assert strict.trust.held()
 

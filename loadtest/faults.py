@@ -104,7 +104,7 @@ class Faults:
     def _evict(self, strength: float) -> str:
         before = self._info("stats")["evicted_keys"]
         limit = int(self._info("memory")["used_memory"]) - int(20_000 + 120_000 * strength)
-        self._redis.config_set("maxmemory-policy", "allkeys-lru")
+        self._redis.config_set("maxmemory-policy", "volatile-lru")
         self._redis.config_set("maxmemory", limit)
         time.sleep(0.5 + strength)
         self._redis.config_set("maxmemory", 0)

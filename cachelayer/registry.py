@@ -83,7 +83,7 @@ class CachedModel:
         # Making a REST framework serializer costs ten times what it does with one row.
         serializer = _serializers.made.get(self.serializer)
         if serializer is None:
-            serializer = _serializers.made[self.serializer] = self.serializer()  # type: ignore[call-arg]
+            serializer = _serializers.made[self.serializer] = self.serializer()  # type: ignore[call-arg, misc]
         return serializer.to_representation(instance)
 
     def rows(self, using: str | None = None) -> "models.QuerySet[Any]":

@@ -1,8 +1,10 @@
 """Gunicorn's configuration: ``gunicorn -c python:itemsite.gunicorn itemsite.wsgi``."""
 
+import subprocess
+import sys
 from typing import Any
 
-from itemsite.environment import WebEnvironment
+from itemsite.environment import WebEnvironment, for_child
 
 _environment = WebEnvironment.read()
 
@@ -16,6 +18,23 @@ graceful_timeout = 10
 accesslog = None
 # One path for each user by default: a second gunicorn would take it from the first.
 control_socket_disable = True
+
+
+def on_starting(server: Any) -> None:
+    """Refuse to start with a configuration that breaks a promise of the cache.
+
+    In a process of its own: the master must not load the application. Without an
+    answer from Postgres its time limits cannot be checked, and serving hits
+    matters more.
+    """
+    command = [sys.executable, "-m", "django", "check", "--database", "default"]
+    environment = for_child({"DJANGO_SETTINGS_MODULE": "itemsite.settings"})
+    checked = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if "SystemCheckError" in checked.stderr:
+        server.log.error("Not started. %s", checked.stderr.strip())
+        sys.exit(1)
+    if checked.returncode:
+        server.log.warning("Started unchecked: %s", checked.stderr.strip().rpartition("\n")[2])
 
 
 def worker_exit(server: Any, worker: Any) -> None:

@@ -8,7 +8,8 @@ import sys
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from itemsite.environment import Environment
+from itemsite.environment import Environment, for_child
+from itemsite.lab.bootstrap import ROOT
 
 NEEDED = {
     "SECRET_KEY": "secret",
@@ -80,3 +81,26 @@ def test_a_flag_is_yes_or_no_and_nothing_else(name):
 def test_lists_are_separated_by_commas():
     environment = Environment.read({**NEEDED, "ALLOWED_HOSTS": "a.example, b.example,"})
     assert environment.allowed_hosts == ["a.example", "b.example"]
+
+
+def test_a_request_ends_before_gunicorn_gives_its_worker_up():
+    """A worker that is killed in mid-statement leaves a mark until it is over."""
+    from itemsite import gunicorn, settings
+
+    longest = settings._STATEMENT_TIMEOUT_MS / 1000
+    connecting = settings.DATABASES["default"]["OPTIONS"]["connect_timeout"]
+    assert longest + connecting < gunicorn.timeout
+
+
+@pytest.mark.parametrize("lifetime", [60, 29])
+def test_gunicorn_refuses_a_mark_that_may_end_before_its_transaction(lifetime, tmp_path):
+    (tmp_path / "marks.py").write_text(
+        "from itemsite.settings import *\n"
+        f"CACHELAYER = {{**CACHELAYER, 'MARK_LIFETIME': {lifetime}}}\n"
+    )
+    environment = for_child(
+        {"DJANGO_SETTINGS_MODULE": "marks", "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    )
+    command = [sys.executable, "-m", "django", "check", "--database", "default"]
+    checked = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert ("cachelayer.E011" in checked.stderr) == (lifetime < 30)

@@ -26,6 +26,7 @@ class Environment:
     csrf_trusted_origins: list[str]
     https: bool
     write_rate: str
+    partition: str
     log_level: str
 
     @classmethod
@@ -51,6 +52,7 @@ class Environment:
             csrf_trusted_origins=_words(environ, "CSRF_TRUSTED_ORIGINS"),
             https=_flag(environ, "HTTPS"),
             write_rate=environ.get("WRITE_RATE", ""),
+            partition=environ.get("PARTITION", "") or "bounded",
             log_level=environ.get("LOG_LEVEL", "INFO").upper(),
         )
 

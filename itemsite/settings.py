@@ -105,7 +105,7 @@ CACHES: dict[str, Any] = {
 }
 
 # Every option and its default: cachelayer/conf.py.
-CACHELAYER: dict[str, Any] = {}
+CACHELAYER: dict[str, Any] = {"PARTITION": ENVIRONMENT.partition}
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}

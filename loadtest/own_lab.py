@@ -25,8 +25,9 @@ _KEPT: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "USER")
 class OwnLab:
     """Everything that ``./lab`` starts, in *directory*, on ports of its own."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, partition: str = "bounded") -> None:
         self._directory = directory
+        self._choice = {"PARTITION": partition}
         self._root = directory / "checkout"
         self._launcher: subprocess.Popen[bytes] | None = None
         self._others: list[subprocess.Popen[bytes]] = []
@@ -44,7 +45,9 @@ class OwnLab:
                 shutil.copytree(part, self._root / name, ignore=ignored)
             else:
                 shutil.copy2(part, self._root / name)
-        self._launcher = self._spawn("lab", ["-m", "itemsite.lab"], {"PORT": str(self.port)})
+        self._launcher = self._spawn(
+            "lab", ["-m", "itemsite.lab"], {"PORT": str(self.port), **self._choice}
+        )
         self._wait_for_health("lab", self._launcher, self.port)
         # export NAME=value …
         exports = shlex.split(self.lab("env"))
@@ -94,7 +97,9 @@ class OwnLab:
         port = free_port()
         bind = {"BIND": f"127.0.0.1:{port}"}
         command = ["-m", "gunicorn", *application]
-        process = self._spawn(name, command, {**self.settings, **bind, **changes}, port=port)
+        process = self._spawn(
+            name, command, {**self.settings, **self._choice, **bind, **changes}, port=port
+        )
         self._others.append(process)
         self._wait_for_health(name, process, port)
         return Served(f"http://127.0.0.1:{port}", process.pid)

@@ -210,12 +210,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         faults=names,
         sql=not given.no_sql,
         control=given.control,
-        bounds=Bounds(partition=given.bound, sql=given.sql_bound),
+        bounds=Bounds(partition=given.bound, sql=given.sql_bound, strict=given.strict),
     )
     directory = Path(given.directory or tempfile.mkdtemp(prefix="storm-"))
     # Started by root, Postgres runs as somebody else, who must get through to its data.
     directory.chmod(0o711)
-    lab = OwnLab(directory)
+    lab = OwnLab(directory, "strict" if given.strict else "bounded")
     # What was started is stopped then, too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -251,6 +251,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--sql-bound", type=float, default=1.0, help="seconds until SQL must be seen (1)"
+    )
+    parser.add_argument(
+        "--strict", action="store_true", help="with PARTITION=strict: a cut may show nothing stale"
     )
     parser.add_argument("--control", action="store_true", help="blow over a naive cache")
     parser.add_argument("--json", action="store_true", help="the result as JSON")

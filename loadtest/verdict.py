@@ -14,6 +14,8 @@ _SECOND = 1_000_000_000
 #: Postgres is asked for a connection for so long; then the answer is 503.
 _AFTER_POSTGRES = 3 * _SECOND
 _AFTER_KILL = 1 * _SECOND
+#: The faults in which nobody can repair what plain SQL has written.
+_DELAY_SQL = ("cut", "pause", "postgres")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,8 @@ class Bounds:
 
     partition: float
     sql: float
+    #: The strict choice: a pause or a cut leaves nothing stale.
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,7 @@ class _Allowed:
     def __init__(self, keys: Keys, outcomes: Iterable[Outcome], bounds: Bounds) -> None:
         self._island, self._by_sql = set(keys.island), set(keys.by_sql)
         self._sql = round(bounds.sql * _SECOND)
+        self._strict = bounds.strict
         bound = round(bounds.partition * _SECOND)
         # Start, end, allowed. A write may have been acknowledged when the fault began.
         self._windows: dict[str, list[tuple[int, int, int]]] = {}
@@ -69,13 +74,14 @@ class _Allowed:
             self._windows.setdefault(made.fault.name, []).append(window)
 
     def __call__(self, read: Operation) -> int:
+        if read.key in self._by_sql:
+            # A cut may take cache_repair away, too; after a restart of Postgres it listens anew.
+            return max(self._sql, *(self._after(name, read) for name in _DELAY_SQL))
+        if self._strict:
+            return 0
         allowed = self._after("pause", read)
         if read.key in self._island:
             allowed = max(allowed, self._after("cut", read))
-        if read.key in self._by_sql:
-            # A cut may take cache_repair away, too; after a restart of Postgres it listens anew.
-            faults = self._after("cut", read), self._after("postgres", read)
-            allowed = max(allowed, self._sql, *faults)
         return allowed
 
     def _after(self, name: str, read: Operation) -> int:

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 from unittest import mock
 
-from django.db import connections
+from django.db import connection, connections
 
 #: Seconds after which a step that is not reached has failed the test.
 DEADLINE = 20
@@ -68,3 +68,16 @@ def start(function: Callable[..., Any], *args: Any, **kwargs: Any) -> "Future[An
             connections.close_all()
 
     return _pool.submit(run)
+
+
+def wait_for_a_blocked_backend() -> None:
+    """Until a connection to this database waits for a lock."""
+    with connection.cursor() as cursor:
+        for _ in range(100_000):
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+            if cursor.fetchone()[0]:
+                return
+    raise AssertionError("no backend ever waited for the row lock")

@@ -13,7 +13,7 @@ from cachelayer.gate import CacheUnavailable
 from cachelayer.tests import naive
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.fresh import empty_redis
-from cachelayer.tests.interleaving import start, stopped
+from cachelayer.tests.interleaving import start, stopped, wait_for_a_blocked_backend
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -189,18 +189,6 @@ def test_a_second_writer_marks_only_after_the_first_has_committed(note):
         first.result()
         second.result()
     assert stars(note) == 3
-
-
-def wait_for_a_blocked_backend():
-    with connection.cursor() as cursor:
-        for _ in range(100_000):
-            cursor.execute(
-                "SELECT count(*) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND wait_event_type = 'Lock'"
-            )
-            if cursor.fetchone()[0]:
-                return
-    raise AssertionError("no backend ever waited for the row lock")
 
 
 def test_a_reader_in_the_writing_transaction_sees_its_row_and_caches_nothing(note, value):

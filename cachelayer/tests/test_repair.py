@@ -1,0 +1,152 @@
+"""The repair log: what was written without a mark, and how it is made good."""
+
+import time
+
+import pytest
+from django.db import connection, transaction
+
+import cachelayer
+from cachelayer import (
+    link,
+    reconcile,
+    repair,
+    states,
+)
+from cachelayer.gate import CacheUnavailable, Mode, gate
+from cachelayer.models import Repair
+from cachelayer.tests.bookshop.models import Note
+from cachelayer.tests.faults import closed, set_stars, stars, trust_this_redis, until
+from cachelayer.tests.interleaving import start, stopped, wait_for_a_blocked_backend
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("quick")]
+
+
+@pytest.fixture
+def note(own_redis):
+    return Note.objects.create(stars=1)
+
+
+def test_what_could_not_be_marked_is_logged_with_the_row(own_redis, note):
+    own_redis.stop()
+    set_stars(note, 2)
+    assert set(Repair.objects.values_list("key", flat=True)) == {f"note:{note.pk}"}
+    with transaction.atomic():
+        other = Note.objects.create()
+        transaction.set_rollback(True)
+    assert not Repair.objects.filter(key=f"note:{other.pk}").exists()
+
+
+def test_an_unmarked_commit_in_the_settling_time_is_waited_out(own_redis, note):
+    """It decided to go without a mark while Redis was away, and commits late."""
+    link.client().save()
+    with stopped(repair, "log", after=True) as logged:
+        own_redis.kill()
+        writer = start(set_stars, note, 2)
+        logged.reached()
+        own_redis.start()
+        until(lambda: gate.mode is Mode.SETTLING)
+        assert stars(note) == 1
+        logged.release()
+        writer.result()
+    assert stars(note) == 2
+    until(closed)
+    assert stars(note) == 2
+
+
+def test_a_process_that_was_held_up_looks_before_it_goes_without_a_mark(own_redis, note):
+    own_redis.stop()
+    cachelayer.read(Note, note.pk)
+    with stopped(reconcile, "_attempt"):
+        own_redis.start()
+        trust_this_redis()
+        gate.looked_at = time.monotonic() - 60
+        set_stars(note, 2)
+        assert not Repair.objects.exists(), "it found Redis and marked"
+
+
+def test_the_repair_log_deletes_rows_and_replaces_marks(note, value):
+    other, absent = Note.objects.create(), Note.objects.create()
+    keys = [f"note:{each.pk}" for each in (note, other, absent)]
+    states.mark([keys[1]], b"w:somebody")
+    link.client().delete(keys[2])
+    with transaction.atomic():
+        repair.log(connection, keys)
+    assert repair.backlog().keys == 3
+    assert repair.drain() == 3
+    assert value(keys[0]) is None
+    assert states.is_mark(value(keys[1]))
+    assert value(keys[1]) != b"w:somebody"
+    assert value(keys[2]) is None
+    assert repair.backlog() == repair.Backlog(0, 0.0)
+
+
+def test_a_late_push_of_a_writer_that_marked_before_the_repair_is_lost(note, value):
+    """It may be older than the write that was logged."""
+    key = f"note:{note.pk}"
+    with stopped(states, "push") as push:
+        first = start(set_stars, Note.objects.get(pk=note.pk), 2)
+        push.reached()
+        with transaction.atomic():
+            with connection.cursor() as cursor:
+                cursor.execute("UPDATE bookshop_note SET stars = 3 WHERE id = %s", [note.pk])
+            repair.log(connection, [key])
+        repair.drain()
+        push.release()
+        first.result()
+    assert stars(note) == 3
+
+
+def test_a_drain_waits_for_the_keys_that_another_has_taken(note):
+    with transaction.atomic():
+        repair.log(connection, [f"note:{note.pk}"])
+    with stopped(states, "repair") as first_repair:
+        first = start(repair.drain)
+        first_repair.reached()
+        second = start(repair.drain)
+        wait_for_a_blocked_backend()
+        assert not second.done()
+        first_repair.release()
+        assert first.result() + second.result() == 1
+
+
+def test_keys_stay_in_the_log_when_redis_fails_while_it_drains(note, monkeypatch):
+    def away(keys):
+        raise CacheUnavailable("away")
+
+    with transaction.atomic():
+        repair.log(connection, [f"note:{note.pk}"])
+    monkeypatch.setattr(states, "repair", away)
+    with pytest.raises(CacheUnavailable):
+        repair.drain()
+    assert Repair.objects.count() == 1
+
+
+def test_every_key_of_a_prefix_can_be_repaired(note, value):
+    keys = [f"note:{Note.objects.create().pk}" for _ in range(5)]
+    with transaction.atomic():
+        repair.log(connection, ["note:*"])
+    repair.drain()
+    assert [value(key) for key in keys] == [None] * 5
+
+
+def test_a_mark_without_an_answer_is_not_pushed(own_redis, note, monkeypatch, value):
+    """It may be set late, over the mark of the next writer, whose row is newer."""
+    late = {}
+    send = link._send
+
+    def lose_the_answer(commands, connections):
+        if commands[0][1] == states._mark.sha:
+            late["commands"] = commands
+            raise link.RedisTimeoutError("no answer")
+        return send(commands, connections)
+
+    with stopped(states, "push") as push, monkeypatch.context() as loss:
+        loss.setattr(link, "_send", lose_the_answer)
+        first = start(set_stars, Note.objects.get(pk=note.pk), 2)
+        first.result()
+        assert not push._reached.is_set()
+    until(closed)
+    set_stars(note, 3)
+    send(late["commands"], link.pool())
+    assert states.is_mark(value(f"note:{note.pk}"))
+    assert stars(note) == 3

@@ -99,6 +99,24 @@ def test_a_late_push_leaves_the_mark_of_a_later_writer_that_was_killed(note, mon
     assert stars(note) == 3
 
 
+def test_a_late_push_leaves_the_mark_of_a_writer_in_flight(note, monkeypatch, value):
+    """Were it deleted, a reader would fill the row that this writer is about to replace."""
+    with stopped(states, "push") as push:
+        first = start(save, note, 2)
+        push.reached()
+        monkeypatch.setattr(write.Commit, "push", crash)
+        with stopped(states, "mark", after=True) as mark:
+            second = start(save, note, 3)
+            mark.reached()
+            push.release()
+            first.result()
+            assert states.is_mark(value(f"note:{note.pk}"))
+            assert stars(note) == 2
+            mark.release()
+            second.result()
+    assert stars(note) == 3
+
+
 def test_a_writer_killed_between_commit_and_push_leaves_no_stale_row(note, monkeypatch, value):
     assert stars(note) == 1
     monkeypatch.setattr(write.Commit, "push", crash)

@@ -180,12 +180,14 @@ def _send_reconnecting(
     """
     try:
         return _send(commands, connections)
-    except (MaxConnectionsError, RedisTimeoutError):
+    except MaxConnectionsError:
         raise
-    except RedisConnectionError as error:
+    except (RedisConnectionError, RedisTimeoutError) as error:
         connections.disconnect(inuse_connections=False)
         if not resend:
             raise _Broke(str(error)) from error
+        if isinstance(error, RedisTimeoutError):
+            raise  # A reader does not wait for a second one.
         return _send(commands, connections)
 
 

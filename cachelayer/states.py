@@ -107,9 +107,9 @@ def mark(keys: Sequence[str], token: bytes) -> None:
     """Put the mark *token* on *keys*, whatever they hold.
 
     The caller holds the row locks and has not sent COMMIT. Raises
-    ``BrokenConnection`` when the connection broke: then the marks may be set
-    later than anything that is sent from now on, and a second attempt needs
-    another token. Were it the same, this writer's push could find its own late
+    ``BrokenConnection`` when the connection broke or gave no answer in time: then
+    the marks may be set later than anything that is sent from now on, and a second
+    attempt needs another token. Were it the same, this writer's push could find its own late
     mark where the next writer's has stood, and store the older row.
     """
     lifetime = _ms(conf.get().MARK_LIFETIME)

@@ -75,7 +75,11 @@ class Commit:
         self._marked: list[str] = []
 
     def mark(self, connection: BaseDatabaseWrapper) -> None:
-        """Mark every key; put those that could not be into the repair log."""
+        """Mark every key; put those that could not be into the repair log.
+
+        A broken connection or a timeout is answered by one more try: a process that
+        was only held up would write without a mark what others still hit.
+        """
         reconcile.look_if_late(gate)
         try:
             try:

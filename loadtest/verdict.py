@@ -66,7 +66,7 @@ class _Allowed:
         self._island, self._by_sql = set(keys.island), set(keys.by_sql)
         self._sql = round(bounds.sql * _SECOND)
         self._strict = bounds.strict
-        bound = round(bounds.partition * _SECOND)
+        self._bound = bound = round(bounds.partition * _SECOND)
         # Start, end, allowed. A write may have been acknowledged when the fault began.
         self._windows: dict[str, list[tuple[int, int, int]]] = {}
         for made in outcomes if bound else []:
@@ -79,10 +79,10 @@ class _Allowed:
             return max(self._sql, *(self._after(name, read) for name in _DELAY_SQL))
         if self._strict:
             return 0
-        allowed = self._after("pause", read)
         if read.key in self._island:
-            allowed = max(allowed, self._after("cut", read))
-        return allowed
+            # Through its proxy it misses answers without being cut off, too.
+            return max(self._bound, self._after("pause", read), self._after("cut", read))
+        return self._after("pause", read)
 
     def _after(self, name: str, read: Operation) -> int:
         windows = self._windows.get(name, [])

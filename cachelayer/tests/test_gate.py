@@ -82,7 +82,7 @@ def test_a_writer_that_has_not_noticed_a_restart_marks_on_the_new_redis(own_redi
     own_redis.start()
     trust_this_redis()
     set_stars(note, 2)
-    assert gate.mode is Mode.CLOSED
+    assert gate.mode is not Mode.OPEN
     assert not Repair.objects.exists()
     assert stars(note) == 2
 

@@ -150,3 +150,22 @@ def test_a_mark_without_an_answer_is_not_pushed(own_redis, note, monkeypatch, va
     send(late["commands"], link.pool())
     assert states.is_mark(value(f"note:{note.pk}"))
     assert stars(note) == 3
+
+
+def test_a_mark_that_got_no_answer_in_time_is_tried_once_more(note, monkeypatch, value):
+    """Held up for a moment, a process would write without a mark what others still hit."""
+    send, tries = link._send, []
+
+    def slow_at_first(commands, connections):
+        if commands[0][1] == states._mark.sha:
+            tries.append(commands[0][4])
+            if len(tries) == 1:
+                raise link.RedisTimeoutError("held up")
+        return send(commands, connections)
+
+    monkeypatch.setattr(link, "_send", slow_at_first)
+    set_stars(note, 2)
+    assert len(set(tries)) == len(tries) == 2, "each with a token of its own"
+    assert closed()
+    assert not Repair.objects.exists()
+    assert cachelayer.read(Note, note.pk).outcome == "hit"

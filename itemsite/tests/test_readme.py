@@ -47,8 +47,9 @@ def test_the_block_shows_what_the_readme_says(lab, number):
     script = (
         BLOCKS[number]
         .replace("127.0.0.1:8000", f"127.0.0.1:{lab.port}")
-        .replace("./lab ", f"{python} -m itemsite.lab ")
+        # This first: the interpreter's own path may contain it.
         .replace(".venv/bin/python", python)
+        .replace("./lab ", f"{python} -m itemsite.lab ")
         .replace("--seconds 15", f"--seconds 3 --url http://127.0.0.1:{lab.port}")
     )
     ran = subprocess.run(

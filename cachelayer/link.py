@@ -43,7 +43,7 @@ class BrokenConnection(CacheUnavailable):
     """The connection broke in a round trip that must not be sent again as it is."""
 
 
-class _Broke(Exception):  # noqa: N818
+class _Broke(Exception):  # noqa: N818  (as CacheUnavailable)
     """A connection broke, and the caller must decide what to send next."""
 
 

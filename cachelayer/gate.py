@@ -6,9 +6,13 @@
     settling   Redis answers again. Writes mark and push, for others may trust it
                already; reads still go to Postgres.
 
-A failure opens it. From there only a reconcile (``reconcile.py``), in a thread of
-its own and on no request's time, closes it. The pattern is Nygard's circuit
-breaker (Release It!, 2007); the third state is ours.
+A missed answer takes it from closed to settling: reads stop, writers go on marking,
+each with tries of its own. Only who goes without a mark opens it, and a reconcile
+that finds nobody there. So a process that was only held up (frozen, or short of
+time) does not write without a mark what others still hit. From settling and open
+only a reconcile (``reconcile.py``), in a thread of its own and on no request's time,
+closes it. The pattern is Nygard's circuit breaker (Release It!, 2007); the third
+state is ours.
 """
 
 import logging
@@ -26,6 +30,10 @@ logger = logging.getLogger("cachelayer.gate")
 
 class CacheUnavailable(Exception):  # noqa: N818  (Django: ObjectDoesNotExist, Http404)
     """Redis did not answer, or the gate is not closed. The caller goes on without it."""
+
+
+class Barred(CacheUnavailable):
+    """The gate let nobody through; Redis was not asked."""
 
 
 class Mode(Enum):
@@ -76,15 +84,19 @@ class Gate:
         return self._state.mode
 
     def enter(self, use: Use) -> None:
-        """Let a round trip through, or raise ``CacheUnavailable``."""
+        """Let a round trip through, or raise ``Barred``."""
         mode = self._state.mode
         if mode is Mode.CLOSED or (mode is Mode.SETTLING and use is Use.WRITE):
             return
-        raise CacheUnavailable(f"The gate is {mode.value}. {self._state.reason}")
+        raise Barred(f"The gate is {mode.value}. {self._state.reason}")
+
+    def doubt(self, error: Exception) -> None:
+        """An answer was missed: no read believes Redis until a reconcile has looked."""
+        self._change(Mode.SETTLING, _why(error), only_if=lambda state: state.mode is Mode.CLOSED)
 
     def open(self, error: Exception) -> None:
-        """Redis did not answer, or is not the one that was trusted."""
-        self._change(Mode.OPEN, f"{type(error).__name__}: {error}")
+        """A write goes without its mark, or a reconcile finds no Redis."""
+        self._change(Mode.OPEN, _why(error))
 
     def settle(self, reason: str) -> None:
         """Redis answers and must not be trusted yet."""
@@ -96,16 +108,18 @@ class Gate:
         Not if it was opened meanwhile: then somebody may have written without a
         mark, and what the reconcile has waited for is not enough.
         """
-        return self._change(Mode.CLOSED, "", only_from=settled)
+        return self._change(Mode.CLOSED, "", only_if=lambda state: state is settled)
 
     def pause(self, seconds: float) -> None:
         """For the reconcile: wait, unless somebody hurries it."""
         self._hurry.wait(seconds)
         self._hurry.clear()
 
-    def _change(self, mode: Mode, reason: str, only_from: State | None = None) -> bool:
+    def _change(
+        self, mode: Mode, reason: str, only_if: Callable[[State], bool] = lambda state: True
+    ) -> bool:
         with self._lock:
-            if only_from is not None and self._state is not only_from:
+            if not only_if(self._state):
                 return False
             if mode is not self._state.mode:
                 self._state = State(mode, time.time(), reason, self._state.changes + 1)
@@ -126,6 +140,10 @@ class Gate:
                 if self._state.mode is Mode.CLOSED:
                     self._thread = None
                     return
+
+
+def _why(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _reconcile(gate: Gate) -> None:

@@ -103,10 +103,7 @@ def round_trip(*commands: Command, use: Use = Use.WRITE, resend: bool = True) ->
     try:
         results = _raise_refusals(_with_scripts(commands, pool(), resend))
     except MaxConnectionsError as error:
-        # This process has too many threads for its pool; Redis is well. But a
-        # write that goes without its mark must be followed by a reconcile.
-        if use is Use.WRITE:
-            gate.open(error)
+        # This process has too many threads for its pool; Redis is well.
         raise CacheUnavailable(str(error)) from error
     except _Broke as error:
         raise BrokenConnection(str(error)) from error
@@ -116,7 +113,7 @@ def round_trip(*commands: Command, use: Use = Use.WRITE, resend: bool = True) ->
     except (RedisError, OSError) as error:
         # An answer that refuses (out of memory, read-only replica) is as good
         # as none: the caller must not believe that its command took effect.
-        gate.open(error)
+        gate.doubt(error)
         raise CacheUnavailable(str(error)) from error
     finally:
         took = time.perf_counter() - start

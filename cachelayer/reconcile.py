@@ -44,7 +44,10 @@ def until_closed(gate: Gate) -> None:
         try:
             closed = _attempt(gate, settling_since)
         except (RedisError, OSError, CacheUnavailable) as error:
-            gate.open(error)
+            # Asked again: a process that was frozen in the middle has missed one
+            # answer, and its writers can still mark.
+            if not _answers():
+                gate.open(error)
             closed = False
         except (DatabaseError, InterfaceError) as error:
             logger.info("Reconcile waits for Postgres: %s", error)
@@ -119,12 +122,20 @@ def look_if_late(gate: Gate) -> None:
         return
     now = time.monotonic()
     if now - gate.looked_at > conf.get().SETTLING_TIME / 2:
-        try:
-            with link.fresh_connection() as connection:
-                incarnation.look(connection)
+        if _answers():
             gate.settle("Redis answers again.")
-        except (RedisError, OSError):
+        else:
             gate.looked_at = now
+
+
+def _answers() -> bool:
+    """Whether a new connection to Redis can be made and used now."""
+    try:
+        with link.fresh_connection() as connection:
+            incarnation.look(connection)
+    except (RedisError, OSError):
+        return False
+    return True
 
 
 def settle() -> None:

@@ -34,7 +34,7 @@ from cachelayer import (
     watch,
 )
 from cachelayer.batches import batched
-from cachelayer.gate import CacheUnavailable, gate
+from cachelayer.gate import Barred, CacheUnavailable, gate
 from cachelayer.registry import CachedModel
 
 logger = logging.getLogger("cachelayer.write")
@@ -78,7 +78,8 @@ class Commit:
         """Mark every key; put those that could not be into the repair log.
 
         A broken connection or a timeout is answered by one more try: a process that
-        was only held up would write without a mark what others still hit.
+        was only held up would write without a mark what others still hit. Whoever
+        then goes without opens the gate, so that a reconcile follows.
         """
         reconcile.look_if_late(gate)
         try:
@@ -87,10 +88,10 @@ class Commit:
             except link.BrokenConnection:
                 self.token, self._marked = states.new_mark(), []
                 self._mark()
-        except link.BrokenConnection as error:
-            gate.open(error)
+        except Barred:
             self._log_unmarked(connection)
-        except CacheUnavailable:
+        except CacheUnavailable as error:
+            gate.open(error)
             self._log_unmarked(connection)
 
     def _mark(self) -> None:

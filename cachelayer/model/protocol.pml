@@ -87,7 +87,8 @@ inline reach(p) {
     :: gate[p] == OPEN || CONNECTED(p)
     :: gate[p] = LOOK
 #ifdef PARTITION
-    :: gate[p] = OPEN                                  /* no answer in time */
+    :: gate[p] = OPEN                                  /* no answer in time, asked twice */
+    :: CONNECTED(p) -> gate[p] = MARKING               /* no answer in time to one read or push */
 #endif
     fi
   }

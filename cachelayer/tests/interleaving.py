@@ -4,7 +4,6 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from types import ModuleType
 from typing import Any
 from unittest import mock
 
@@ -35,10 +34,13 @@ class Pause:
 
 
 @contextmanager
-def stopped(module: ModuleType, name: str, *, after: bool = False) -> Iterator[Pause]:
-    """The first call of ``module.name`` stops before it (or *after* it); later calls pass."""
+def stopped(owner: Any, name: str, *, after: bool = False) -> Iterator[Pause]:
+    """The first call of ``owner.name`` stops before it (or *after* it); later calls pass.
+
+    *owner* is a module or a class.
+    """
     pause = Pause()
-    original: Callable[..., Any] = getattr(module, name)
+    original: Callable[..., Any] = getattr(owner, name)
 
     def step(*args: Any, **kwargs: Any) -> Any:
         if not after:
@@ -48,7 +50,7 @@ def stopped(module: ModuleType, name: str, *, after: bool = False) -> Iterator[P
             pause.stop_here()
         return result
 
-    with mock.patch.object(module, name, step):
+    with mock.patch.object(owner, name, step):
         try:
             yield pause
         finally:

@@ -5,6 +5,7 @@ import threading
 
 import orjson
 import pytest
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 import cachelayer
 from cachelayer import (
@@ -37,6 +38,7 @@ def test_a_stopped_redis_opens_the_gate_once_and_nothing_fails(own_redis, note, 
             set_stars(note, count)
             assert stars(note) == count
             assert cachelayer.read(Note, note.pk).outcome == "bypass"
+        until(lambda: gate.mode is Mode.OPEN)
     opened = [record for record in caplog.records if "Gate open" in record.getMessage()]
     assert len(opened) == 1
     assert gate.mode is Mode.OPEN
@@ -46,6 +48,7 @@ def test_a_stopped_redis_opens_the_gate_once_and_nothing_fails(own_redis, note, 
 def test_an_open_gate_costs_no_round_trip(own_redis, note, round_trips):
     own_redis.stop()
     cachelayer.read(Note, note.pk)
+    until(lambda: gate.mode is Mode.OPEN)
     round_trips.clear()
     set_stars(note, 2)
     assert stars(note) == 2
@@ -106,6 +109,73 @@ def test_a_paused_redis_costs_one_timeout_and_is_used_again(own_redis, note, rou
     finally:
         own_redis.resume()
     until(closed)
+    assert stars(note) == 2
+
+
+def test_a_read_that_got_no_answer_stops_reads_and_no_marks(own_redis, note, value):
+    """A process that was frozen misses an answer; unmarked, its next write would go unseen."""
+    with stopped(reconcile, "until_closed") as look:
+        own_redis.pause()
+        assert cachelayer.read(Note, note.pk).outcome == "bypass"
+        own_redis.resume()
+        look.reached()
+        assert gate.mode is Mode.SETTLING
+        assert cachelayer.read(Note, note.pk).outcome == "bypass"
+        set_stars(note, 2)
+        assert not Repair.objects.exists()
+        assert orjson.loads(value(f"note:{note.pk}"))["stars"] == 2
+        look.release()
+        until(closed)
+    assert gate.state.changes == 2, "settling, closed"
+
+
+def test_a_push_that_got_no_answer_leaves_the_next_write_marked(own_redis, note, value):
+    with stopped(reconcile, "until_closed"), stopped(states, "push") as push:
+        writer = start(set_stars, Note.objects.get(pk=note.pk), 2)
+        push.reached()
+        own_redis.pause()
+        push.release()
+        writer.result()
+        own_redis.resume()
+        assert gate.mode is Mode.SETTLING
+        set_stars(note, 3)
+        assert not Repair.objects.exists()
+        assert orjson.loads(value(f"note:{note.pk}"))["stars"] == 3
+    until(closed)
+
+
+def test_a_reconcile_that_missed_one_answer_does_not_open_the_gate(own_redis, note, monkeypatch):
+    look, missed = incarnation.look, threading.Event()
+
+    def miss_one(connection):
+        if threading.current_thread().name == "cachelayer-reconcile" and not missed.is_set():
+            missed.set()
+            raise RedisTimeoutError("frozen")
+        return look(connection)
+
+    monkeypatch.setattr(incarnation, "look", miss_one)
+    gate.doubt(RedisTimeoutError("frozen"))
+    until(closed)
+    assert missed.is_set()
+    assert gate.state.changes == 2, "settling, closed"
+
+
+def test_a_writer_that_decided_while_the_gate_was_open_does_not_open_it_again(own_redis, note):
+    """Else a stream of writers could keep a reconcile from ever ending."""
+    own_redis.stop()
+    cachelayer.read(Note, note.pk)
+    until(lambda: gate.mode is Mode.OPEN)
+    with stopped(write.Commit, "_log_unmarked") as decided, stopped(reconcile, "settle") as settle:
+        writer = start(set_stars, Note.objects.get(pk=note.pk), 2)
+        decided.reached()
+        own_redis.start()
+        settle.reached()
+        settling = gate.state
+        decided.release()
+        writer.result()
+        assert gate.state is settling
+        settle.release()
+        until(closed)
     assert stars(note) == 2
 
 

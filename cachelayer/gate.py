@@ -71,7 +71,6 @@ class Gate:
         self._lock = threading.Lock()
         self._state = State(Mode.CLOSED, time.time(), "")
         self._thread: threading.Thread | None = None
-        self._hurry = threading.Event()
         #: When Redis was last looked at while open (monotonic seconds).
         self.looked_at = time.monotonic()
 
@@ -109,11 +108,6 @@ class Gate:
         mark, and what the reconcile has waited for is not enough.
         """
         return self._change(Mode.CLOSED, "", only_if=lambda state: state is settled)
-
-    def pause(self, seconds: float) -> None:
-        """For the reconcile: wait, unless somebody hurries it."""
-        self._hurry.wait(seconds)
-        self._hurry.clear()
 
     def _change(
         self, mode: Mode, reason: str, only_if: Callable[[State], bool] = lambda state: True

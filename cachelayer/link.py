@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
-from typing import Any
+from typing import Any, Final
 
 from django_redis import get_redis_connection
 from redis import ConnectionPool, Redis
@@ -31,9 +31,13 @@ from redis.exceptions import (
     TimeoutError as RedisTimeoutError,
 )
 from redis.retry import Retry
+from redis.sentinel import SentinelConnectionPool
 
 from cachelayer import conf, incarnation, metrics, timing
 from cachelayer.gate import CacheUnavailable, Mode, Use, gate
+
+#: What makes a Sentinel pool, beside the options of its connections.
+_OF_SENTINEL: Final = ("service_name", "sentinel_manager", "is_master", "check_connection")
 
 #: A command and its arguments, or a ``Script`` with its keys and arguments.
 Command = tuple[Any, ...]
@@ -224,15 +228,25 @@ def pool() -> ConnectionPool:
     if _pool is None:
         with _pool_lock:
             if _pool is None:
-                configured = client().connection_pool
-                options = dict(configured.connection_kwargs)
-                options |= {"redis_connect_func": _verify, "retry": Retry(NoBackoff(), 0)}
-                _pool = type(configured)(
-                    connection_class=configured.connection_class,
-                    max_connections=configured.max_connections,
-                    **options,
-                )
+                _pool = _verified_copy(client().connection_pool)
     return _pool
+
+
+def _verified_copy(configured: ConnectionPool) -> ConnectionPool:
+    options = dict(configured.connection_kwargs)
+    options |= {"redis_connect_func": _verify, "retry": Retry(NoBackoff(), 0)}
+    if isinstance(configured, SentinelConnectionPool):
+        # A pool's own; the copy makes another.
+        del options["connection_pool"]
+        options |= {name: getattr(configured, name) for name in _OF_SENTINEL}
+        for sentinel in configured.sentinel_manager.sentinels:
+            # By itself redis-py asks one that is gone again for seconds.
+            sentinel.set_retry(Retry(NoBackoff(), 0))
+    return type(configured)(
+        connection_class=configured.connection_class,
+        max_connections=configured.max_connections,
+        **options,
+    )
 
 
 def _verify(connection: Any) -> None:

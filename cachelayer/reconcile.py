@@ -59,7 +59,7 @@ def until_closed(gate: Gate) -> None:
             gate.looked_at = started
             connections.close_all()
         if not closed:
-            gate.pause(conf.get().PROBE_INTERVAL)
+            time.sleep(conf.get().PROBE_INTERVAL)
 
 
 def _attempt(gate: Gate, settling_since: dict[str, float]) -> bool:

@@ -45,6 +45,7 @@ class OwnLab:
                 shutil.copytree(part, self._root / name, ignore=ignored)
             else:
                 shutil.copy2(part, self._root / name)
+        self._choose_ports()
         self._launcher = self._spawn(
             "lab", ["-m", "itemsite.lab"], {"PORT": str(self.port), **self._choice}
         )
@@ -53,6 +54,12 @@ class OwnLab:
         exports = shlex.split(self.lab("env"))
         pairs = (word.partition("=") for word in exports if "=" in word)
         self.settings = {name: value for name, _, value in pairs if name != "PATH"}
+
+    def _choose_ports(self) -> None:
+        """Not the usual ones: another lab could take them while a server here is down."""
+        ports = self._root / "var" / "lab" / "ports.json"
+        ports.parent.mkdir(parents=True)
+        ports.write_text(json.dumps({"postgres": free_port(), "redis": free_port()}))
 
     def stop(self) -> None:
         """Stop all that was started."""

@@ -50,6 +50,9 @@ class Settings:
     REQUEST_BUDGET: float = 0.06
     #: The share of hits that are compared with Postgres in the background; 0: none.
     CHECK_SHARE: float = 0.0001
+    #: Where people see a trace, with {trace_id} in it; the responses of traced requests
+    #: link there. Empty: no link.
+    TRACE_LINK: str = ""
 
     @classmethod
     def read(cls) -> "Settings":

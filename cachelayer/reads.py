@@ -9,7 +9,17 @@ from typing import Any, Final, Literal
 
 from django.db import connections, models, router
 
-from cachelayer import conf, counters, livecheck, metrics, registry, states, strict, watch
+from cachelayer import (
+    conf,
+    counters,
+    livecheck,
+    metrics,
+    registry,
+    spans,
+    states,
+    strict,
+    watch,
+)
 from cachelayer.gate import CacheUnavailable
 from cachelayer.registry import CachedModel
 from cachelayer.write import has_written, read_rows
@@ -134,6 +144,7 @@ def _unwrap(row: bytes) -> bytes | None:
 def _count(read: Read) -> Read:
     counters.add(read.outcome)
     metrics.reads[read.outcome].inc()
+    spans.outcome(read.outcome)
     if read.outcome == "hit":
         watch.ticker.poke()
     return read

@@ -21,7 +21,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from cachelayer import conf, incarnation, link
+from cachelayer import conf, incarnation, link, spans
 from cachelayer.gate import CacheUnavailable, Use, gate
 
 NULL: Final = b"null"
@@ -70,6 +70,7 @@ def new_lease() -> bytes:
     return b"r:" + secrets.token_hex(8).encode()
 
 
+@spans.operation("get", lambda values: {"cache.state": name(values[0])} if len(values) == 1 else {})
 def get(keys: Sequence[str]) -> list[bytes | None]:
     """The values of *keys*."""
     if not keys:
@@ -80,6 +81,7 @@ def get(keys: Sequence[str]) -> list[bytes | None]:
     return values
 
 
+@spans.operation("lease", lambda taken: {"cache.leased": sum(taken)})
 def lease(keys: Sequence[str], token: bytes) -> list[bool]:
     """Take the lease of every key that is absent; say which were taken.
 
@@ -95,6 +97,7 @@ def lease(keys: Sequence[str], token: bytes) -> list[bool]:
     return [answer == 1 for answer in answers]
 
 
+@spans.operation("fill", lambda filled: {"cache.filled": sum(filled)})
 def fill(rows: Mapping[str, bytes], token: bytes) -> list[bool]:
     """Store *rows* under the keys whose lease is still *token*; say which took."""
     answers = link.round_trip(
@@ -103,6 +106,7 @@ def fill(rows: Mapping[str, bytes], token: bytes) -> list[bool]:
     return [bool(answer) for answer in answers]
 
 
+@spans.operation("mark")
 def mark(keys: Sequence[str], token: bytes) -> None:
     """Put the mark *token* on *keys*, whatever they hold.
 
@@ -116,6 +120,7 @@ def mark(keys: Sequence[str], token: bytes) -> None:
     link.round_trip(*[_mark([key], token, lifetime) for key in keys], resend=False)
 
 
+@spans.operation("push", lambda results: {"cache.result": ", ".join(sorted(set(results)))})
 def push(rows: Mapping[str, bytes], token: bytes) -> list[str]:
     """Replace the mark *token* by the committed row (``NULL``, ``INVALIDATE``).
 
@@ -128,6 +133,7 @@ def push(rows: Mapping[str, bytes], token: bytes) -> list[str]:
     return [answer.decode() for answer in answers]
 
 
+@spans.operation("repair")
 def repair(keys: Sequence[str]) -> None:
     """Take from *keys* whatever may be older than the write that was logged for them.
 
@@ -137,6 +143,7 @@ def repair(keys: Sequence[str]) -> None:
     link.round_trip(*[_repair([key], token, lifetime) for key in keys])
 
 
+@spans.operation("drop", lambda deleted: {"cache.deleted": deleted})
 def drop(keys: Sequence[str]) -> int:
     """Delete rows, nulls and leases, leave marks; answer how many were deleted."""
     return sum(link.round_trip(*[_drop([key]) for key in keys]))

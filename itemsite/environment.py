@@ -4,13 +4,24 @@ Nothing else in the project looks at ``os.environ``.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 
 from django.core.exceptions import ImproperlyConfigured
 
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off", ""}
+#: Where docker compose publishes what the console links to.
+_LAB_URLS = {
+    "JAEGER_URL": "http://localhost:16686",
+    "GRAFANA_URL": "http://localhost:3001",
+    "PROMETHEUS_URL": "http://localhost:9090",
+    "LOCUST_URL": "http://localhost:8089",
+}
+
+#: Of the traces, and in /health.
+SERVICE_NAME = "api"
+_NOT_TRACED = r"^https?://[^/]+/(health|metrics|static|console)(/|$)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +39,24 @@ class Environment:
     write_rate: str
     partition: str
     log_level: str
+    service_name: str
+    # Where programs ask for recent traces (Jaeger's JSON API); empty: nowhere.
+    traces_url: str
+    # Where people look, in their browsers; empty: no link.
+    jaeger_url: str
+    grafana_url: str
+    prometheus_url: str
+    locust_url: str
 
     @classmethod
     def read(cls, environ: Mapping[str, str] = os.environ) -> "Environment":
         """Read and check the variables; ``ImproperlyConfigured`` says what to set."""
         lab = _flag(environ, "LAB")
         hosts = _words(environ, "ALLOWED_HOSTS")
+        links = {
+            name: _url(environ, name) or (default if lab else "")
+            for name, default in _LAB_URLS.items()
+        }
         return cls(
             secret_key=_required(
                 environ,
@@ -54,7 +77,49 @@ class Environment:
             write_rate=environ.get("WRITE_RATE", ""),
             partition=environ.get("PARTITION", "") or "bounded",
             log_level=environ.get("LOG_LEVEL", "INFO").upper(),
+            service_name=environ.get("OTEL_SERVICE_NAME") or SERVICE_NAME,
+            traces_url=_url(environ, "TRACES_URL"),
+            jaeger_url=links["JAEGER_URL"],
+            grafana_url=links["GRAFANA_URL"],
+            prometheus_url=links["PROMETHEUS_URL"],
+            locust_url=links["LOCUST_URL"],
         )
+
+
+@dataclass(frozen=True, slots=True)
+class TracingEnvironment:
+    """What the standard variables of OpenTelemetry say; its SDK reads the rest itself."""
+
+    # Whether there is anywhere to send traces to. If not, nothing is instrumented:
+    # an instrumented request costs twice as much, sampled or not.
+    enabled: bool
+    endpoint: str
+    # "http/protobuf" or "grpc".
+    protocol: str
+
+    @classmethod
+    def read(cls, environ: MutableMapping[str, str] = os.environ) -> "TracingEnvironment":
+        """Read the variables, and set those that have another default here than in the SDK."""
+        # The SDK's own words for it: only "true" is yes.
+        disabled = environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+        endpoint = _otlp(environ, "ENDPOINT")
+        exporter = environ.get("OTEL_TRACES_EXPORTER", "").strip() or "otlp"
+        enabled = bool(endpoint) and not disabled and exporter != "none"
+        if enabled:
+            if "service.name=" not in environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
+                _default(environ, "OTEL_SERVICE_NAME", SERVICE_NAME)
+            if _flag(environ, "LAB"):
+                _default(environ, "OTEL_TRACES_SAMPLER", "always_on")
+                # Milliseconds; the SDK's five seconds are long for somebody who looks.
+                _default(environ, "OTEL_BSP_SCHEDULE_DELAY", "300")
+            elif not environ.get("OTEL_TRACES_SAMPLER"):
+                environ["OTEL_TRACES_SAMPLER"] = "parentbased_traceidratio"
+                _default(environ, "OTEL_TRACES_SAMPLER_ARG", "0.01")
+            # The stable names: db.query.text, http.request.method.
+            _default(environ, "OTEL_SEMCONV_STABILITY_OPT_IN", "http,database")
+            # What machines ask every few seconds would push out what people did.
+            _default(environ, "OTEL_PYTHON_DJANGO_EXCLUDED_URLS", _NOT_TRACED)
+        return cls(enabled, endpoint, _otlp(environ, "PROTOCOL") or "http/protobuf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +150,12 @@ class LabEnvironment:
     port: int
     database_url: str
     redis_url: str
+    # Where the user's own collector takes traces, and where they can be asked for.
+    otlp_endpoint: str
+    traces_url: str
+    jaeger_url: str
+    # OTEL_SDK_DISABLED: neither traces nor the lab's own collector.
+    tracing_disabled: bool
     # When ./lab was called (Unix time): the banner counts the installation, too.
     began: float | None
 
@@ -95,6 +166,10 @@ class LabEnvironment:
             port=_number(environ, "PORT", 8000, at_most=65535),
             database_url=environ.get("DATABASE_URL", ""),
             redis_url=environ.get("REDIS_URL", ""),
+            otlp_endpoint=_otlp(environ, "ENDPOINT"),
+            traces_url=_url(environ, "TRACES_URL"),
+            jaeger_url=_url(environ, "JAEGER_URL"),
+            tracing_disabled=environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true",
             began=float(environ["LAB_BEGAN"]) if environ.get("LAB_BEGAN") else None,
         )
 
@@ -111,6 +186,29 @@ def for_child(
     """
     path = os.pathsep.join([environ.get("PATH", os.defpath), *programs])
     return {**environ, "PATH": path, **changes}
+
+
+def _otlp(environ: Mapping[str, str], name: str) -> str:
+    """OTEL_EXPORTER_OTLP_*, or the same for traces only, which comes first."""
+    for variable in (f"OTEL_EXPORTER_OTLP_TRACES_{name}", f"OTEL_EXPORTER_OTLP_{name}"):
+        if value := environ.get(variable, "").strip():
+            return value
+    return ""
+
+
+def _default(environ: MutableMapping[str, str], name: str, value: str) -> None:
+    """Set *name* unless it is set; for OpenTelemetry, an empty one is not."""
+    if not environ.get(name):
+        environ[name] = value
+
+
+def _url(environ: Mapping[str, str], name: str) -> str:
+    value = environ.get(name, "").strip().rstrip("/")
+    if value and not value.startswith(("http://", "https://")):
+        raise ImproperlyConfigured(
+            f"{name}={value!r} is no address. Set it to one such as http://localhost:16686."
+        )
+    return value
 
 
 def _number(environ: Mapping[str, str], name: str, default: int, *, at_most: int) -> int:

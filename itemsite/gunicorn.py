@@ -37,12 +37,21 @@ def on_starting(server: Any) -> None:
         server.log.warning("Started unchecked: %s", checked.stderr.strip().rpartition("\n")[2])
 
 
+def post_fork(server: Any, worker: Any) -> None:
+    """Start sending traces; the thread that does would not survive a fork."""
+    from itemsite import telemetry
+
+    telemetry.start()
+
+
 def worker_exit(server: Any, worker: Any) -> None:
-    """Save what this worker has counted and not yet written to Redis."""
+    """Save what this worker has counted and not yet written to Redis; send its last traces."""
     # Not at the top: the master process must not load the application.
     from cachelayer import counters
+    from itemsite import telemetry
 
     counters.flush()
+    telemetry.stop()
 
 
 def child_exit(server: Any, worker: Any) -> None:

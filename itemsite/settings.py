@@ -104,8 +104,22 @@ CACHES: dict[str, Any] = {
     }
 }
 
+# Where a trace is shown to people; the response to a traced request links there.
+_TRACE_LINK = f"{ENVIRONMENT.jaeger_url}/trace/{{trace_id}}" if ENVIRONMENT.jaeger_url else ""
+
 # Every option and its default: cachelayer/conf.py.
-CACHELAYER: dict[str, Any] = {"PARTITION": ENVIRONMENT.partition}
+CACHELAYER: dict[str, Any] = {
+    "PARTITION": ENVIRONMENT.partition,
+    "TRACE_LINK": _TRACE_LINK,
+}
+
+# Traces as programs and people find them; see traces.py and telemetry.py.
+SERVICE_NAME = ENVIRONMENT.service_name
+TRACES_URL = ENVIRONMENT.traces_url
+JAEGER_URL = ENVIRONMENT.jaeger_url
+GRAFANA_URL = ENVIRONMENT.grafana_url
+PROMETHEUS_URL = ENVIRONMENT.prometheus_url
+LOCUST_URL = ENVIRONMENT.locust_url
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
@@ -152,7 +166,19 @@ REST_FRAMEWORK: dict[str, Any] = {
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"trace_ids": {"()": "itemsite.log_lines.TraceIds"}},
+    "formatters": {
+        "line": {
+            "format": "%(asctime)s %(levelname)s %(name)s "
+            "trace_id=%(trace_id)s span_id=%(span_id)s %(message)s"
+        }
+    },
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "formatter": "line",
+            "filters": ["trace_ids"],
+        }
+    },
     "root": {"handlers": ["console"], "level": ENVIRONMENT.log_level},
 }

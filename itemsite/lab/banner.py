@@ -21,6 +21,7 @@ The lab is ready ({seconds:.1f} s).
   Health     {url}/health
   Cache      {url}/cache/stats
   Metrics    {url}/metrics
+  Traces     {_traces(state)}
   Admin      {url}/admin/
              {login}
   Postgres   {_server(state, "postgres", state.database_url)}
@@ -33,6 +34,12 @@ Try, in another terminal:
 
 Stop: Ctrl-C here, or ./lab stop. Data and logs stay in var/lab.
 """
+
+
+def _traces(state: State) -> str:
+    if where := state.tracing.get("TRACES_URL"):
+        return f"{where} (in a terminal: ./lab trace)"
+    return "not kept here; unset OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_SDK_DISABLED to keep them"
 
 
 def _server(state: State, name: str, url: str) -> str:

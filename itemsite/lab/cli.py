@@ -28,6 +28,7 @@ Usage: ./lab [command]
   ./lab stop                   stop it from another terminal
   ./lab env                    print the running lab's settings: eval "$(./lab env)"
   ./lab manage COMMAND ...     run manage.py against the running lab
+  ./lab trace [N] [--watch]    show what the last N requests (5) did, as a waterfall
   ./lab redis start|stop       start or stop its embedded Redis, to see the lab without it
   ./lab postgres start|stop    the same for its embedded Postgres
   ./lab test [ARGUMENTS]       run ruff, mypy, lint-imports and pytest on servers of their own,
@@ -41,6 +42,9 @@ Environment:
   PORT=8001                    serve there instead of on 8000 (always on 127.0.0.1)
   DATABASE_URL, REDIS_URL      use these servers instead of the embedded ones
   WEB_WORKERS, WEB_THREADS     gunicorn's processes (2) and threads in each (4)
+  OTEL_EXPORTER_OTLP_ENDPOINT  send traces there, not to the lab's own collector
+  TRACES_URL                   where Jaeger answers queries for those, for ./lab trace
+  OTEL_SDK_DISABLED=true       make no traces: a request then costs about half as much
 """
 
 
@@ -128,6 +132,20 @@ def _manage(arguments: Sequence[str]) -> int:
     os.execve(sys.executable, command, for_child(state.environment))
 
 
+def _trace(arguments: Sequence[str]) -> int:
+    # Before anything is installed, too.
+    LabFolder().running()
+    from itemsite.lab import trace
+
+    try:
+        number, watch = trace.parse(arguments)
+    except trace.BadArgumentsError as error:
+        raise UsageError(str(error)) from None
+    with contextlib.suppress(KeyboardInterrupt):
+        trace.show(number, watch)
+    return 0
+
+
 def _redis(arguments: Sequence[str]) -> int:
     return _switch("redis", arguments)
 
@@ -170,6 +188,7 @@ _COMMANDS: Final[dict[str, Callable[[Sequence[str]], int]]] = {
     "test": _test,
     "env": _env,
     "manage": _manage,
+    "trace": _trace,
     "redis": _redis,
     "postgres": _postgres,
 }

@@ -7,7 +7,7 @@ import os
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -30,6 +30,7 @@ class State:
     redis_url: str
     secret_key: str
     embedded: list[str]
+    tracing: dict[str, str] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -39,6 +40,7 @@ class State:
             "REDIS_URL": self.redis_url,
             "SECRET_KEY": self.secret_key,
             "LAB": "1",
+            **self.tracing,
         }
 
 

@@ -22,10 +22,12 @@ from itemsite.lab.process import Server, stop_recorded
 from itemsite.lab.progress import Progress, say
 from itemsite.lab.redis_server import Redis
 from itemsite.lab.repair import Repair
+from itemsite.lab.tracing import tracing
 from itemsite.lab.web import Web
 
 _POSTGRES_PORT = 5432
 _REDIS_PORT = 6379
+_REVIVE_INTERVAL = 5.0
 
 
 def start() -> int:
@@ -75,7 +77,9 @@ class Lab:
         self._progress = Progress(environment.began)
         self._embedded: dict[str, Server] = {}
         self._web: Web | None = None
-        self._repair: Repair | None = None
+        # What stands beside the web server, and is started again when it ends.
+        self._beside: list[Server] = []
+        self._revived: dict[str, float] = {}
         self._was_running: dict[str, bool] = {}
 
     def clean_up(self) -> None:
@@ -93,18 +97,21 @@ class Lab:
             database_url = self._start_postgres()
             redis_url = self._start_redis()
             secrets = self._folder.secrets()
+            traces = tracing(self._folder, self._environment)
+            if traces.collector:
+                self._begin_beside(traces.collector)
             state = State(
                 url=f"http://127.0.0.1:{self._environment.port}",
                 database_url=database_url,
                 redis_url=redis_url,
                 secret_key=secrets.secret_key,
                 embedded=list(self._embedded),
+                tracing=dict(traces.environment),
             )
             progress.step("Migrating and loading the sample rows")
             admin = self._prepare(state, secrets)
             self._folder.publish(state)
-            self._repair = Repair(self._folder.path / "repair", state.environment)
-            self._repair.start()
+            self._begin_beside(Repair(self._folder.path / "repair", state.environment))
             progress.step("Starting gunicorn")
             self._web = Web(
                 self._folder.path / "web", self._environment.port, environment=state.environment
@@ -121,9 +128,8 @@ class Lab:
             time.sleep(0.3)
             for name, server in self._embedded.items():
                 self._report(name, server)
-            if self._repair and not self._repair.running:
-                say(f"lab: {self._repair.name} has ended ({self._repair.log}); starting it again.")
-                self._repair.start()
+            for server in self._beside:
+                self._revive(server)
             if not self._web.running:
                 raise LabError(
                     f"Gunicorn ended by itself ({self._web.log} says why), so the lab has "
@@ -132,12 +138,25 @@ class Lab:
 
     def stop(self) -> None:
         """Stop what runs, users before what they use."""
-        ours = [server for server in (self._web, self._repair) if server]
-        servers: list[Server] = [*self._embedded.values(), *ours]
+        web = [self._web] if self._web else []
+        servers: list[Server] = [*self._embedded.values(), *self._beside, *web]
         for server in sorted(servers, key=lambda server: server.order):
             self._progress.step(f"Stopping {server.name}")
             server.stop()
         self._progress.clear()
+
+    def _begin_beside(self, server: Server) -> None:
+        self._beside.append(server)
+        server.start()
+
+    def _revive(self, server: Server) -> None:
+        """Start it again if it has ended; what cannot live is tried every few seconds."""
+        now = time.monotonic()
+        if server.running or now < self._revived.get(server.name, 0.0) + _REVIVE_INTERVAL:
+            return
+        self._revived[server.name] = now
+        say(f"lab: {server.name} has ended ({server.log}); starting it again.")
+        server.start()
 
     def _report(self, name: str, server: Server) -> None:
         running = server.running

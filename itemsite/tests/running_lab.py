@@ -17,8 +17,9 @@ from itemsite.lab.postgres import Postgres
 from itemsite.lab.process import RECORD, Record, children, stop_recorded, wait_until
 from itemsite.lab.redis_server import Redis
 
+_TRACING = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_SDK_DISABLED", "TRACES_URL", "JAEGER_URL")
 # What ./lab test sets for the tests is not for a lab.
-_OURS = ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "LAB", "PORT", "LAB_BEGAN")
+_OURS = ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "LAB", "PORT", "LAB_BEGAN", *_TRACING)
 _LEAVE_OUT = shutil.ignore_patterns(".*", "var", "__pycache__", "docker", "docs")
 
 
@@ -36,7 +37,7 @@ class RunningLab:
         if not self.folder.path.exists():
             # The usual ports may be those of a lab that a person runs.
             self.folder.path.mkdir(parents=True)
-            ports = {"postgres": free_port(), "redis": free_port()}
+            ports = {name: free_port() for name in ("postgres", "redis", "collector")}
             (self.folder.path / "ports.json").write_text(json.dumps(ports))
 
     def __enter__(self) -> "RunningLab":

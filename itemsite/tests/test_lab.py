@@ -124,7 +124,7 @@ def test_stop_and_start_keep_the_rows_and_leave_no_process(own_lab):
     item = own_lab.ask("/items", TEA)[2]
     ports = (own_lab.postgres.port, own_lab.redis.port)
     servers = own_lab.servers()
-    assert set(servers) == {"postgres", "redis", "repair", "web"}
+    assert set(servers) == {"collector", "postgres", "redis", "repair", "web"}
 
     stopped = own_lab.command("stop")
     assert stopped.stdout == "lab: stopped.\n"
@@ -135,7 +135,7 @@ def test_stop_and_start_keep_the_rows_and_leave_no_process(own_lab):
 
     # A shell that has read ./lab env means the embedded servers, not somebody else's.
     own_lab.start(DATABASE_URL=own_lab.postgres.url, REDIS_URL=own_lab.redis.url)
-    assert set(own_lab.servers()) == {"postgres", "redis", "repair", "web"}
+    assert set(own_lab.servers()) == {"collector", "postgres", "redis", "repair", "web"}
     assert (own_lab.postgres.port, own_lab.redis.port) == ports
     assert own_lab.ask(f"/items/{item['id']}")[2] == item
     assert own_lab.send(signal.SIGINT) == 0
@@ -155,7 +155,7 @@ def test_a_killed_launcher_leaves_nothing_or_the_next_start_clears_it_up(own_lab
     assert set(own_lab.servers()) == set(second)
 
     own_lab.start()
-    assert "stopped 4 servers that an earlier lab had left" in own_lab.said
+    assert "stopped 5 servers that an earlier lab had left" in own_lab.said
     assert not any(record.alive for record in second.values())
     assert own_lab.ask(f"/items/{item['id']}")[2] == item
 
@@ -192,7 +192,7 @@ def test_a_taken_port_is_one_sentence(own_lab):
 def test_servers_from_the_environment_are_used_instead(own_lab):
     redis_url = os.environ["REDIS_URL"].rpartition("/")[0] + "/7"
     own_lab.start(DATABASE_URL=os.environ["DATABASE_URL"], REDIS_URL=redis_url)
-    assert set(own_lab.servers()) == {"repair", "web"}
+    assert set(own_lab.servers()) == {"collector", "repair", "web"}
     assert own_lab.health() == "ok"
     assert f"REDIS_URL={redis_url}" in own_lab.command("env").stdout
     refused = own_lab.command("redis", "stop")

@@ -1,0 +1,67 @@
+"""``./lab trace``: the spans of the last requests, as a waterfall."""
+
+import sys
+import time
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from itemsite import traces
+from itemsite.environment import SERVICE_NAME
+from itemsite.lab.errors import LabError
+from itemsite.lab.folder import LabFolder
+from itemsite.waterfall import waterfall
+
+USAGE = (
+    "Say ./lab trace [NUMBER] [--watch]; NUMBER is how many of the last requests, from 1 to 100."
+)
+_NUMBER = 5
+#: Columns in a pipe.
+_WIDTH = 120
+_NONE_YET = "No traces yet. Ask for something, such as {url}/items, and look again."
+
+
+class BadArgumentsError(ValueError):
+    """They make no sense; the message says what would."""
+
+
+def parse(arguments: Sequence[str]) -> tuple[int, bool]:
+    """How many requests, and whether to go on looking. Raises ``BadArgumentsError``."""
+    rest = [argument for argument in arguments if argument != "--watch"]
+    if len(rest) > 1 or not all(
+        number.isascii() and number.isdigit() and 1 <= int(number) <= 100 for number in rest
+    ):
+        raise BadArgumentsError(USAGE)
+    return int(rest[0]) if rest else _NUMBER, len(rest) < len(arguments)
+
+
+def show(number: int, watch: bool) -> None:
+    """Print the last *number* requests, the newest last; raises ``LabError``."""
+    state = LabFolder().running()
+    where = state.tracing.get("TRACES_URL", "")
+    if not where:
+        raise LabError(
+            "This lab keeps no traces, for OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_SDK_DISABLED was "
+            "set when it started; set TRACES_URL to where yours can be asked for, or unset them, "
+            "and start ./lab again."
+        )
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH, highlight=False)
+    if not watch:
+        console.print(_page(where, state.url, number, console.width), soft_wrap=True)
+        return
+    with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
+        while True:
+            live.update(_page(where, state.url, number, console.width), refresh=True)
+            time.sleep(1)
+
+
+def _page(where: str, url: str, number: int, width: int) -> Text:
+    try:
+        found = traces.ask(where, SERVICE_NAME, number)
+    except traces.TracesUnavailable as error:
+        raise LabError(str(error)) from None
+    if not found:
+        return Text(_NONE_YET.format(url=url))
+    return waterfall(reversed(found), width)

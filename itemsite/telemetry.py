@@ -1,0 +1,169 @@
+"""Traces: OpenTelemetry, configured by its standard ``OTEL_*`` variables.
+
+Two steps. ``instrument()`` before the WSGI application is built, for Django reads its
+middlewares then; ``start()`` in each worker after the fork, for the thread that sends the
+spans does not survive one. Without an endpoint to send them to, both do nothing.
+
+Nothing here can hold up or fail a request: spans go into a queue with a bound, a thread
+of its own sends them, and what cannot be sent is dropped, with one line in the log when
+that begins and one when it ends.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from typing import Any, Final
+
+from opentelemetry import trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
+from opentelemetry.trace import SpanKind
+
+from itemsite.environment import TracingEnvironment
+
+logger = logging.getLogger("itemsite.telemetry")
+
+#: Seconds in which a worker that ends may still send what it has recorded.
+_LAST_WORDS: Final = 1.0
+_provider: TracerProvider | None = None
+
+
+def instrument() -> None:
+    """Let Django, psycopg and transactions make spans, in this process and those it forks."""
+    if not TracingEnvironment.read().enabled:
+        return
+    # Only here: an import that costs nothing where nothing is traced.
+    from opentelemetry.instrumentation.django import DjangoInstrumentor
+    from opentelemetry.instrumentation.psycopg import PsycopgInstrumentor
+
+    from itemsite import transaction_spans
+
+    DjangoInstrumentor().instrument(response_hook=_link_to_trace)
+    PsycopgInstrumentor().instrument()
+    transaction_spans.instrument()
+
+
+def start() -> None:
+    """Record and send from now on; in a worker, after the fork."""
+    global _provider
+    environment = TracingEnvironment.read()
+    if not environment.enabled:
+        return
+    try:
+        exporter = _exporter(environment.protocol)
+    except ValueError as error:
+        logger.error("Nothing is traced. %s", error)
+        return
+    resource = Resource.create({"process.pid": os.getpid()})
+    _provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    _provider.sampler = _Requests(_provider.sampler)
+    _provider.add_span_processor(BatchSpanProcessor(_Quiet(exporter, environment.endpoint)))
+    trace.set_tracer_provider(_provider)
+
+
+def stop() -> None:
+    """Send what is recorded, for a second at most: a collector that hangs holds nobody up."""
+    if _provider:
+        last_words = threading.Thread(target=_provider.shutdown, daemon=True)
+        last_words.start()
+        last_words.join(_LAST_WORDS)
+
+
+def _exporter(protocol: str) -> SpanExporter:
+    if protocol == "http/protobuf":
+        from opentelemetry.exporter.otlp.proto.http import trace_exporter as http
+
+        return http.OTLPSpanExporter()
+    if protocol == "grpc":
+        from opentelemetry.exporter.otlp.proto.grpc import trace_exporter as grpc
+
+        return grpc.OTLPSpanExporter()
+    raise ValueError(
+        f"OTEL_EXPORTER_OTLP_PROTOCOL={protocol!r} is not known. Set it to http/protobuf or grpc."
+    )
+
+
+def _link_to_trace(span: trace.Span, request: Any, response: Any) -> None:
+    from cachelayer import spans
+
+    for name, value in spans.response_headers(span):
+        response[name] = f"{response[name]}, {value}" if response.has_header(name) else value
+
+
+class _Requests(Sampler):
+    """What the variables say, of what people did: a statement by itself begins no trace.
+
+    Each worker looks into the repair log once a second, and more; those would push out
+    the traces of requests.
+    """
+
+    def __init__(self, configured: Sampler) -> None:
+        self._configured = configured
+
+    def should_sample(
+        self,
+        parent_context: Any,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> SamplingResult:
+        above = trace.get_current_span(parent_context).get_span_context()
+        if kind is SpanKind.CLIENT and not above.is_valid:
+            return SamplingResult(Decision.DROP)
+        return self._configured.should_sample(parent_context, trace_id, name, kind, *args, **kwargs)
+
+    def get_description(self) -> str:
+        return f"Requests{{{self._configured.get_description()}}}"
+
+
+class _Quiet(SpanExporter):
+    """An exporter that says once when spans stop arriving, and once when they arrive again.
+
+    The SDK's own would say it for every batch.
+    """
+
+    def __init__(self, exporter: SpanExporter, endpoint: str) -> None:
+        self._exporter = exporter
+        self._endpoint = endpoint
+        self._arriving = True
+        self._words = _FirstWords()
+        for name in ("opentelemetry.exporter", "opentelemetry.sdk._shared_internal"):
+            noisy = logging.getLogger(name)
+            noisy.addHandler(self._words)
+            noisy.propagate = False
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self._words.first = ""
+        result = self._exporter.export(spans)
+        arriving = result is SpanExportResult.SUCCESS
+        if arriving != self._arriving:
+            self._arriving = arriving
+            if arriving:
+                logger.info("Traces arrive at %s again.", self._endpoint)
+            else:
+                logger.warning(
+                    "Traces do not arrive at %s, and requests go on without: %s",
+                    self._endpoint,
+                    self._words.first,
+                )
+        return result
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return self._exporter.force_flush(timeout_millis)
+
+
+class _FirstWords(logging.Handler):
+    """Remembers the first message since it was emptied, and passes none on."""
+
+    first = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.first = self.first or record.getMessage()

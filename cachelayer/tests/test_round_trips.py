@@ -12,6 +12,13 @@ from cachelayer.tests.fresh import empty_redis
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
+@pytest.fixture(autouse=True)
+def scripts_are_known():
+    """A server that does not know them is sent each once, which costs a round trip more."""
+    for script in link._scripts.values():
+        link.client().script_load(script.text)
+
+
 @pytest.fixture
 def note(round_trips):
     note = Note.objects.create()
@@ -33,9 +40,7 @@ def test_a_miss_costs_three_round_trips_and_one_statement(note, round_trips):
     round_trips.clear()
     with CaptureQueriesContext(connection) as queries:
         assert cachelayer.read(Note, note.pk).outcome == "miss"
-    # The first fill after a flush of the scripts would cost one more.
-    assert [trip[0] for trip in round_trips[:2]] == ["GET", "EVALSHA"]
-    assert len(round_trips) == 3
+    assert round_trips == [["GET"], ["EVALSHA"], ["EVALSHA"]]
     assert len(queries) == 1
 
 

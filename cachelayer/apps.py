@@ -6,4 +6,5 @@ class CachelayerConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from cachelayer import checks  # noqa: F401  (registers the system checks)
+        # They register the system checks, and a clock with every connection.
+        from cachelayer import checks, write_clock  # noqa: F401

@@ -43,6 +43,7 @@ class Read:
     row: bytes | None
 
 
+@metrics.timed
 def read(model: type[models.Model], pk: Any) -> Read:
     """The row of *model* with primary key *pk*, never older than an acknowledged write.
 

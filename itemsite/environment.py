@@ -130,6 +130,8 @@ class WebEnvironment:
     workers: int
     threads: int
     metrics_dir: str
+    # Whether another gunicorn has started this one to take its place.
+    takes_over: bool
 
     @classmethod
     def read(cls, environ: Mapping[str, str] = os.environ) -> "WebEnvironment":
@@ -140,6 +142,7 @@ class WebEnvironment:
             threads=_number(environ, "WEB_THREADS", 4, at_most=256),
             # prometheus-client reads this one itself, in every worker.
             metrics_dir=environ.get("PROMETHEUS_MULTIPROC_DIR", ""),
+            takes_over="GUNICORN_PID" in environ,
         )
 
 

@@ -1,6 +1,7 @@
 """What Prometheus is told, of one process and of several."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -62,6 +63,35 @@ def test_reads_are_counted_by_outcome(told):
     assert told("reads_total", outcome="miss") == 1
     assert told("reads_total", outcome="hit") == 1
     assert told("reads_total", outcome="bypass") == 1
+
+
+def test_whole_reads_are_timed_by_outcome(told):
+    note = Note.objects.create()
+    cachelayer.read(Note, note.pk)
+    link.client().delete(f"note:{note.pk}")
+    cachelayer.read(Note, note.pk)
+    states.mark([f"note:{note.pk}"], b"w:somebody")
+    cachelayer.read(Note, note.pk)
+    for outcome in ("hit", "miss", "bypass"):
+        assert told("read_seconds_count", outcome=outcome) == 1
+
+
+def test_cached_rows_are_counted_for_the_page(own_redis):
+    before = page()["cachelayer_cached_rows"]
+    Note.objects.bulk_create([Note(), Note()])
+    assert page()["cachelayer_cached_rows"] == before + 2
+    own_redis.kill()
+    assert "cachelayer_cached_rows" not in page()
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="promtool checks the names; install it")
+def test_names_follow_prometheus_rules():
+    own = "\n".join(line for line in metrics.page().decode().split("\n") if "cachelayer_" in line)
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"], input=f"{own}\n", capture_output=True, text=True
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert checked.stdout + checked.stderr == ""
 
 
 def test_round_trips_are_timed_by_operation(told):

@@ -78,6 +78,32 @@ def test_the_admin_password_logs_in(lab):
     assert done.stdout == "True\n", done.stderr
 
 
+def test_the_last_requests_are_shown_as_a_waterfall(lab):
+    answer = lab.ask(f"/items/{SAMPLE}")
+    trace_id = answer[1]["traceresponse"].split("-")[1]
+    assert wait_until(lambda: trace_id in lab.command("trace").stdout, 30)
+    done = lab.command("trace", "1")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0].split()[1:4] == ["GET", f"/items/{SAMPLE}", "200"]
+    assert "    cache.get" in done.stdout
+    assert "\x1b" not in done.stdout
+    link = answer[1]["Link"].partition(">")[0].removeprefix("<")
+    assert link.startswith("http://127.0.0.1:")
+    assert link.endswith(trace_id)
+
+
+def test_a_collector_that_died_is_started_again(lab):
+    os.kill(lab.servers()["collector"].pid, signal.SIGKILL)
+    assert wait_until(lambda: "Collector has ended" in lab.said, 20)
+    assert wait_until(lambda: "collector" in lab.servers(), 20)
+
+    def is_there():
+        trace_id = lab.ask(f"/items/{SAMPLE}")[1]["traceresponse"].split("-")[1]
+        return wait_until(lambda: trace_id in lab.command("trace").stdout, 5)
+
+    assert wait_until(is_there, 60)
+
+
 def test_a_second_lab_says_that_one_runs(lab):
     second = lab.command()
     assert second.returncode == 1
@@ -199,3 +225,17 @@ def test_servers_from_the_environment_are_used_instead(own_lab):
     assert refused.returncode == 1
     assert "REDIS_URL" in refused.stderr
     assert own_lab.send(signal.SIGTERM) == 0
+
+
+def test_without_a_place_for_traces_the_lab_goes_without(own_lab):
+    own_lab.start(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1")
+    assert "collector" not in own_lab.servers()
+    assert own_lab.ask("/items")[0] == 200
+    refused = own_lab.command("trace")
+    assert refused.returncode == 1
+    assert "set TRACES_URL" in refused.stderr
+    assert own_lab.command("stop").returncode == 0
+    assert own_lab.command("trace").stderr == "lab: No lab is running; ./lab starts one.\n"
+    own_lab.start(OTEL_SDK_DISABLED="true")
+    assert "collector" not in own_lab.servers()
+    assert "traceresponse" not in own_lab.ask("/items")[1]

@@ -45,16 +45,25 @@ def verify() -> Iterator[Report]:
     report = Report()
     for cached in registry.all_cached():
         for batch in batched(clear.keys([cached.prefix])):
-            compared, found = _compare(cached, _pks(cached, batch))
-            if found:
-                # Once more: two writes may have put back the bytes of before.
-                again = {difference.key: difference for difference in found}
-                _, found = _compare(cached, _pks(cached, again))
-                found = [found for found in found if found.cached == again[found.key].cached]
+            compared, found = compare(cached, batch)
             report.compared += compared
             report.differing += len(found)
             report.differences += found[: LISTED - len(report.differences)]
             yield report
+
+
+def compare(cached: CachedModel, keys: Iterable[str]) -> tuple[int, list[Difference]]:
+    """How many of *keys* hold a row, and those that hold another one than Postgres has.
+
+    Safe beside live traffic. Raises ``CacheUnavailable`` and ``DatabaseError``.
+    """
+    compared, found = _compare(cached, _pks(cached, keys))
+    if found:
+        # Once more: two writes may have put back the bytes of before.
+        again = {difference.key: difference for difference in found}
+        _, found = _compare(cached, _pks(cached, again))
+        found = [found for found in found if found.cached == again[found.key].cached]
+    return compared, found
 
 
 def _pks(cached: CachedModel, keys: Iterable[str]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Warming: every row that is not cached yet is loaded and filled, under leases."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from django.db import connections, models, router
 from django.db.transaction import TransactionManagementError
@@ -27,12 +27,13 @@ def warm(model: type[models.Model]) -> Iterator[tuple[int, int]]:
     seen = filled = 0
     pks = cached.rows().order_by().values_list("pk", flat=True).iterator(chunk_size=1000)
     for batch in batched(pks):
-        filled += _fill(cached, batch)
+        filled += fill(cached, batch)
         seen += len(batch)
         yield seen, filled
 
 
-def _fill(cached: CachedModel, pks: tuple[object, ...]) -> int:
+def fill(cached: CachedModel, pks: Sequence[object]) -> int:
+    """Load and fill those rows of *pks* that are absent; answer how many."""
     token = states.new_lease()
     taken = states.lease([cached.key(pk) for pk in pks], token)
     leased = [pk for pk, took in zip(pks, taken, strict=True) if took]

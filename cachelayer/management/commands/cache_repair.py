@@ -71,5 +71,7 @@ class Command(CacheCommand):
         timeout = conf.get().LOOK_INTERVAL / (5 if others else 1)
         with connections[using].cursor() as cursor:
             cursor.execute(f"LISTEN {repair.CHANNEL}")
-        for _ in connections[using].connection.notifies(timeout=timeout, stop_after=1):
-            return
+        # This is psycopg's own: without the wrapper its errors are not Django's.
+        with connections[using].wrap_database_errors:
+            for _ in connections[using].connection.notifies(timeout=timeout, stop_after=1):
+                return

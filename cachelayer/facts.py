@@ -158,7 +158,8 @@ def _gate_troubles(redis: Server | None, found: Processes) -> Iterator[Trouble]:
     others = found.passing_redis - (state.mode is not Mode.CLOSED)
     if found.all_known and others > 0:
         yield Trouble(
-            "warning", f"{others} other processes on this host go past Redis; see the table."
+            "warning",
+            f"On this host, {others} of the other processes go past Redis; see the table.",
         )
 
 

@@ -1,4 +1,7 @@
-"""Everything that the page shows, asked once; what nobody can know is None."""
+"""Everything that somebody on call wants to know, asked once; what nobody can know is None.
+
+The admin page and ``cache_stats --watch`` show it.
+"""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +17,7 @@ from cachelayer.processes import Latency, Processes
 from cachelayer.server import Server
 
 #: A backlog this old (in look intervals) is drained by nobody.
-_LATE: Final = 5
+LATE: Final = 5
 #: A server that may evict is full at this share of its memory.
 _FULL: Final = 0.95
 
@@ -71,8 +74,9 @@ class Facts:
 
 def collect() -> Facts:
     """Ask Redis, Postgres and the processes' files; never raises for one that is away."""
-    collected = stats.collect()
     redis, history = _ask_redis()
+    # After it: what it finds out about the gate belongs into the statistics.
+    collected = stats.collect()
     found = processes.gates()
     repairers = _repairers()
     return Facts(
@@ -133,7 +137,7 @@ def _troubles(
             "Postgres takes no new connection: what waits in the repair log is unknown, and "
             "writes may be refused. See that it runs and that max_connections is not reached.",
         )
-    elif backlog and lag > _LATE * conf.get().LOOK_INTERVAL:
+    elif backlog and lag > LATE * conf.get().LOOK_INTERVAL:
         tail = "" if repairers else " No cache_repair is running: start one."
         yield Trouble(
             "warning",

@@ -123,8 +123,8 @@ def _redis(found: Facts) -> tuple[str, str, bool]:
     limit = f" of {redis.memory_limit / 2**20:.0f}" if redis.memory_limit else ""
     return (
         "Redis",
-        f"{redis.version}, answers in {redis.answered_in * 1000:.1f} ms; {megabytes:.1f}{limit} MB, "
-        f"{redis.policy}, {redis.evicted} evicted",
+        f"{redis.version}, answers in {redis.answered_in * 1000:.1f} ms; "
+        f"{megabytes:.1f}{limit} MB, {redis.policy}, {redis.evicted} evicted",
         True,
     )
 
@@ -175,4 +175,4 @@ def _rate(found: Facts, before: Look | None, total: str) -> float | None:
 
 
 def _number(value: Any, form: str, unit: str) -> str:
-    return "–" if value is None else f"{value:{form}}{unit}"
+    return "-" if value is None else f"{value:{form}}{unit}"

@@ -14,8 +14,8 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.http import urlencode
 
-from cachelayer import clear, conf, differences, lookup, registry
-from cachelayer.admin import charts, facts, jobs, journal
+from cachelayer import clear, conf, differences, facts, lookup, registry
+from cachelayer.admin import charts, jobs, journal
 from cachelayer.admin.away import View, wants_json, without_postgres
 from cachelayer.gate import CacheUnavailable
 from cachelayer.models import Cache
@@ -121,7 +121,7 @@ class CachePage(_ModelAdmin):
             return self._refuse(request, error)
         else:
             said = "was deleted" if deleted else "held nothing that may be deleted"
-            messages.success(request, f"{key} {said}.")
+            messages.success(request, f"The key {key} {said}.")
         url = reverse(f"{self.admin_site.name}:cachelayer_cache_changelist")
         return HttpResponseRedirect(f"{url}?{urlencode({'key': key})}#look-up")
 

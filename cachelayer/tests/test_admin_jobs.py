@@ -21,9 +21,9 @@ ROWS = 25
 @pytest.fixture
 def small_slices(monkeypatch):
     """One batch for each request, of ten keys or so."""
-    for module in (batches, clear, jobs, repair):
+    for module in (clear, jobs, repair):
         monkeypatch.setattr(module, "PIPELINE", 10)
-    monkeypatch.setattr(jobs, "SLICE", -1)
+    monkeypatch.setattr(batches.batched, "__defaults__", (10,))
     monkeypatch.setattr(jobs.Job.run, "__defaults__", (-1,))
 
 

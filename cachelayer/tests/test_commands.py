@@ -289,9 +289,9 @@ def test_progress_shows_on_a_terminal_only(monkeypatch, rows):
         assert ("Warming note" in stream.getvalue()) is shown
 
 
-def test_without_redis_the_exit_of_a_process_is_1():
+def test_without_redis_the_exit_of_a_process_is_2():
     done = run_in_a_pipe("cache_clear", "--yes", REDIS_URL="redis://127.0.0.1:1/0")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stdout == ""
     assert "CommandError: Redis does not answer" in done.stderr
     assert "Traceback" not in done.stderr

@@ -7,13 +7,15 @@ from django.db import DatabaseError, InterfaceError, connections
 
 from cachelayer import conf, link, repair
 from cachelayer.gate import CacheUnavailable, Mode, gate
-from cachelayer.terminal import CacheCommand
+from cachelayer.terminal import TROUBLE, CacheCommand
 
 logger = logging.getLogger("cachelayer.repair")
 
 
 class Command(CacheCommand):
     help = "Repair the keys that were written without a mark, as soon as they are logged."
+    exit_codes = "0: with --once, the log is empty; without, it ends only when it is stopped."
+    interrupted = "Stopped. Keys that are logged from now on wait for the web processes."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
@@ -43,7 +45,8 @@ class Command(CacheCommand):
             if time.monotonic() > deadline:
                 raise CommandError(
                     f"The gate is still {gate.mode.value}: {gate.state.reason} "
-                    "See that Redis and Postgres run, then repeat."
+                    "See that Redis and Postgres run, then repeat.",
+                    returncode=TROUBLE,
                 )
             time.sleep(0.05)
         if options["json"]:

@@ -6,8 +6,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from cachelayer import link
 from cachelayer.differences import fields, text
-from cachelayer.terminal import CacheCommand
+from cachelayer.terminal import DIFFERENT, CacheCommand
 from cachelayer.verify import Difference, Report, verify
 
 #: Columns of a table that goes into a pipe or a file.
@@ -16,19 +17,21 @@ _PIPE_WIDTH: Final = 160
 
 class Command(CacheCommand):
     help = "Compare every cached row with its database row; exit 1 on a difference."
+    exit_codes = f"0: no difference. {DIFFERENT}: at least one."
 
     def handle(self, *args: Any, **options: Any) -> None:
         report = Report()
         with self.progress() as progress:
-            task = progress.add_task("Comparing", total=None)
-            for report in verify():
+            [keys] = link.round_trip(("DBSIZE",))
+            task = progress.add_task("Comparing", total=keys)
+            for report in self.batches(verify()):
                 progress.update(task, completed=report.compared)
         if options["json"]:
             self._write_report(report)
         else:
             self._write_table(report)
         if report.differing:
-            sys.exit(1)
+            sys.exit(DIFFERENT)
 
     def _write_report(self, report: Report) -> None:
         differences = [

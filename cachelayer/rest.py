@@ -3,6 +3,7 @@
 from typing import Any
 
 import orjson
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.http import Http404
 from django.utils.http import parse_etags
@@ -12,6 +13,7 @@ from rest_framework.exceptions import APIException, ParseError
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.settings import api_settings
 from rest_framework.utils.encoders import JSONEncoder
 
 from cachelayer import registry, timing
@@ -64,6 +66,12 @@ class CachedViewMixin:
     pieces for conditional writes.
     """
 
+    #: The project's own, with the one for JSON replaced by one that knows rows.
+    renderer_classes = [
+        RowRenderer if renderer is JSONRenderer else renderer
+        for renderer in api_settings.DEFAULT_RENDERER_CLASSES
+    ]
+
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Response:
         """As REST framework's, measured."""
         with timing.measure() as spent:
@@ -73,7 +81,10 @@ class CachedViewMixin:
 
     def retrieve(self, request: Request, pk: Any) -> Response:
         """The row, from the cache if it is there."""
-        found = read(self._model(), pk)
+        try:
+            found = read(self._model(), pk)
+        except ValidationError as error:
+            raise Http404 from error  # No row has such an id.
         if found.row is None:
             raise Http404
         return self.answer_read(request, found)

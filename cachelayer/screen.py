@@ -32,11 +32,17 @@ class Look:
 
     facts: Facts
     rates: Mapping[str, float | None]
+    #: While Redis is away, what it said last.
+    history: Sequence[Slice]
 
     @classmethod
     def take(cls, before: "Look | None") -> "Look":
         found = facts.collect()
-        return cls(found, {total: _rate(found, before, total) for _, total, *_ in _ROWS})
+        return cls(
+            found,
+            {total: _rate(found, before, total) for _, total, *_ in _ROWS},
+            found.history or (before.history if before else ()),
+        )
 
 
 def draw(look: Look, console: Console) -> RenderableType:
@@ -80,12 +86,11 @@ def _reads(look: Look, console: Console) -> RenderableType:
         table.add_column(justify=justify, no_wrap=True)  # type: ignore[arg-type]
     # What is left beside the border and the other columns.
     width = max(10, min(90, console.width - 48))
-    history = look.facts.history
     for name, total, label, style in _ROWS:
         table.add_row(
             label,
             _number(look.rates[total], ".1f", "/s"),
-            Text(_line(history, name, width, plain=console.options.ascii_only), style=style),
+            Text(_line(look.history, name, width, plain=console.options.ascii_only), style=style),
             _number(look.facts.stats[total], ",", ""),
         )
     return Group(table, Text(_axis(look, width), style="dim"))
@@ -93,16 +98,16 @@ def _reads(look: Look, console: Console) -> RenderableType:
 
 def _axis(look: Look, width: int) -> str:
     found = look.facts
-    minutes = min(width, len(found.history or ())) * SLICE / 60
+    minutes = min(width, len(look.history)) * SLICE / 60
     rate = "no reads" if found.hit_rate is None else f"{found.hit_rate} %"
     in_all = found.stats["hit_rate"]
     return f"hit rate {rate} in the last minute, {_number(in_all, 'g', ' %')} in all" + (
-        f"; the lines go back {minutes:g} min" if minutes else ""
+        f"; the lines go back {minutes:.0f} min" if minutes else ""
     )
 
 
-def _line(history: Sequence[Slice] | None, name: str, width: int, *, plain: bool) -> str:
-    return sparkline([piece.counts[name] for piece in history or ()], width, plain=plain)
+def _line(history: Sequence[Slice], name: str, width: int, *, plain: bool) -> str:
+    return sparkline([piece.counts[name] for piece in history], width, plain=plain)
 
 
 def _servers(found: Facts) -> RenderableType:
@@ -159,6 +164,8 @@ def _checked(found: Facts) -> tuple[str, str, bool]:
 
 
 def _rows(found: Facts) -> str:
+    if found.stats["cached_items"] is None:
+        return "unknown while Redis is away"
     about = "" if found.stats["cached_items_exact"] else "about "
     return f"{about}{_number(found.stats['cached_items'], ',', '')}"
 

@@ -111,9 +111,10 @@ def _samples() -> Iterable[Sample]:
 def _value(path: Path, name: str) -> float:
     """The gauge *name* in the file of one process."""
     families = MultiProcessCollector.merge([str(path)])  # type: ignore[no-untyped-call]
-    return sum(
+    values: list[float] = [
         sample.value for family in families for sample in family.samples if sample.name == name
-    )
+    ]
+    return sum(values)
 
 
 def _is_alive(pid: int) -> bool:

@@ -67,8 +67,8 @@ class CachedViewMixin:
     """
 
     #: The project's own, with the one for JSON replaced by one that knows rows.
-    renderer_classes = [
-        RowRenderer if renderer is JSONRenderer else renderer
+    renderer_classes: Any = [
+        {JSONRenderer: RowRenderer}.get(renderer, renderer)  # type: ignore[call-overload]
         for renderer in api_settings.DEFAULT_RENDERER_CLASSES
     ]
 

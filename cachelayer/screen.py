@@ -83,7 +83,7 @@ def _verdict(found: Facts) -> RenderableType:
 def _reads(look: Look, console: Console) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     for justify in ("left", "right", "left", "right"):
-        table.add_column(justify=justify, no_wrap=True)  # type: ignore[arg-type]
+        table.add_column(justify=justify, no_wrap=True)
     # What is left beside the border and the other columns.
     width = max(10, min(90, console.width - 48))
     for name, total, label, style in _ROWS:
@@ -178,7 +178,8 @@ def _rate(found: Facts, before: Look | None, total: str) -> float | None:
     if now is None or then is None or passed <= 0:
         return None
     # Less than before: Redis has been emptied.
-    return max(0.0, (now - then) / passed)
+    rate: float = max(0.0, (now - then) / passed)
+    return rate
 
 
 def _number(value: Any, form: str, unit: str) -> str:

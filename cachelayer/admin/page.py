@@ -220,7 +220,7 @@ class CachePage(_ModelAdmin):
     def _answer(
         self, request: HttpRequest, template: str, title: str, context: Mapping[str, Any]
     ) -> TemplateResponse:
-        request.current_app = self.admin_site.name  # type: ignore[attr-defined]
+        request.current_app = self.admin_site.name
         return TemplateResponse(
             request,
             f"{_TEMPLATES}/{template}.html",

@@ -44,7 +44,7 @@ class Command(CacheCommand):
 
     def _watch_on_terminal(self, interval: float) -> None:
         # The stream itself: Django's wrapper ends every write with a line feed.
-        console = Console(file=self.stdout._out)
+        console = Console(file=self.stdout._out)  # type: ignore[arg-type]
         look = screen.Look.take(None)
         with Live(console=console, screen=True, auto_refresh=False) as live:
             while True:

@@ -19,11 +19,7 @@ def warm(model: type[models.Model]) -> Iterator[tuple[int, int]]:
     cursor's old snapshot saw must not be filled. Raises ``CacheUnavailable``.
     """
     cached = registry.get(model)
-    if connections[router.db_for_write(model)].in_atomic_block:
-        raise TransactionManagementError(
-            "Warming inside a transaction could cache rows that are not committed, or no longer "
-            "the last. Call warm() outside `transaction.atomic()`."
-        )
+    _refuse_transaction(cached)
     seen = filled = 0
     pks = cached.rows().order_by().values_list("pk", flat=True).iterator(chunk_size=1000)
     for batch in batched(pks):
@@ -34,6 +30,7 @@ def warm(model: type[models.Model]) -> Iterator[tuple[int, int]]:
 
 def fill(cached: CachedModel, pks: Sequence[object]) -> int:
     """Load and fill those rows of *pks* that are absent; answer how many."""
+    _refuse_transaction(cached)
     token = states.new_lease()
     taken = states.lease([cached.key(pk) for pk in pks], token)
     leased = [pk for pk, took in zip(pks, taken, strict=True) if took]
@@ -41,3 +38,11 @@ def fill(cached: CachedModel, pks: Sequence[object]) -> int:
         return 0
     rows = read_rows(None, cached, leased)
     return sum(states.fill({cached.key(pk): row for pk, row in rows.items()}, token))
+
+
+def _refuse_transaction(cached: CachedModel) -> None:
+    if connections[router.db_for_write(cached.model)].in_atomic_block:
+        raise TransactionManagementError(
+            "Warming inside a transaction could cache rows that are not committed, or no longer "
+            "the last. Call warm() outside `transaction.atomic()`."
+        )

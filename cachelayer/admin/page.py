@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
+from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.http.response import HttpResponseNotAllowed, JsonResponse
 from django.shortcuts import redirect
@@ -29,7 +30,7 @@ VIEW: Final = "cachelayer.view_cache"
 OPERATE: Final = "cachelayer.operate_cache"
 
 #: Seconds that a confirmation counts before it says "at least".
-_COUNTING: Final = 1.0
+_COUNTING: Final = 3.0
 _TEMPLATES: Final = "admin/cachelayer/cache"
 #: The parts of the page that ``stats.json`` brings anew; nothing in them takes the focus.
 _REGIONS: Final = ("as_of", "verdict", "numbers", "charts", "processes", "redis")
@@ -61,7 +62,11 @@ class CachePage(_ModelAdmin):
     def get_urls(self) -> list[URLPattern]:
         def at(route: str, name: str, view: View, permission: str, *methods: str) -> URLPattern:
             checked = self.admin_site.admin_view(_checked(view, permission, methods))
-            return path(route, without_postgres(checked), name=f"cachelayer_cache_{name}")
+            outermost = without_postgres(checked)
+            for alias in connections:
+                # With ATOMIC_REQUESTS, warming could fill rows from before the last COMMIT.
+                transaction.non_atomic_requests(alias)(outermost)
+            return path(route, outermost, name=f"cachelayer_cache_{name}")
 
         return [
             at("", "changelist", self.page_view, VIEW, "GET"),

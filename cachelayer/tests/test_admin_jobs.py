@@ -134,6 +134,15 @@ def test_warm_goes_by_an_integer_key_as_well(admin_client, small_slices):
     assert run(admin_client, state)[-1]["changed"] == ROWS
 
 
+def test_a_project_with_atomic_requests_warms_outside_of_a_transaction(
+    admin_client, notes, monkeypatch
+):
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+    link.client().delete(*cached_notes())
+    state = state_in(admin_client.post(f"{PAGE}start/", {"kind": "warm", "model": "note"}))
+    assert run(admin_client, state)[-1]["changed"] == ROWS
+
+
 def test_verify_lists_what_differs_with_links(admin_client, notes):
     with connection.cursor() as cursor:
         cursor.execute("UPDATE bookshop_note SET text = 'other' WHERE id = %s", [notes[3].pk])

@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 import time
 
 import pytest
@@ -17,6 +16,7 @@ from cachelayer import link, metrics, repair, states
 from cachelayer.gate import Mode, gate
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.interleaving import start, stopped
+from cachelayer.tests.polling import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -44,13 +44,6 @@ def page():
     """The samples of the page by name, those of the cache layer without labels."""
     families = text_string_to_metric_families(metrics.page().decode())
     return {sample.name: sample.value for family in families for sample in family.samples}
-
-
-def until(condition):
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, f"never came true; gate {gate.state}"
-        threading.Event().wait(0.01)
 
 
 def test_reads_are_counted_by_outcome(told):

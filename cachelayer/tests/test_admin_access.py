@@ -7,6 +7,7 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import NoReverseMatch, reverse
 
+from cachelayer import link
 from cachelayer.admin import jobs
 from cachelayer.models import Cache
 from cachelayer.tests.bookshop.models import Note
@@ -33,11 +34,7 @@ def staff(django_user_model):
 
     def make(*permissions, **changes):
         user = django_user_model.objects.create(username="pat", is_staff=True)
-        user.user_permissions.set(
-            Permission.objects.filter(
-                codename__in=permissions, content_type__app_label="cachelayer"
-            )
-        )
+        user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
         for name, value in changes.items():
             setattr(user, name, value)
         user.save()
@@ -103,6 +100,18 @@ def test_who_may_look_is_shown_no_buttons(staff):
     assert f"<code>note:{note.pk}</code>" in page
     assert "Clear" not in page
     assert 'value="verify"' not in page
+
+
+@pytest.mark.parametrize(("permission", "shown"), [("view_note", True), ("view_cache", False)])
+def test_what_is_in_a_row_is_shown_to_those_who_may_view_it(staff, permission, shown):
+    note = Note.objects.create(text="a secret")
+    client = staff("view_cache", permission)
+    for value in (None, b'{"text":"an old secret"}', b"secret"):
+        if value:
+            link.client().set(f"note:{note.pk}", value)
+        page = client.get(PAGE, {"key": f"note:{note.pk}"}).content.decode()
+        assert ("secret" in page) is shown
+        assert ("You may not view rows of this model" in page) is not shown
 
 
 def test_the_page_is_in_the_index_of_those_who_may_see_it(staff):

@@ -6,6 +6,7 @@ import cachelayer
 from cachelayer import incarnation, link
 from cachelayer.gate import Mode, gate
 from cachelayer.tests.bookshop.models import Note
+from cachelayer.tests.polling import until as until
 
 
 def closed():

@@ -8,8 +8,9 @@ from cachelayer import link
 from cachelayer.gate import gate
 from cachelayer.models import Repair
 from cachelayer.tests.bookshop.models import Note
-from cachelayer.tests.faults import closed, set_stars, stars, until
+from cachelayer.tests.faults import closed, set_stars, stars
 from cachelayer.tests.fresh import trust_redis
+from cachelayer.tests.polling import until
 from itemsite.lab.ports import free_port
 from itemsite.lab.process import Server
 from itemsite.lab.redis_binary import find_server

@@ -1,5 +1,6 @@
 """The README's "Put it in front of your own models", followed in a new project, step by step."""
 
+import ast
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import sys
 import tomllib
 import uuid
 from fnmatch import fnmatch
+from importlib.metadata import packages_distributions
 
 import psycopg
 import pytest
@@ -323,6 +325,35 @@ def test_nothing_differs_in_the_end(project):
     assert re.fullmatch(
         r"Compared \d+ cached rows: 0 differences\.\n", project.run("manage.py", "cache_verify")
     )
+
+
+def test_every_package_that_cachelayer_imports_is_among_its_dependencies():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    optional = project["optional-dependencies"].values()
+    named = [*project["dependencies"], *(name for names in optional for name in names)]
+    dependencies = {re.match(r"[\w-]+", name)[0] for name in named}
+    distributions = packages_distributions()
+    missing = {
+        name
+        for name in third_party_imports()
+        if not dependencies
+        & {each.lower().replace("_", "-") for each in distributions.get(name, [])}
+    }
+    assert missing == set()
+
+
+def third_party_imports():
+    """The packages that modules of cachelayer import, but for its tests and its model."""
+    found = set()
+    for path in (ROOT / "cachelayer").rglob("*.py"):
+        if path.relative_to(ROOT / "cachelayer").parts[0] in ("tests", "model"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                found.add(node.module.partition(".")[0])
+    return found - set(sys.stdlib_module_names) - {"cachelayer"}
 
 
 def test_what_is_installed_is_the_whole_of_cachelayer():

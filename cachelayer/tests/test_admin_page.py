@@ -198,6 +198,14 @@ class TestTrouble:
         assert found["level"] == "error"
         assert found["redis"] is None
 
+    def test_redis_paused(self, admin_client, own_redis):
+        own_redis.pause()
+        try:
+            found = admin_client.get(f"{PAGE}stats.json").json()
+        finally:
+            own_redis.resume()
+        assert (found["level"], found["redis"]) == ("error", None)
+
     @pytest.mark.parametrize(
         ("path", "data"),
         [

@@ -1,5 +1,6 @@
 """How the commands end: exit codes, Ctrl-C, a reader that has gone, a server that is away."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from io import StringIO
 import pytest
 from django.conf import settings as django_settings
 from django.core.management import CommandError, ManagementUtility
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, transaction
 
 from cachelayer import link, repair, verify, warm
 from cachelayer.tests.bookshop.models import Note, Stamp
@@ -152,6 +153,14 @@ def test_help_says_the_exit_codes(name, capsys):
     assert "Exit code: 0: " in said
     assert "130: stopped by Ctrl-C" in said
     assert "--json" in said
+
+
+def test_cache_repair_says_what_it_repaired_a_line_of_json_each(started, rows):
+    process = started("cache_repair", "--json")
+    until(listeners)
+    with transaction.atomic():
+        repair.log(connection, rows)
+    assert json.loads(process.stdout.readline()) == {"repaired": 2}
 
 
 def test_cache_repair_outlives_the_loss_of_its_connection(started):

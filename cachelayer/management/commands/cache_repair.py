@@ -1,4 +1,5 @@
 import logging
+import sys
 import time
 from typing import Any
 
@@ -28,7 +29,7 @@ class Command(CacheCommand):
         if options["once"]:
             self._once(options)
         else:
-            self._forever()
+            self._forever(options)
 
     def _once(self, options: dict[str, Any]) -> None:
         deadline = time.monotonic() + options["timeout"]
@@ -54,12 +55,14 @@ class Command(CacheCommand):
         else:
             self.stdout.write(f"Repaired {drained} keys.")
 
-    def _forever(self) -> None:
+    def _forever(self, options: dict[str, Any]) -> None:
+        if sys.stderr.isatty():
+            self.stderr.write("Repairing keys as they are logged. Ctrl-C ends.")
         while True:
             try:
                 link.ping()
                 if gate.mode is Mode.CLOSED and repair.has_backlog():
-                    logger.info("Repaired %s keys.", repair.drain())
+                    self._report(repair.drain(), options)
                 self._wait()
             except CacheUnavailable:
                 time.sleep(conf.get().PROBE_INTERVAL)
@@ -67,6 +70,13 @@ class Command(CacheCommand):
                 logger.warning("Waiting for Postgres: %s", error)
                 connections.close_all()
                 time.sleep(1)
+
+    def _report(self, drained: int, options: dict[str, Any]) -> None:
+        if options["json"]:
+            self.write_json({"repaired": drained})
+            self.stdout.flush()
+        else:
+            logger.info("Repaired %s keys.", drained)
 
     def _wait(self) -> None:
         """Until a key is logged, or one look interval has passed."""

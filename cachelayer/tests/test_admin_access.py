@@ -4,6 +4,8 @@ import pytest
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
+from django.core.management import call_command
+from django.db import connection
 from django.test import Client
 from django.urls import NoReverseMatch, reverse
 
@@ -53,6 +55,14 @@ def ask(client, method, path):
 def test_every_address_is_in_this_test():
     ours = admin.site._registry[Cache].get_urls()
     assert {str(url.pattern) for url in ours} == {path for _, path, _ in VIEWS}
+
+
+def test_its_migration_makes_no_table_and_runs_both_ways():
+    for target in ("0001", "0002"):
+        call_command("migrate", "cachelayer", target, verbosity=0)
+        assert "cachelayer_cache" not in connection.introspection.table_names()
+    permissions = Permission.objects.filter(content_type__model="cache")
+    assert set(permissions.values_list("codename", flat=True)) == {"view_cache", "operate_cache"}
 
 
 @pytest.mark.parametrize("name", ["add", "change", "delete", "history"])

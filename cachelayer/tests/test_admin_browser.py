@@ -161,6 +161,8 @@ class TestRedisStopped:
         cache_page.wait_for_selector(".cache-verdict.error")
         assert "Redis does not answer this process" in cache_page.inner_text(".cache-verdict")
         assert contrast(cache_page, ".cache-verdict") >= 4.5
+        said = cache_page.text_content("[role=status][data-said]")
+        assert said.startswith("Trouble. Redis does not answer this process")
         own_redis.start()
         cache_page.wait_for_selector(".cache-verdict.ok", timeout=60_000)
 

@@ -5,6 +5,10 @@
   const page = document.querySelector(".cache-page[data-stats]");
   const live = page.querySelector("[data-live]");
   const said = page.querySelector("[data-live-error]");
+  // Read aloud when the verdict turns, not whenever a number in it changes.
+  const aloud = page.querySelector("[data-said]");
+  const verdicts = { ok: "In order.", warning: "Look at this.", error: "Trouble." };
+  let level = page.querySelector(".cache-verdict").classList[1];
   const interval = Number(page.dataset.interval);
   let timer = null;
 
@@ -18,6 +22,10 @@
   };
 
   const show = (facts) => {
+    if (facts.level !== level) {
+      level = facts.level;
+      aloud.textContent = [verdicts[level], ...facts.troubles.map((t) => t.sentence)].join(" ");
+    }
     for (const region of page.querySelectorAll("[data-region]")) {
       const html = facts.html[region.dataset.region];
       if (region.shown !== html && !isInUse(region)) {

@@ -11,7 +11,7 @@ from cachelayer.tests.fresh import trust_redis
 from itemsite.lab.ports import free_port
 from itemsite.lab.redis_server import Redis
 
-pytest_plugins = ["itemsite.tests.browser", "pytester"]
+pytest_plugins = ["itemsite.tests.browser", "itemsite.tests.sentinel", "pytester"]
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from typing import Final
 from django.db import connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from cachelayer import registry, states
+from cachelayer import registry, spans, states
 from cachelayer.batches import PIPELINE, batched
 
 #: The Postgres channel on which the log announces new keys.
@@ -44,6 +44,7 @@ def databases() -> set[str]:
     return {router.db_for_write(cached.model) for cached in registry.all_cached()}
 
 
+@spans.background("drain")
 def drain() -> int:
     """Repair every key that is in the log; answer how many.
 

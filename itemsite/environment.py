@@ -157,6 +157,8 @@ class LabEnvironment:
     otlp_endpoint: str
     traces_url: str
     jaeger_url: str
+    # Empty: the usual one.
+    service_name: str
     # OTEL_SDK_DISABLED: neither traces nor the lab's own collector.
     tracing_disabled: bool
     # When ./lab was called (Unix time): the banner counts the installation, too.
@@ -172,6 +174,7 @@ class LabEnvironment:
             otlp_endpoint=_otlp(environ, "ENDPOINT"),
             traces_url=_url(environ, "TRACES_URL"),
             jaeger_url=_url(environ, "JAEGER_URL"),
+            service_name=environ.get("OTEL_SERVICE_NAME", ""),
             tracing_disabled=environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true",
             began=float(environ["LAB_BEGAN"]) if environ.get("LAB_BEGAN") else None,
         )

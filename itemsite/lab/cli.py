@@ -44,7 +44,7 @@ Environment:
   WEB_WORKERS, WEB_THREADS     gunicorn's processes (2) and threads in each (4)
   OTEL_EXPORTER_OTLP_ENDPOINT  send traces there, not to the lab's own collector
   TRACES_URL                   where Jaeger answers queries for those, for ./lab trace
-  OTEL_SDK_DISABLED=true       make no traces: a request then costs about half as much
+  OTEL_SDK_DISABLED=true       make no traces, so that requests cost less: for benchmarks
 """
 
 

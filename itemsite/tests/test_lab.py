@@ -4,6 +4,8 @@ import os
 import signal
 import socket
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -90,6 +92,27 @@ def test_the_last_requests_are_shown_as_a_waterfall(lab):
     link = answer[1]["Link"].partition(">")[0].removeprefix("<")
     assert link.startswith("http://127.0.0.1:")
     assert link.endswith(trace_id)
+
+
+def test_in_a_pipe_new_requests_are_followed(lab):
+    lab.ask("/items")
+    with lab.output.with_suffix(".trace").open("w+b") as output:
+        follower = subprocess.Popen(
+            [sys.executable, "-m", "itemsite.lab", "trace", "50", "--watch"],
+            cwd=lab.root,
+            env={**lab.environment, "PYTHONUNBUFFERED": "1"},
+            stdout=output,
+        )
+        try:
+            ids = [lab.ask("/items?limit=1")[1]["traceresponse"].split("-")[1] for _ in range(3)]
+            said = Path(output.name).read_text
+            assert wait_until(lambda: all(said().count(name) == 1 for name in ids), 30)
+            follower.send_signal(signal.SIGINT)
+            assert follower.wait(timeout=20) == 0
+            assert all(said().count(name) == 1 for name in ids)
+        finally:
+            follower.kill()
+            follower.wait()
 
 
 def test_a_collector_that_died_is_started_again(lab):

@@ -184,6 +184,25 @@ def test_with_an_open_gate_reads_say_bypass_and_writes_go_into_the_repair_log(si
     assert logged < statements.index("COMMIT")
 
 
+def test_what_was_written_without_a_mark_is_repaired_in_a_trace_of_its_own(site, collected):
+    site.redis.kill()
+    until(lambda: site.get("/health").json["cache"]["gate"]["state"] == "open")
+    for price in range(10):
+        assert site.ask("PATCH", HOT, {"price": price}).status == 200
+    site.redis.start()
+    until(site.is_well)
+
+    def drained():
+        found = [waterfall.rows(t) for t in collected.server.store.recent("api", 10_000)]
+        return [rows for rows in found if [r for r in rows if r.name == "cache.repair"]]
+
+    until(drained)
+    rows = drained()[0]
+    assert rows[0].name == "cache.drain"
+    assert named(rows, "cache.repair")["cache.key"] == KEY
+    assert [row for row in rows if "DELETE FROM cachelayer_repair" in row.note]
+
+
 def test_the_response_says_where_its_trace_is(site, collected):
     answer = site.get(HOT)
     trace_id = answer.headers["traceresponse"].split("-")[1]
@@ -230,9 +249,11 @@ def test_only_requests_of_people_begin_a_trace(site, collected):
         assert "traceresponse" not in site.get(path).headers
     collected.of(site.get(HOT))
     for trace in collected.server.store.recent("api", 1000):
-        roots = [row for row in waterfall.rows(trace) if row.depth == 0]
-        kinds = {row.tags["span.kind"] for row in roots}
-        assert kinds <= {"server"} or len(roots) > 1, waterfall.text([trace])
+        roots = {
+            (row.name, row.tags["span.kind"]) for row in waterfall.rows(trace) if not row.depth
+        }
+        others = {name for name, kind in roots if kind != "server"}
+        assert others <= {"cache.drain"} or len(roots) > 1, waterfall.text([trace])
 
 
 def test_recent_traces_can_be_asked_for(site, collected, settings):

@@ -42,6 +42,25 @@ class TestRepair:
         assert ended.value.returncode == 2
 
 
+class TestSettings:
+    def test_what_is_in_force_stands_beside_the_default(self, settings):
+        settings.CACHELAYER = {"ROW_TTL": 60.0}
+        [row] = [line for line in run("cache_settings").splitlines() if "ROW_TTL " in line]
+        assert "60.0" in row
+        assert "300.0" in row
+        assert "how long a cached row lives" in row
+
+    def test_as_json(self, settings):
+        settings.CACHELAYER = {"PARTITION": "strict"}
+        in_force = json.loads(run("cache_settings", "--json"))
+        assert in_force["PARTITION"] == "strict"
+        assert in_force["ROW_TTL"] == 300.0
+
+    def test_as_a_table_for_docs(self, settings):
+        settings.CACHELAYER = {"ROW_TTL": 60.0}
+        assert "| `ROW_TTL` | `300.0` | how long" in run("cache_settings", "--markdown")
+
+
 class TestStats:
     def test_as_text(self, rows):
         counters.add("hit", 3)

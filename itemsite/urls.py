@@ -7,6 +7,7 @@ from django.views.generic import RedirectView
 from itemsite import views
 
 urlpatterns = [
+    path("", include("itemsite.console.urls")),
     path("", include("items.urls")),
     path("cache/", include("cachelayer.urls")),
     path("health", views.health, name="health"),

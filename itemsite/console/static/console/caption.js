@@ -1,0 +1,32 @@
+// The picture in words, for everybody and for screen readers.
+
+import { el, ms } from "./dom.js";
+
+const WORDS = {
+  hit: "Hit", miss: "Miss", bypass: "Past the cache", write: "Write", other: "",
+};
+
+/** What happened, as nodes. */
+export function caption(way) {
+  const title = WORDS[way.outcome] ?? "";
+  const parts = [];
+  way.steps.forEach((step, index) => {
+    if (index) parts.push(" → ");
+    parts.push(el("span", { class: "step" }, place(step), step.ms === undefined ? null : el("span", { class: "ms" }, ` ${ms(step.ms)}`)));
+  });
+  const sums = [["Redis", way.redis], ["Postgres", way.postgres]].filter(([, value]) => value !== null && value !== undefined);
+  return [
+    title && el("b", { class: way.outcome }, `${title}: `),
+    ...parts,
+    parts.length ? ". " : "",
+    ...sums.map(([name, value], index) => el("span", { class: "step" }, `${index ? ", " : ""}${name} `, el("span", { class: "ms" }, ms(value)))),
+    sums.length ? "." : "",
+    way.who === "you" ? "" : " Somebody else’s request.",
+  ];
+}
+
+function place({ to, name, failed }) {
+  const where = { redis: "Redis", postgres: "Postgres" }[to];
+  const text = where ? `${where} ${name}` : name;
+  return failed ? `${text} (no answer)` : text;
+}

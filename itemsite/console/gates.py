@@ -1,5 +1,6 @@
 """The gates of all workers: one process knows only its own."""
 
+import struct
 from pathlib import Path
 from typing import Final
 
@@ -36,7 +37,7 @@ def _is_alive(path: Path) -> bool:
 def _value(path: Path) -> float | None:
     try:
         metrics = MultiProcessCollector.merge([str(path)])  # type: ignore[no-untyped-call]
-    except (OSError, ValueError):
+    except (OSError, ValueError, struct.error):
         return None  # A worker that has just gone, or has just come.
     for metric in metrics:
         if metric.name == _METRIC:

@@ -73,9 +73,10 @@ def _check() -> bool:
 
 def _does_answer(url: str) -> bool:
     """Whether a web server is there; any status will do."""
-    parts = urlsplit(url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     try:
+        parts = urlsplit(url)
+        https = parts.scheme == "https"
+        kind = http.client.HTTPSConnection if https else http.client.HTTPConnection
         connection = kind(parts.hostname or "", parts.port, timeout=_TIMEOUT)
         try:
             connection.request("GET", parts.path or "/")

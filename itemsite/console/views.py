@@ -12,7 +12,7 @@ from cachelayer import link, stats
 from items import errors
 from itemsite.console import faults, links, waterfall
 from itemsite.console import live as numbers
-from itemsite.console.lab_only import lab_only
+from itemsite.console.lab_only import is_lab, lab_only
 from itemsite.views import read_only
 
 #: Own files only, no inline script or style: what an item's text says is never code.
@@ -27,8 +27,8 @@ _NO_STORE: Final = {"Cache-Control": "no-store"}
 
 @read_only
 def home(request: HttpRequest) -> HttpResponse:
-    """The lab's console; outside the lab, whether Redis and Postgres answer."""
-    return _console(request) if settings.LAB else _status(request)
+    """The lab's console; elsewhere, whether Redis and Postgres answer."""
+    return _console(request) if is_lab(request) else _status(request)
 
 
 @read_only

@@ -6,6 +6,8 @@ import { control, tell } from "./api.js";
 
 const WRITERS = 3;
 const READERS = 2;
+/** Without an outage of its own: time enough to type one. */
+const ALONE = 30000;
 const SIDES = ["naive", "ours"];
 const wait = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 
@@ -28,7 +30,7 @@ export async function run({ outage, breakIt, watch, stopped }) {
   ];
   const halted = stopped.then(() => { until.stop = true; });
   try {
-    await Promise.race([halted, outage ? withOutage(race, until, breakIt) : bursts(race, until, 12000)]);
+    await Promise.race([halted, outage ? withOutage(race, until, breakIt) : bursts(race, until, ALONE)]);
   } finally {
     until.stop = true;
     await Promise.all(clients);

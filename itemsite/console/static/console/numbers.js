@@ -12,8 +12,8 @@ export function show(live) {
   byId("numbers").replaceChildren(
     tile("Hit rate", live.hit_rate === null ? "–" : `${live.hit_rate} %`, live.hit_rate === null ? "counted in Redis, which is away" : "of hits and misses"),
     tile("Reads a second", rate(), "line: hits, area: all", spark()),
-    tile("Cached rows", count(live.cached_items), live.cached_items_exact === false ? "estimated" : `reads: ${count(live.total_hits)} hit, ${count(live.total_misses)} miss, ${count(live.total_bypasses)} bypass`),
-    tile("Gate", gates.open ? `open in ${gates.open}` : "closed", `of ${gates.workers} workers`, null, gates.open ? "bad" : "good"),
+    tile("Cached rows", count(live.cached_items), live.cached_items === null ? "nobody knows while Redis is away" : live.cached_items_exact === false ? "estimated" : `reads: ${count(live.total_hits)} hit, ${count(live.total_misses)} miss, ${count(live.total_bypasses)} bypass`),
+    tile("Gate", gates.open ? `${live.redis === "down" ? "open" : "settling"} in ${gates.open}` : "closed", `of ${gates.workers} workers`, null, gates.open ? "bad" : "good"),
     tile("Repair log", count(repair.backlog), repair.backlog ? `keys, oldest ${repair.lag_seconds.toFixed(1)} s` : "keys wait", null, repair.backlog ? "bad" : ""),
     tile("Stale in live check", check.checked === null ? "–" : count(check.stale), check.checked === null ? "counted in Redis" : `of ${count(check.checked)} checked; ${share}`, null, check.stale ? "bad" : ""),
   );

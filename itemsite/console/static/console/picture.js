@@ -106,7 +106,7 @@ export function state(live) {
   const open = live.gates.open > 0;
   const down = live.redis === "down";
   parts.lever.group.classList.toggle("open", open);
-  parts.lever.text.textContent = open ? `gate open ${live.gates.open}/${live.gates.workers}` : "gate closed";
+  parts.lever.text.textContent = open ? `gate ${down ? "open" : "settling"} ${live.gates.open}/${live.gates.workers}` : "gate closed";
   parts.redisEdge.group.classList.toggle("cut", open);
   parts.redis.group.classList.toggle("away", down);
   parts.redis.note.textContent = down ? "does not answer" : `${count(live.cached_items)} cached ${live.cached_items === 1 ? "row" : "rows"}`;
@@ -125,6 +125,7 @@ export async function show(way, { move = !still.matches } = {}) {
   const mine = ++run;
   lastWay = way;
   clear(way.outcome);
+  parts.api.group.classList.add("lit");
   parts.client.note.textContent = way.who === "you" ? "this page" : "somebody else";
   const { names, time } = parts.clientEdge;
   names.textContent = `${way.method} ${brief(way.path)}`;

@@ -1,7 +1,7 @@
 // The race on the page: two counters, and every read as a tick on its lane.
 
 import { hear } from "./api.js";
-import { byId, count, el, ms } from "./dom.js";
+import { byId, count, el, ms, still } from "./dom.js";
 import { breakIt } from "./faults.js";
 import { live } from "./live.js";
 import { run } from "./race.js";
@@ -18,7 +18,7 @@ export function start() {
       el("button", { type: "button", class: "primary", id: "race-start", onclick: begin }, "Start the race"),
       el("label", { class: "option" }, el("input", { type: "checkbox", id: "race-outage", checked: true }), el("span", { id: "race-outage-text" }, "with a stop of Redis in the middle"))),
     el("div", { class: "sides" }, side("naive", "Naive", "commit, then SET"), side("ours", "cachelayer", "mark, commit, push")),
-    el("canvas", { id: "race-canvas", role: "img", "aria-label": "Reads over time; stale ones are red" }),
+    el("canvas", { id: "race-canvas", hidden: true, role: "img", "aria-label": "Reads over time; stale ones are red" }),
     el("p", { id: "race-said", class: "said", role: "status" }, ""),
     el("p", { class: "why" }, "Three writers change one row: one UPDATE and one COMMIT, of which both caches are told. Two readers ask both in turn. The naive one goes stale when two writers SET in another order than they committed, and when Redis is away at the SET and comes back with the old row. Each row number is counted under the row’s lock, so “older” is certain."));
   addEventListener("resize", paint);
@@ -46,6 +46,8 @@ export function begin() {
 async function race() {
   const button = byId("race-start");
   button.disabled = true;
+  byId("race-canvas").hidden = false;
+  byId("race").closest("section").scrollIntoView({ block: "nearest", behavior: still.matches ? "auto" : "smooth" });
   const outage = byId("race-outage").checked && live?.redis_place === "running";
   const stopped = new Promise((done) => { stop = done; });
   const giveUp = () => document.hidden && stop();

@@ -5,7 +5,7 @@ import { byId, el, ms, short, svg } from "./dom.js";
 import { ofTrace } from "./paths.js";
 
 const INTERVAL = 2000;
-const SHOWN = 12;
+const SHOWN = 8;
 /** Trace ids that were here before, so that a request is told once. */
 const known = new Set();
 const own = new Map();

@@ -47,6 +47,9 @@ class Environment:
     grafana_url: str
     prometheus_url: str
     locust_url: str
+    # Where this process reaches one of these, if not by the browser's address: in a
+    # container, localhost is another machine. By the names jaeger, grafana, prometheus, locust.
+    link_checks: dict[str, str]
 
     @classmethod
     def read(cls, environ: Mapping[str, str] = os.environ) -> "Environment":
@@ -83,6 +86,7 @@ class Environment:
             grafana_url=links["GRAFANA_URL"],
             prometheus_url=links["PROMETHEUS_URL"],
             locust_url=links["LOCUST_URL"],
+            link_checks=_pairs(environ, "LINK_CHECKS"),
         )
 
 
@@ -248,3 +252,16 @@ def _flag(environ: Mapping[str, str], name: str) -> bool:
 
 def _words(environ: Mapping[str, str], name: str) -> list[str]:
     return [word.strip() for word in environ.get(name, "").split(",") if word.strip()]
+
+
+def _pairs(environ: Mapping[str, str], name: str) -> dict[str, str]:
+    """Words of the form ``key=value``, separated by commas."""
+    found = {}
+    for word in _words(environ, name):
+        key, equals, value = word.partition("=")
+        if not (key and equals and value):
+            raise ImproperlyConfigured(
+                f"{name} has {word!r}. Write name=address, with commas between them."
+            )
+        found[key] = value
+    return found

@@ -121,6 +121,7 @@ JAEGER_URL = ENVIRONMENT.jaeger_url
 GRAFANA_URL = ENVIRONMENT.grafana_url
 PROMETHEUS_URL = ENVIRONMENT.prometheus_url
 LOCUST_URL = ENVIRONMENT.locust_url
+LINK_CHECKS = ENVIRONMENT.link_checks
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}

@@ -57,11 +57,15 @@ def _is_served(path: str) -> bool:
 
 
 def _elsewhere() -> list[Link]:
-    checked: dict[str, str] = getattr(settings, "LINK_CHECKS", {})
     links = []
     for name in _TOOLS:
-        if url := getattr(settings, f"{name.upper()}_URL", ""):
-            links.append(Link(name, url, checked.get(name.lower(), url)))
+        if url := getattr(settings, f"{name.upper()}_URL"):
+            checked = settings.LINK_CHECKS.get(name.lower(), url)
+            links.append(Link(name, url, checked))
+    if settings.JAEGER_URL and settings.TRACES_URL:
+        # The lab's own collector shows traces, too, and is no Jaeger.
+        name = "Traces" if settings.JAEGER_URL == settings.TRACES_URL else "Jaeger"
+        links[0] = Link(name, settings.JAEGER_URL, settings.TRACES_URL)
     return links
 
 

@@ -13,6 +13,7 @@ from items import errors
 from itemsite.console import faults, links, waterfall
 from itemsite.console import live as numbers
 from itemsite.console.lab_only import is_lab, lab_only
+from itemsite.traces import TracesUnavailable, recent
 from itemsite.views import read_only
 
 #: Own files only, no inline script or style: what an item's text says is never code.
@@ -43,14 +44,10 @@ def live(request: HttpRequest) -> HttpResponse:
 def traces(request: HttpRequest) -> HttpResponse:
     """The last requests of everybody, with their spans; 200 also when nobody has them."""
     try:
-        from itemsite import traces as store
-    except ImportError:
-        return _no_traces("This lab records no traces.")
-    try:
-        found = waterfall.shown(store.recent(_TRACES))
-    except store.TracesUnavailable as error:
-        return _no_traces(str(error))
-    return JsonResponse({"traces": found, "reason": ""}, headers=_NO_STORE)
+        found, reason = waterfall.shown(recent(_TRACES)), ""
+    except TracesUnavailable as error:
+        found, reason = [], str(error)
+    return JsonResponse({"traces": found, "reason": reason}, headers=_NO_STORE)
 
 
 @lab_only
@@ -69,16 +66,8 @@ def fault(request: HttpRequest, name: str) -> HttpResponse:
     return JsonResponse({"detail": said}, headers=_NO_STORE)
 
 
-def _no_traces(reason: str) -> HttpResponse:
-    return JsonResponse({"traces": [], "reason": reason}, headers=_NO_STORE)
-
-
 def _console(request: HttpRequest) -> HttpResponse:
-    facts = {
-        "csrf": get_token(request),
-        "sample": _SAMPLE,
-        "jaeger": getattr(settings, "JAEGER_URL", ""),
-    }
+    facts = {"csrf": get_token(request), "sample": _SAMPLE, "jaeger": settings.JAEGER_URL}
     return _page(request, "console/lab.html", {"facts": facts})
 
 

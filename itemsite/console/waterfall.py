@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-#: The page's own polling would fill the list.
+#: The page itself, and what polls.
 _NOT_SHOWN: Final = ("/console", "/static", "/health", "/metrics", "/favicon")
 
 Span = Mapping[str, Any]
@@ -26,14 +26,15 @@ def _shrink(trace: Mapping[str, Any]) -> dict[str, Any] | None:
     path = str(tags.get("url.path") or tags.get("http.target") or tags.get("http.route") or "")
     path = path.partition("?")[0]
     method = tags.get("http.request.method") or tags.get("http.method")
-    if not method or f"/{path.lstrip('/')}".startswith(_NOT_SHOWN):
+    path = f"/{path.lstrip('/')}"
+    if not method or path == "/" or path.startswith(_NOT_SHOWN):
         return None
     return {
         "id": trace["traceID"],
         "at": root["startTime"] / 1000,
         "ms": root["duration"] / 1000,
         "method": method,
-        "path": f"/{path.lstrip('/')}",
+        "path": path,
         "status": tags.get("http.response.status_code") or tags.get("http.status_code"),
         "outcome": tags.get("cache.outcome"),
         "spans": _rows(root, spans),
@@ -54,11 +55,13 @@ def _rows(root: Span, spans: list[Span]) -> list[dict[str, Any]]:
         tags = _tags(span)
         rows.append(
             {
-                "name": span["operationName"],
+                "name": _name(span["operationName"], tags),
                 "at": (span["startTime"] - root["startTime"]) / 1000,
                 "ms": span["duration"] / 1000,
                 "depth": depth,
                 "where": _where(span["operationName"], tags),
+                # The gate let nobody through: Redis was not asked.
+                "refused": "cache.refused" in tags,
                 "failed": tags.get("error") is True or tags.get("otel.status_code") == "ERROR",
             }
         )
@@ -67,6 +70,14 @@ def _rows(root: Span, spans: list[Span]) -> list[dict[str, Any]]:
 
     add(root, 0)
     return rows
+
+
+def _name(name: str, tags: Mapping[str, Any]) -> str:
+    statement = str(tags.get("db.query.text") or tags.get("db.statement") or "")
+    if "INSERT INTO cachelayer_repair" in statement:
+        return f"{name} into the repair log"
+    # Django asks so whether its connection still stands.
+    return "SELECT 1" if statement == "SELECT 1" else name
 
 
 def _where(name: str, tags: Mapping[str, Any]) -> str:

@@ -42,18 +42,21 @@ export function ofTrace(trace, who) {
   };
 }
 
-/** The spans of Redis and Postgres that lie in no other one of these. */
+/** The spans of Redis and Postgres that lie in no other one of these; not the checks of a connection. */
 function outermost(spans) {
   const found = [];
   let inside = null;
   for (const span of spans) {
     if (inside && span.depth > inside.depth) continue;
     inside = span.where === "api" ? null : span;
-    if (inside) found.push(span);
+    if (inside && !span.refused && span.name !== "SELECT 1") found.push(span);
   }
   return found.sort((a, b) => a.at - b.at);
 }
 
 const sum = (spans, where) => spans.filter((span) => span.where === where).reduce((total, span) => total + span.ms, 0);
-const isLog = (span) => span.name.includes("cachelayer_repair");
-const name = (span) => (span.where === "redis" ? span.name.replace(/^cache\./, "") : span.name.split(/\s/)[0]);
+const isLog = (span) => span.name.endsWith("repair log");
+function name(span) {
+  if (isLog(span)) return "key into the repair log";
+  return span.where === "redis" ? span.name.replace(/^cache\./, "") : span.name.split(/\s/)[0];
+}

@@ -140,7 +140,7 @@ export async function show(way, { move = !still.matches } = {}) {
     if (seen[where]) {
       const word = step.to === "log" ? "log" : step.name;
       if (seen[where].at(-1) !== word) seen[where].push(word);
-      edgeOf.names.textContent = seen[where].join(" · ");
+      edgeOf.names.textContent = layout === NARROW ? ends(seen[where]) : seen[where].join(" · ");
       edgeOf.time.textContent = ms(way[where]);
     }
     if (move) await travel(edgeOf.path, step.to === "client" && !step.inward, mine);
@@ -186,4 +186,6 @@ function travel(path, backward, mine) {
   });
 }
 
+/** Where there is no room for all of them. */
+const ends = (names) => (names.length > 1 ? `${names[0]}…${names.at(-1)}` : names[0]);
 const brief = (path) => short(path.split("?")[0]).replace(/\/items\/.*…/, "/items/…");

@@ -2,12 +2,14 @@
 
 import { facts, tell } from "./api.js";
 import { byId, el, ms, short, svg } from "./dom.js";
+import { live } from "./live.js";
 import { ofTrace } from "./paths.js";
 
 const INTERVAL = 2000;
 const SHOWN = 8;
 /** Trace ids that were here before, so that a request is told once. */
 const known = new Set();
+/** Trace ids of this page's own requests; of those that are listed, the time. */
 const own = new Map();
 const entries = new Map();
 let opened = null;
@@ -16,9 +18,8 @@ let first = true;
 
 /** A request of this page: it is in the list at once, its spans come later. */
 export function note(exchange) {
-  if (exchange.path.startsWith("/console")) return;
-  own.set(exchange.trace, exchange);
-  if (own.size > 500) own.delete(own.keys().next().value);
+  own.set(exchange.trace, exchange.at);
+  if (own.size > 1000) own.delete(own.keys().next().value);
   put({ id: exchange.trace, at: exchange.at, method: exchange.method, path: exchange.path, status: exchange.status, outcome: exchange.outcome, ms: exchange.ms, redis: exchange.redis, postgres: exchange.postgres, spans: null });
   draw();
   soon(600);
@@ -56,7 +57,7 @@ function take(traces) {
     known.add(trace.id);
     const mine = own.has(trace.id);
     const way = ofTrace(trace, mine ? "you" : "somebody");
-    put({ ...trace, at: mine ? own.get(trace.id).at : trace.at, outcome: way.outcome, redis: way.redis, postgres: way.postgres, steps: way.steps });
+    put({ ...trace, at: mine ? own.get(trace.id) : trace.at, outcome: way.outcome, redis: way.redis, postgres: way.postgres, steps: way.steps });
     // What happened before the page was opened is listed, not played.
     if (!first || mine) tell("trace", { way, mine, id: trace.id });
   }
@@ -76,11 +77,17 @@ function legend(reason) {
     note.textContent = `Without spans: ${reason}`;
     return;
   }
-  const jaeger = facts.jaeger && el("a", { href: `${facts.jaeger}/search?service=api` }, "Jaeger");
-  note.replaceChildren("Open one to see its spans.", ...["redis", "postgres", "api"].flatMap((name) => [el("span", { class: `swatch ${name}` }), { redis: "Redis", postgres: "Postgres", api: "API" }[name]]), ...(jaeger ? [" · ", jaeger] : []));
+  note.replaceChildren("Open one to see its spans.", ...["redis", "postgres", "api"].flatMap((name) => [el("span", { class: `swatch ${name}` }), { redis: "Redis", postgres: "Postgres", api: "API" }[name]]));
 }
 
+let drawing = 0;
+
 function draw() {
+  drawing ||= requestAnimationFrame(drawNow);
+}
+
+function drawNow() {
+  drawing = 0;
   const list = el("div", { class: "list" });
   const longest = Math.max(1, ...[...entries.values()].map((entry) => (entry.redis ?? 0) + (entry.postgres ?? 0)));
   for (const entry of [...entries.values()].sort((a, b) => b.at - a.at)) list.append(...row(entry, longest));
@@ -122,9 +129,10 @@ function detail(entry) {
       svg("line", { class: "guide", x1: 0, x2: width, y1: y + height, y2: y + height }),
       svg("text", { class: "name", x: 4 + span.depth * 12, y: y + 15 }, cut(span.name, 34 - span.depth * 2)),
       svg("rect", { class: span.where + (span.failed ? " failed" : ""), x, y: y + 5, width: wide, height: 12, rx: 2 }),
-      svg("text", { x: x + wide + 5, y: y + 15 }, ms(span.ms) + (span.failed ? " failed" : "")));
+      svg("text", { x: x + wide + 5, y: y + 15 }, ms(span.ms) + (span.refused ? ", not asked: the gate" : span.failed ? ", failed" : "")));
   });
-  const link = facts.jaeger ? el("a", { href: `${facts.jaeger}/trace/${entry.id}` }, "Open this trace in Jaeger") : null;
+  const there = live?.links.find(({ url, answers }) => answers && url === facts.jaeger);
+  const link = there ? el("a", { href: `${facts.jaeger}/trace/${entry.id}` }, there.name === "Jaeger" ? "This trace in Jaeger" : "This trace as text") : null;
   return el("div", { class: "waterfall" }, root, link);
 }
 

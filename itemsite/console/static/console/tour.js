@@ -91,11 +91,17 @@ function todo({ act, fault, race: isRace, label }) {
   return el("button", { type: "button", "data-todo": act ?? fault ?? "race", onclick: press }, label);
 }
 
+/** Only what has changed is replaced: a screen reader says that, and not the whole list. */
 function drawChecks() {
-  byId("tour-checks").replaceChildren(...STEPS[at].checks.map(({ text }, index) =>
-    el("li", { class: met[index] ? "met" : "", "data-met": String(Boolean(met[index])) },
+  const list = byId("tour-checks");
+  STEPS[at].checks.forEach(({ text }, index) => {
+    const old = list.children[index];
+    if (old?.dataset.met === String(Boolean(met[index]))) return;
+    const item = el("li", { class: met[index] ? "met" : "", "data-met": String(Boolean(met[index])) },
       el("span", { class: "mark", "aria-hidden": "true" }, "✓"),
-      el("span", {}, el("span", { class: "visually-hidden" }, met[index] ? "Seen: " : "Not seen yet: "), text, met[index] ? el("span", { class: "fact" }, met[index]) : ""))));
-  const complete = met.every(Boolean);
-  byId("tour-next").classList.toggle("primary", complete);
+      el("span", {}, el("span", { class: "visually-hidden" }, met[index] ? "Seen: " : "Not seen yet: "), text, met[index] ? el("span", { class: "fact" }, met[index]) : ""));
+    if (old) old.replaceWith(item);
+    else list.append(item);
+  });
+  byId("tour-next").classList.toggle("primary", met.every(Boolean));
 }

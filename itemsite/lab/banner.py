@@ -17,6 +17,7 @@ def banner(state: State, admin_password: str | None, seconds: float) -> str:
     return f"""
 The lab is ready ({seconds:.1f} s).
 
+  Console    {url}/
   API        {url}/items
   Health     {url}/health
   Cache      {url}/cache/stats

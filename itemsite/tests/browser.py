@@ -7,30 +7,18 @@ errors that it provokes, which Chromium reports too, in ``expected_statuses``.
 """
 
 import re
-import shutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from itemsite.console import chromium
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Route
 
-_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _HERE = {"127.0.0.1", "localhost", "::1"}
-_FLAGS = [
-    # Root, as in a container, has no sandbox.
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    # A small /dev/shm, as in a container, crashes pages.
-    "--disable-dev-shm-usage",
-]
 #: Milliseconds; a machine that runs other things too is slow, not broken.
 _PATIENCE = 30_000
 
@@ -38,12 +26,8 @@ _PATIENCE = 30_000
 @pytest.fixture(scope="module")
 def browser() -> "Iterator[Browser]":
     """Chromium, for the tests of one module."""
-    path = next(filter(None, map(shutil.which, _NAMES)), None)
-    if path is None:
-        pytest.skip(
-            "There is no Chromium on PATH. Install it to run the tests of the pages "
-            "(on Debian and Ubuntu: apt install chromium)."
-        )
+    if chromium.find() is None:
+        pytest.skip(chromium.NO_CHROMIUM)
     from playwright.sync_api import sync_playwright
 
     with pytest.MonkeyPatch.context() as patch:
@@ -51,7 +35,7 @@ def browser() -> "Iterator[Browser]":
         # Django would take the test for asynchronous code.
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=path, args=_FLAGS)
+            browser = chromium.launch(playwright)
             yield browser
             browser.close()
 

@@ -80,7 +80,7 @@ def test_what_goes_wrong_on_a_page_fails_its_test(pytester, monkeypatch):
 
 
 def test_without_a_browser_the_sentence_says_what_to_install(pytester, monkeypatch):
-    monkeypatch.setattr("itemsite.tests.browser._NAMES", ())
+    monkeypatch.setattr("itemsite.console.chromium.NAMES", ())
     monkeypatch.delenv("DJANGO_SETTINGS_MODULE", raising=False)
     pytester.makeconftest('pytest_plugins = ["itemsite.tests.browser"]')
     pytester.makepyfile("def test_page(page): ...")

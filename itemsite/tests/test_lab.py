@@ -34,7 +34,7 @@ def own_lab(tmp_path):
 
 
 def test_the_banner_says_where_everything_is_and_how_to_log_in(lab):
-    for path in ("/items", "/health", "/cache/stats", "/metrics", "/admin/"):
+    for path in ("/", "/items", "/health", "/cache/stats", "/metrics", "/admin/"):
         assert f"http://127.0.0.1:{lab.port}{path}\n" in lab.said
         assert lab.ask(path)[0] in (200, 302)
     assert f"user admin, password {lab.folder.secrets().admin_password}" in lab.said
@@ -166,6 +166,31 @@ def test_redis_can_be_stopped_by_a_command(lab):
     assert lab.health() == "degraded"
     assert lab.command("redis", "start").returncode == 0
     assert wait_until(lambda: lab.health() == "ok", 30)
+
+
+def test_redis_can_be_paused_for_a_while(lab):
+    pause = subprocess.Popen(
+        [sys.executable, "-m", "itemsite.lab", "redis", "pause", "600"],
+        cwd=lab.root,
+        env=lab.environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert pause.stdout.readline() == "lab: Redis is paused for 600 s.\n"
+    assert not lab.redis._answers()
+    # Whoever ends the pause wakes it.
+    pause.send_signal(signal.SIGINT)
+    assert pause.wait(timeout=30) == 128 + signal.SIGINT
+    assert wait_until(lab.redis._answers, 30)
+    assert wait_until(lambda: lab.health() == "ok", 30)
+
+
+def test_a_stopped_redis_cannot_be_paused(lab):
+    assert lab.command("redis", "stop").returncode == 0
+    refused = lab.command("redis", "pause")
+    assert lab.command("redis", "start").returncode == 0
+    assert refused.returncode == 1
+    assert refused.stderr == "lab: Redis is stopped; ./lab redis start starts it.\n"
 
 
 def test_stop_and_start_keep_the_rows_and_leave_no_process(own_lab):

@@ -41,8 +41,22 @@ def test_help_lists_every_command(capsys):
     [
         (["strat"], "lab: There is no command 'strat'; ./lab help lists them.\n"),
         (["stop", "now"], "lab: ./lab stop takes no 'now'; ./lab help shows how.\n"),
-        (["redis"], "lab: Say ./lab redis start or ./lab redis stop.\n"),
-        (["postgres", "x"], "lab: Say ./lab postgres start or ./lab postgres stop.\n"),
+        (
+            ["redis"],
+            "lab: Say ./lab redis start, ./lab redis stop or ./lab redis pause 5.\n",
+        ),
+        (
+            ["postgres", "x"],
+            "lab: Say ./lab postgres start, ./lab postgres stop or ./lab postgres pause 5.\n",
+        ),
+        (
+            ["redis", "pause", "0"],
+            "lab: Say for how many seconds, from 1 to 600: ./lab redis pause 5.\n",
+        ),
+        (
+            ["redis", "pause", "1", "2"],
+            "lab: Say ./lab redis start, ./lab redis stop or ./lab redis pause 5.\n",
+        ),
     ],
 )
 def test_a_wrong_command_is_a_sentence_and_exit_code_2(capsys, arguments, sentence):

@@ -187,6 +187,46 @@ def test_the_picture_lights_the_way_that_was_taken(console):
     expect(console.locator("#picture .node.postgres")).not_to_have_class(re.compile("lit"))
 
 
+def test_somebody_elses_request_is_drawn_too(console, lab):
+    lab.ask(f"/items/{SAMPLE}")
+    # What was there before the page is not played.
+    expect(console.locator("#requests .row").first).to_be_visible(timeout=PATIENCE)
+    console.wait_for_timeout(2500)
+    lab.ask(f"/items/{SAMPLE}")
+    expect(console.locator("#caption")).to_contain_text("Somebody else", timeout=PATIENCE)
+    expect(console.locator("#picture .node.client")).to_contain_text("somebody else")
+    expect(console.locator("#latency")).to_contain_text(" ms", timeout=PATIENCE)
+
+
+def test_a_request_opens_into_its_spans(console):
+    by_mouse(console, '[data-do="update"]')
+    # The answer is there at once, the spans come when they have been collected.
+    expect(console.locator("#caption")).to_contain_text(
+        re.compile(r"UPDATE [\d.]+ ms → Redis mark [\d.]+ ms → Postgres COMMIT [\d.]+ ms → "),
+        timeout=PATIENCE,
+    )
+    by_mouse(console, "#requests .row >> nth=0")
+    spans = console.locator("#requests .waterfall")
+    for name in ("PATCH", "transaction", "UPDATE", "cache.mark", "COMMIT", "cache.push"):
+        expect(spans).to_contain_text(name, timeout=PATIENCE)
+    link = spans.locator("a")
+    expect(link).to_have_attribute("href", re.compile(r"/trace/[0-9a-f]{32}$"), timeout=PATIENCE)
+    by_mouse(console, "#requests .row >> nth=0")
+    expect(spans).to_have_count(0)
+
+
+def test_links_say_which_answer(console):
+    traces = console.locator("#links li", has_text="Traces")
+    expect(traces.locator(".led")).to_have_class("led on", timeout=PATIENCE)
+
+
+def test_without_motion_the_way_is_shown_at_once(console):
+    console.emulate_media(reduced_motion="reduce")
+    by_mouse(console, '[data-do="update"]')
+    expect(console.locator("#picture .edge.lit")).to_have_count(3, timeout=PATIENCE)
+    expect(console.locator("#picture .dot")).to_be_hidden()
+
+
 def test_a_killed_worker_is_replaced(console, lab):
     web = Web(lab.folder.path / "web", lab.port, {})
     before = set(web.workers)

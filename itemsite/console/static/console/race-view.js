@@ -89,7 +89,7 @@ function paint() {
   const pen = canvas.getContext("2d");
   pen.scale(scale, scale);
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const lanes = { write: [12, 22, "writes"], naive: [44, 34, "naive reads"], ours: [90, 34, "cachelayer reads"] };
+  const lanes = { write: [16, 20, "writes"], naive: [46, 34, "naive reads"], ours: [92, 34, "cachelayer reads"] };
   pen.font = `11px ${colour("--sans") || "sans-serif"}`;
   const left = width < 500 ? 62 : 112;
   const ended = shown?.ended || performance.now();
@@ -116,7 +116,7 @@ function outages(pen, x, height, colour) {
     pen.fillStyle = colour("--line");
     pen.fillRect(x(at), 0, x(end) - x(at), height);
     pen.fillStyle = colour("--muted");
-    pen.fillText("Redis away", x(at) + 4, height - 6);
+    pen.fillText("Redis away", x(at) + 4, 10);
   });
 }
 

@@ -45,14 +45,14 @@ export async function run({ outage, breakIt, watch, stopped }) {
 
 async function withOutage(race, until, breakIt) {
   await bursts(race, until, 4500);
-  phase(race, "Redis is stopped");
   race.away = await breakIt("stop-redis");
   if (!race.away) throw new Error("Redis could not be stopped.");
+  phase(race, "Redis is stopped");
   until.writing = true;
   await wait(1500);
   until.writing = false;
   await wait(300);
-  phase(race, "Redis is back, with its old data");
+  phase(race, "Redis is started, with its old data");
   race.away = !(await breakIt("start-redis"));
   if (race.away) throw new Error("Redis could not be started.");
   await wait(3500);

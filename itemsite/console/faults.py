@@ -21,7 +21,7 @@ KILL_WORKER: Final = "kill-worker"
 #: Seconds in which a command that has said its last word is gone.
 _ENDING: Final = 0.5
 
-RedisPlace = Literal["running", "stopped", "elsewhere"]
+RedisPlace = Literal["running", "stopped", "yours", "compose"]
 
 
 class Refused(Exception):  # noqa: N818  (as Http404)
@@ -29,16 +29,18 @@ class Refused(Exception):  # noqa: N818  (as Http404)
 
 
 def redis_place() -> RedisPlace:
-    """The embedded Redis's process; ``elsewhere`` when this lab has no Redis of its own."""
+    """Where the Redis of this lab is.
+
+    ``running`` or ``stopped``: it is the embedded one of ``./lab``. ``yours``: ``./lab``
+    was given a REDIS_URL. ``compose``: it is not ``./lab`` that serves this.
+    """
     folder = LabFolder()
     state = folder.state()
     # A lab that runs in this checkout may be another one than that which serves this.
-    if (
-        state is None
-        or "redis" not in state.embedded
-        or state.redis_url != settings.ENVIRONMENT.redis_url
-    ):
-        return "elsewhere"
+    if state is None or state.redis_url != settings.ENVIRONMENT.redis_url:
+        return "compose"
+    if "redis" not in state.embedded:
+        return "yours"
     from itemsite.lab.launcher import embedded_servers
 
     return "running" if embedded_servers(folder)["redis"].running else "stopped"
@@ -50,7 +52,10 @@ def switch_redis(name: str) -> str:
     A pause ends by itself; this does not wait for it.
     """
     word = SWITCHES[name]
-    if redis_place() == "elsewhere":
+    place = redis_place()
+    if place == "yours":
+        raise Refused("This lab uses the Redis of your REDIS_URL. Stop and start it yourself.")
+    if place == "compose":
         raise Refused(
             "This page can only switch the Redis that ./lab has started. In a terminal: "
             f"docker compose {word} redis."

@@ -19,8 +19,8 @@ def snapshot(*, fresh: bool = False) -> dict[str, Any]:
 
     *fresh*: what is seen from now on, and not a moment ago.
 
-    ``redis`` is what this process says: ``ok`` or ``down``. ``redis_place`` is about
-    the process of the embedded one.
+    ``redis`` is whether it answers this process: ``ok`` or ``down``. ``redis_place`` is
+    where it is, which says who can stop it.
     """
     global _taken
     with _lock:

@@ -1,11 +1,14 @@
 """The console in a real browser, in front of a real lab: the whole tour, outage included."""
 
 import re
+from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import expect
 
+from itemsite.lab.ports import free_port
 from itemsite.lab.process import wait_until
+from itemsite.lab.redis_server import Redis
 from itemsite.lab.web import Web
 from itemsite.tests.running_lab import RunningLab
 
@@ -23,11 +26,17 @@ CACHELAYER |= {"REQUEST_BUDGET": 10.0}
 """
 
 
-@pytest.fixture(scope="module")
-def lab(browser, tmp_path_factory):
-    with RunningLab(tmp_path_factory.mktemp("console") / "checkout") as lab:
+@contextmanager
+def running(checkout):
+    with RunningLab(checkout) as lab:
         with (lab.root / "itemsite" / "settings.py").open("a") as settings:
             settings.write(PATIENT)
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def lab(browser, tmp_path_factory):
+    with running(tmp_path_factory.mktemp("console") / "checkout") as lab:
         yield lab.start()
 
 
@@ -284,3 +293,37 @@ def test_nothing_is_wider_than_the_screen(console, viewport, color_scheme):
     by_mouse(console, '[data-do="create"]')
     expect(console.locator("#exchange dl")).to_be_visible(timeout=PATIENCE)
     assert fits(console)
+
+
+@pytest.fixture
+def redis(tmp_path):
+    """A Redis that is not the lab's own."""
+    redis = Redis(tmp_path / "redis", free_port())
+    redis.start()
+    yield redis
+    redis.stop()
+
+
+def test_where_redis_is_somebody_elses_the_tour_says_what_to_do(page, redis, tmp_path):
+    checkout = tmp_path / "lab" / "checkout"
+    checkout.parent.mkdir()
+    with running(checkout) as lab:
+        lab.start(REDIS_URL=redis.url)
+        page.goto(f"http://127.0.0.1:{lab.port}/")
+        for _ in range(4):
+            by_mouse(page, "#tour-next")
+        expect(page.locator("#tour .yours")).to_have_text("Stop the Redis of your REDIS_URL.")
+        expect(page.locator('[data-fault="stop-redis"]')).to_have_count(0)
+        redis.stop()
+        for name in ("update", "read"):
+            by_mouse(page, f'[data-todo="{name}"]')
+            expect(page.locator(f'[data-todo="{name}"]')).to_be_enabled(timeout=PATIENCE)
+        for number in range(3):
+            check(page, number)
+        by_mouse(page, "#tour-next")
+        expect(page.locator("#tour .yours")).to_have_text(
+            "Start the Redis of your REDIS_URL again."
+        )
+        redis.start()
+        check(page, 0)
+        expect(page.locator("#race-outage")).to_be_disabled()

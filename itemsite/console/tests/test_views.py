@@ -117,6 +117,13 @@ def test_only_the_labs_own_redis_can_be_switched(client):
         assert answer.json()["detail"].endswith(f"docker compose {word} redis.")
 
 
+def test_a_redis_of_ones_own_is_left_alone(client, monkeypatch):
+    monkeypatch.setattr(faults, "redis_place", lambda: "yours")
+    answer = client.post("/console/faults/stop-redis")
+    assert answer.status_code == 409
+    assert answer.json()["detail"].endswith("Stop and start it yourself.")
+
+
 def test_a_server_without_workers_says_so(client):
     answer = client.post("/console/faults/kill-worker")
     assert (answer.status_code, "./lab" in answer.json()["detail"]) == (409, True)
@@ -137,7 +144,7 @@ def test_the_numbers_are_those_of_the_cache(client):
         {"workers": 1, "open": 0},
     )
     assert live["repair"]["backlog"] == 0
-    assert live["redis_place"] == "elsewhere"
+    assert live["redis_place"] == "compose"
 
 
 def test_nothing_inline_and_nothing_from_elsewhere_is_allowed(client):

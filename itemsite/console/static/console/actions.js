@@ -20,7 +20,10 @@ export const actions = {
   list: () => one("GET", "/items?limit=10"),
   clear: () => one("POST", "/cache/clear"),
   async create() {
-    const made = await one("POST", "/items", { name: NAMES[Math.floor(Math.random() * NAMES.length)], price: price() });
+    const made = await one("POST", "/items", {
+      name: NAMES[Math.floor(Math.random() * NAMES.length)],
+      price: price(),
+    });
     if (made.status === 201) use(made.json.id, true, made.json.name);
     return made;
   },
@@ -72,8 +75,13 @@ async function many() {
   };
   await Promise.all(Array.from({ length: AT_A_TIME }, reader));
   times.sort((a, b) => a - b);
-  const counted = Object.entries(outcomes).map(([name, number]) => `${number} ${name}`).join(", ");
-  exchange.show(last, `${MANY} of these, ${AT_A_TIME} at a time: ${counted}. Round trip ${ms(times[MANY / 2])} median, ${ms(times.at(-1))} at most.`);
+  const counted = Object.entries(outcomes)
+    .map(([name, number]) => `${number} ${name}`)
+    .join(", ");
+  exchange.show(
+    last,
+    `${MANY} of these, ${AT_A_TIME} at a time: ${counted}. Round trip ${ms(times[MANY / 2])} median, ${ms(times.at(-1))} at most.`,
+  );
   tell("exchange", { ...last, many: outcomes });
   return last;
 }

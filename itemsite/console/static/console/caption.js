@@ -3,7 +3,11 @@
 import { el, ms } from "./dom.js";
 
 const WORDS = {
-  hit: "Hit", miss: "Miss", bypass: "Past the cache", write: "Write", other: "",
+  hit: "Hit",
+  miss: "Miss",
+  bypass: "Past the cache",
+  write: "Write",
+  other: "",
 };
 
 /** What happened, as nodes. */
@@ -12,14 +16,31 @@ export function caption(way) {
   const parts = [];
   way.steps.forEach((step, index) => {
     if (index) parts.push(" → ");
-    parts.push(el("span", { class: "step" }, place(step), step.ms === undefined ? null : el("span", { class: "ms" }, ` ${ms(step.ms)}`)));
+    parts.push(
+      el(
+        "span",
+        { class: "step" },
+        place(step),
+        step.ms === undefined ? null : el("span", { class: "ms" }, ` ${ms(step.ms)}`),
+      ),
+    );
   });
-  const sums = [["Redis", way.redis], ["Postgres", way.postgres]].filter(([, value]) => value !== null && value !== undefined);
+  const sums = [
+    ["Redis", way.redis],
+    ["Postgres", way.postgres],
+  ].filter(([, value]) => value !== null && value !== undefined);
   return [
     title && el("b", { class: way.outcome }, `${title}: `),
     ...parts,
     parts.length ? ". " : "",
-    ...sums.map(([name, value], index) => el("span", { class: "step" }, `${index ? ", " : ""}${name} `, el("span", { class: "ms" }, ms(value)))),
+    ...sums.map(([name, value], index) =>
+      el(
+        "span",
+        { class: "step" },
+        `${index ? ", " : ""}${name} `,
+        el("span", { class: "ms" }, ms(value)),
+      ),
+    ),
     sums.length ? "." : "",
     way.who === "you" ? "" : " Somebody else’s request.",
   ];

@@ -13,9 +13,23 @@ export function show(exchange, more = "") {
   rows.push(["Round trip", ms(exchange.ms)]);
   byId("exchange").replaceChildren(
     command(curl(exchange)),
-    el("div", { class: "answer" },
-      el("dl", {}, rows.map(([name, value]) => [el("dt", {}, name), el("dd", name === "X-Cache" ? { class: exchange.outcome } : {}, String(value))])),
-      el("pre", { class: "box", tabindex: "0", "aria-label": "Body of the answer" }, pretty(exchange) || "(no body)")),
+    el(
+      "div",
+      { class: "answer" },
+      el(
+        "dl",
+        {},
+        rows.map(([name, value]) => [
+          el("dt", {}, name),
+          el("dd", name === "X-Cache" ? { class: exchange.outcome } : {}, String(value)),
+        ]),
+      ),
+      el(
+        "pre",
+        { class: "box", tabindex: "0", "aria-label": "Body of the answer" },
+        pretty(exchange) || "(no body)",
+      ),
+    ),
     more ? el("p", { class: "muted" }, more) : "",
   );
 }

@@ -11,13 +11,17 @@ export let live = null;
 
 /** Ask now; resolves with the numbers, or null when the API does not answer. */
 export function look({ fresh = false } = {}) {
-  asking ??= ask(fresh).finally(() => { asking = null; });
+  asking ??= ask(fresh).finally(() => {
+    asking = null;
+  });
   return asking;
 }
 
 async function ask(fresh) {
   try {
-    const answer = await fetch(fresh ? "/console/live?fresh=1" : "/console/live", { cache: "no-store" });
+    const answer = await fetch(fresh ? "/console/live?fresh=1" : "/console/live", {
+      cache: "no-store",
+    });
     if (!answer.ok) throw new Error(answer.statusText);
     live = { ...(await answer.json()), at: performance.now() };
     tell("live", live);

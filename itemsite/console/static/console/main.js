@@ -50,7 +50,11 @@ function traced({ way, mine, id }) {
 function health({ redis, postgres, gates }) {
   const down = [redis === "down" && "Redis", postgres === "down" && "Postgres"].filter(Boolean);
   const pill = byId("health");
-  const text = down.length ? `degraded: ${down.join(" and ")} away` : gates.open ? "recovering" : "healthy";
+  const text = down.length
+    ? `degraded: ${down.join(" and ")} away`
+    : gates.open
+      ? "recovering"
+      : "healthy";
   if (pill.textContent !== text) pill.textContent = text;
   pill.className = `pill ${down.length || gates.open ? "bad" : "good"}`;
 }
@@ -59,10 +63,21 @@ function links(found) {
   const key = JSON.stringify(found);
   if (links.shown === key) return;
   links.shown = key;
-  byId("links").replaceChildren(...found.map(({ name, url, answers }) =>
-    el("li", { class: answers ? "" : "off" }, el("span", { class: `led ${answers ? "on" : ""}`, "aria-hidden": "true" }),
-      el("a", { href: url, title: answers ? `${name} answers` : `${name} does not answer` }, name),
-      answers ? "" : el("span", { class: "visually-hidden" }, " (does not answer)"))));
+  byId("links").replaceChildren(
+    ...found.map(({ name, url, answers }) =>
+      el(
+        "li",
+        { class: answers ? "" : "off" },
+        el("span", { class: `led ${answers ? "on" : ""}`, "aria-hidden": "true" }),
+        el(
+          "a",
+          { href: url, title: answers ? `${name} answers` : `${name} does not answer` },
+          name,
+        ),
+        answers ? "" : el("span", { class: "visually-hidden" }, " (does not answer)"),
+      ),
+    ),
+  );
 }
 
 hear("live", (live) => {
@@ -73,7 +88,9 @@ hear("live", (live) => {
   health(live);
   links(live.links);
 });
-hear("away", () => { byId("away").hidden = false; });
+hear("away", () => {
+  byId("away").hidden = false;
+});
 hear("exchange", answered);
 hear("trace", traced);
 

@@ -7,7 +7,14 @@ export function ofExchange(exchange, live) {
   const { method, outcome, redis, postgres } = exchange;
   // Of a write, the answer does not say whether Redis has taken the mark.
   const cut = !redis || live?.redis === "down";
-  return { ...about(exchange), who: "you", total: exchange.ms, redis, postgres, steps: steps(method, outcome, cut, exchange) };
+  return {
+    ...about(exchange),
+    who: "you",
+    total: exchange.ms,
+    redis,
+    postgres,
+    steps: steps(method, outcome, cut, exchange),
+  };
 }
 
 function about({ method, path, outcome, status }) {
@@ -18,27 +25,39 @@ function steps(method, outcome, cut, { path, status }) {
   const redis = (...names) => names.map((name) => ({ to: "redis", name }));
   const postgres = (...names) => names.map((name) => ({ to: "postgres", name }));
   if (outcome === "hit") return redis("get");
-  if (outcome === "miss") return [...redis("get", "lease"), ...postgres("SELECT"), ...redis("fill")];
+  if (outcome === "miss")
+    return [...redis("get", "lease"), ...postgres("SELECT"), ...redis("fill")];
   if (outcome === "bypass") return [...(cut ? [] : redis("get")), ...postgres("SELECT")];
   if (path === "/cache/clear") return status === 200 ? redis("drop") : [];
   if (outcome !== "write") return postgres("SELECT");
   const statement = WRITES[method];
   return cut
-    ? [...postgres(statement), { to: "log", name: "key into the repair log" }, ...postgres("COMMIT")]
+    ? [
+        ...postgres(statement),
+        { to: "log", name: "key into the repair log" },
+        ...postgres("COMMIT"),
+      ]
     : [...postgres(statement), ...redis("mark"), ...postgres("COMMIT"), ...redis("push")];
 }
 
 /** As `ofExchange`, from a trace: each step with its own time. */
 export function ofTrace(trace, who) {
   const found = outermost(trace.spans);
-  const outcome = trace.outcome ?? (trace.method !== "GET" && trace.path.startsWith("/items") ? "write" : "other");
+  const outcome =
+    trace.outcome ??
+    (trace.method !== "GET" && trace.path.startsWith("/items") ? "write" : "other");
   return {
     ...about({ ...trace, outcome }),
     who,
     total: trace.ms,
     redis: sum(found, "redis"),
     postgres: sum(found, "postgres"),
-    steps: found.map((span) => ({ to: isLog(span) ? "log" : span.where, name: name(span), ms: span.ms, failed: span.failed })),
+    steps: found.map((span) => ({
+      to: isLog(span) ? "log" : span.where,
+      name: name(span),
+      ms: span.ms,
+      failed: span.failed,
+    })),
   };
 }
 
@@ -54,7 +73,8 @@ function outermost(spans) {
   return found.sort((a, b) => a.at - b.at);
 }
 
-const sum = (spans, where) => spans.filter((span) => span.where === where).reduce((total, span) => total + span.ms, 0);
+const sum = (spans, where) =>
+  spans.filter((span) => span.where === where).reduce((total, span) => total + span.ms, 0);
 const isLog = (span) => span.name.endsWith("repair log");
 function name(span) {
   if (isLog(span)) return "key into the repair log";

@@ -4,25 +4,49 @@ import { byId, count, ms, narrow, short, still, svg } from "./dom.js";
 
 const WIDE = {
   box: "0 0 980 330",
-  client: [20, 118, 160, 94], api: [330, 92, 190, 146], redis: [770, 14, 196, 112], postgres: [770, 184, 196, 134],
+  client: [20, 118, 160, 94],
+  api: [330, 92, 190, 146],
+  redis: [770, 14, 196, 112],
+  postgres: [770, 184, 196, 134],
   log: [784, 266, 168, 40],
   edges: {
     client: { d: "M180 165 H330", label: [255, 148], value: [255, 190], anchor: "middle" },
-    redis: { d: "M520 132 H656 C712 132 712 70 770 70", label: [632, 62], value: [632, 82], anchor: "middle" },
-    postgres: { d: "M520 200 C620 200 660 250 770 250", label: [620, 268], value: [620, 288], anchor: "middle" },
+    redis: {
+      d: "M520 132 H656 C712 132 712 70 770 70",
+      label: [632, 62],
+      value: [632, 82],
+      anchor: "middle",
+    },
+    postgres: {
+      d: "M520 200 C620 200 660 250 770 250",
+      label: [620, 268],
+      value: [620, 288],
+      anchor: "middle",
+    },
   },
-  lever: [[584, 132], [644, 132]], leverText: [614, 160, "middle"],
+  lever: [
+    [584, 132],
+    [644, 132],
+  ],
+  leverText: [614, 160, "middle"],
 };
 const NARROW = {
   box: "0 0 380 366",
-  client: [100, 4, 180, 56], api: [60, 106, 260, 58], redis: [6, 250, 176, 110], postgres: [198, 250, 176, 110],
+  client: [100, 4, 180, 56],
+  api: [60, 106, 260, 58],
+  redis: [6, 250, 176, 110],
+  postgres: [198, 250, 176, 110],
   log: [208, 316, 156, 36],
   edges: {
     client: { d: "M190 60 V106", label: [200, 78], value: [200, 97], anchor: "start" },
     redis: { d: "M112 164 V250", label: [100, 222], value: [100, 240], anchor: "end" },
     postgres: { d: "M268 164 V250", label: [278, 198], value: [278, 218], anchor: "start" },
   },
-  lever: [[112, 178], [112, 212]], leverText: [124, 200, "start"],
+  lever: [
+    [112, 178],
+    [112, 212],
+  ],
+  leverText: [124, 200, "start"],
 };
 const STEP = 260;
 
@@ -44,10 +68,20 @@ export function start() {
 }
 
 function draw() {
-  const root = svg("svg", { viewBox: layout.box, role: "img", "aria-label": "Client, API, Redis and Postgres, and the way of the last request" });
+  const root = svg("svg", {
+    viewBox: layout.box,
+    role: "img",
+    "aria-label": "Client, API, Redis and Postgres, and the way of the last request",
+  });
   for (const name of ["client", "redis", "postgres"]) root.append(edge(name));
   root.append(lever());
-  root.append(node("client", "Client"), node("api", "API"), node("redis", "Redis"), node("postgres", "Postgres"), repairLog());
+  root.append(
+    node("client", "Client"),
+    node("api", "API"),
+    node("redis", "Redis"),
+    node("postgres", "Postgres"),
+    repairLog(),
+  );
   parts.dot = svg("circle", { class: "dot", r: 7, visibility: "hidden" });
   root.append(parts.dot);
   byId("picture").replaceChildren(root);
@@ -57,10 +91,15 @@ function node(name, title) {
   const [x, y, w, h] = layout[name];
   const note = svg("text", { class: "note", x: x + 16, y: y + 50 });
   const more = svg("text", { class: "note", x: x + 16, y: y + 70 });
-  const group = svg("g", { class: `node ${name}` },
+  const group = svg(
+    "g",
+    { class: `node ${name}` },
     svg("rect", { class: "box", x, y, width: w, height: h, rx: 10 }),
     svg("rect", { class: "band", x, y: y + 12, width: 5, height: h - 24, rx: 2.5 }),
-    svg("text", { class: "name", x: x + 16, y: y + 28 }, title), note, more);
+    svg("text", { class: "name", x: x + 16, y: y + 28 }, title),
+    note,
+    more,
+  );
   parts[name] = { group, note, more };
   return group;
 }
@@ -84,10 +123,23 @@ function lever() {
   const flat = y1 === y2;
   const text = svg("text", { x: tx, y: ty, "text-anchor": anchor }, "gate");
   parts.lever = { text };
-  parts.lever.group = svg("g", { class: "switch" },
+  parts.lever.group = svg(
+    "g",
+    { class: "switch" },
     // Covers the edge, so that a lifted lever leaves a gap.
-    svg("rect", { class: "plate", fill: "var(--card)", x: flat ? x1 : x1 - 8, y: flat ? y1 - 8 : y1, width: flat ? x2 - x1 : 16, height: flat ? 16 : y2 - y1 }),
-    bar, svg("circle", { cx: x1, cy: y1, r: 5 }), svg("circle", { cx: x2, cy: y2, r: 5 }), text);
+    svg("rect", {
+      class: "plate",
+      fill: "var(--card)",
+      x: flat ? x1 : x1 - 8,
+      y: flat ? y1 - 8 : y1,
+      width: flat ? x2 - x1 : 16,
+      height: flat ? 16 : y2 - y1,
+    }),
+    bar,
+    svg("circle", { cx: x1, cy: y1, r: 5 }),
+    svg("circle", { cx: x2, cy: y2, r: 5 }),
+    text,
+  );
   return parts.lever.group;
 }
 
@@ -95,10 +147,14 @@ function repairLog() {
   const [x, y, w, h] = layout.log;
   const text = svg("text", { class: "count", x: x + 10, y: y + h / 2 + 5 }, "repair log: empty");
   parts.log = { text };
-  parts.log.group = svg("g", { class: "log" }, svg("rect", { x, y, width: w, height: h, rx: 6 }), text);
+  parts.log.group = svg(
+    "g",
+    { class: "log" },
+    svg("rect", { x, y, width: w, height: h, rx: 6 }),
+    text,
+  );
   return parts.log.group;
 }
-
 
 /** What stands, whatever request is shown: gate, servers, log. */
 export function state(live) {
@@ -106,10 +162,14 @@ export function state(live) {
   const open = live.gates.open > 0;
   const down = live.redis === "down";
   parts.lever.group.classList.toggle("open", open);
-  parts.lever.text.textContent = open ? `gate ${down ? "open" : "settling"} ${live.gates.open}/${live.gates.workers}` : "gate closed";
+  parts.lever.text.textContent = open
+    ? `gate ${down ? "open" : "settling"} ${live.gates.open}/${live.gates.workers}`
+    : "gate closed";
   parts.redisEdge.group.classList.toggle("cut", open);
   parts.redis.group.classList.toggle("away", down);
-  parts.redis.note.textContent = down ? "does not answer" : `${count(live.cached_items)} cached ${live.cached_items === 1 ? "row" : "rows"}`;
+  parts.redis.note.textContent = down
+    ? "does not answer"
+    : `${count(live.cached_items)} cached ${live.cached_items === 1 ? "row" : "rows"}`;
   parts.redis.more.textContent = down ? "" : "same bytes as the API";
   parts.postgres.group.classList.toggle("away", live.postgres === "down");
   parts.postgres.note.textContent = live.postgres === "down" ? "does not answer" : "the truth";
@@ -117,7 +177,9 @@ export function state(live) {
   parts.api.more.textContent = live.hit_rate === null ? "" : `hit rate ${live.hit_rate} %`;
   const backlog = live.repair.backlog;
   parts.log.group.classList.toggle("filling", backlog > 0);
-  parts.log.text.textContent = backlog ? `repair log: ${count(backlog)} ${backlog === 1 ? "key" : "keys"}` : "repair log: empty";
+  parts.log.text.textContent = backlog
+    ? `repair log: ${count(backlog)} ${backlog === 1 ? "key" : "keys"}`
+    : "repair log: empty";
 }
 
 /** Light the way of one request. A newer one takes over. */

@@ -2,11 +2,15 @@
 
 import { hear } from "./api.js";
 import { byId, count, el, ms, still } from "./dom.js";
-import { breakIt } from "./faults.js";
+import { breakIt, canSwitch } from "./faults.js";
 import { live } from "./live.js";
 import { run } from "./race.js";
 
 const LENGTH = 15000;
+const OUTAGE = {
+  compose: "It runs for 30 s: type docker compose restart redis meanwhile",
+  yours: "It runs for 30 s: restart the Redis of your REDIS_URL meanwhile",
+};
 let running = null;
 let shown = null;
 let frame = 0;
@@ -14,32 +18,67 @@ let stop = () => {};
 
 export function start() {
   byId("race").replaceChildren(
-    el("div", { class: "bar" },
-      el("button", { type: "button", class: "primary", id: "race-start", onclick: begin }, "Start the race"),
-      el("label", { class: "option" }, el("input", { type: "checkbox", id: "race-outage", checked: true }), el("span", { id: "race-outage-text" }, "with a stop of Redis in the middle"))),
-    el("div", { class: "sides" }, side("naive", "Naive", "commit, then SET"), side("ours", "cachelayer", "mark, commit, push")),
-    el("canvas", { id: "race-canvas", hidden: true, role: "img", "aria-label": "Reads over time; stale ones are red" }),
+    el(
+      "div",
+      { class: "bar" },
+      el(
+        "button",
+        { type: "button", class: "primary", id: "race-start", onclick: begin },
+        "Start the race",
+      ),
+      el(
+        "label",
+        { class: "option" },
+        el("input", { type: "checkbox", id: "race-outage", checked: true }),
+        el("span", { id: "race-outage-text" }, "with a stop of Redis in the middle"),
+      ),
+    ),
+    el(
+      "div",
+      { class: "sides" },
+      side("naive", "Naive", "commit, then SET"),
+      side("ours", "cachelayer", "mark, commit, push"),
+    ),
+    el("canvas", {
+      id: "race-canvas",
+      hidden: true,
+      role: "img",
+      "aria-label": "Reads over time; stale ones are red",
+    }),
     el("p", { id: "race-said", class: "said", role: "status" }, ""),
-    el("p", { class: "why" }, "Three writers change one row: one UPDATE and one COMMIT, of which both caches are told. Two readers ask both in turn. The naive one goes stale when two writers SET in another order than they committed, and when Redis is away at the SET and comes back with the old row. Each row number is counted under the row’s lock, so “older” is certain."));
+    el(
+      "p",
+      { class: "why" },
+      "Three writers change one row: one UPDATE and one COMMIT, of which both caches are told. Two readers ask both in turn. The naive one goes stale when two writers SET in another order than they committed, and when Redis is away at the SET and comes back with the old row. Each row number is counted under the row’s lock, so “older” is certain.",
+    ),
+  );
   addEventListener("resize", paint);
   document.addEventListener("themechange", paint);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);
   hear("live", (numbers) => {
-    const possible = numbers.redis_place !== "elsewhere";
+    const possible = canSwitch(numbers);
     byId("race-outage").disabled = !possible;
-    byId("race-outage-text").textContent = possible ? "with a stop of Redis in the middle" : "Type docker compose restart redis while it runs";
+    byId("race-outage-text").textContent =
+      OUTAGE[numbers.redis_place] ?? "with a stop of Redis in the middle";
   });
   paint();
 }
 
 function side(name, title, how) {
-  return el("div", { class: "side" }, el("h3", {}, title, " ", el("span", { class: "muted sub" }, how)),
-    el("p", { class: "count", id: `${name}-stale` }, "–"), el("p", { class: "sub", id: `${name}-sub` }, "stale reads"));
+  return el(
+    "div",
+    { class: "side" },
+    el("h3", {}, title, " ", el("span", { class: "muted sub" }, how)),
+    el("p", { class: "count", id: `${name}-stale` }, "–"),
+    el("p", { class: "sub", id: `${name}-sub` }, "stale reads"),
+  );
 }
 
 /** Run it, or resolve with the one that runs. */
 export function begin() {
-  running ??= race().finally(() => { running = null; });
+  running ??= race().finally(() => {
+    running = null;
+  });
   return running;
 }
 
@@ -47,14 +86,28 @@ async function race() {
   const button = byId("race-start");
   button.disabled = true;
   byId("race-canvas").hidden = false;
-  byId("race").closest("section").scrollIntoView({ block: "nearest", behavior: still.matches ? "auto" : "smooth" });
+  byId("race")
+    .closest("section")
+    .scrollIntoView({ block: "nearest", behavior: still.matches ? "auto" : "smooth" });
   const outage = byId("race-outage").checked && live?.redis_place === "running";
-  const stopped = new Promise((done) => { stop = done; });
+  const stopped = new Promise((done) => {
+    stop = done;
+  });
   const giveUp = () => document.hidden && stop();
   document.addEventListener("visibilitychange", giveUp);
   try {
-    shown = await run({ outage, breakIt, stopped, watch: (now) => { shown = now; frame ||= requestAnimationFrame(update); } });
-    say(`${count(shown.writes)} writes, ${count(shown.naive.reads + shown.ours.reads)} reads. Naive: ${count(shown.naive.stale)} stale. cachelayer: ${count(shown.ours.stale)} stale.`);
+    shown = await run({
+      outage,
+      breakIt,
+      stopped,
+      watch: (now) => {
+        shown = now;
+        frame ||= requestAnimationFrame(update);
+      },
+    });
+    say(
+      `${count(shown.writes)} writes, ${count(shown.naive.reads + shown.ours.reads)} reads. Naive: ${count(shown.naive.stale)} stale. cachelayer: ${count(shown.ours.stale)} stale.`,
+    );
   } catch (error) {
     say(error.message, true);
   } finally {
@@ -73,7 +126,8 @@ function update() {
     const box = byId(`${name}-stale`);
     box.textContent = count(stale);
     box.className = `count ${stale ? "bad" : reads ? "good" : ""}`;
-    byId(`${name}-sub`).textContent = `stale of ${count(reads)} reads${stale ? `, up to ${ms(longest)} late` : ""}`;
+    byId(`${name}-sub`).textContent =
+      `stale of ${count(reads)} reads${stale ? `, up to ${ms(longest)} late` : ""}`;
   }
   if (!shown.ended) say(`${shown.phase}: ${count(shown.writes)} writes so far`);
   paint();
@@ -89,7 +143,11 @@ function paint() {
   const pen = canvas.getContext("2d");
   pen.scale(scale, scale);
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const lanes = { write: [16, 20, "writes"], naive: [46, 34, "naive reads"], ours: [92, 34, "cachelayer reads"] };
+  const lanes = {
+    write: [16, 20, "writes"],
+    naive: [46, 34, "naive reads"],
+    ours: [92, 34, "cachelayer reads"],
+  };
   pen.font = `11px ${colour("--sans") || "sans-serif"}`;
   const left = width < 500 ? 62 : 112;
   const ended = shown?.ended || performance.now();
@@ -97,7 +155,8 @@ function paint() {
   const x = (at) => left + ((at - (shown?.began ?? 0)) / length) * (width - left - 8);
   outages(pen, x, height, colour);
   pen.fillStyle = colour("--muted");
-  for (const [y, tall, name] of Object.values(lanes)) pen.fillText(width < 500 ? name.replace(" reads", "") : name, 8, y + tall / 2 + 4);
+  for (const [y, tall, name] of Object.values(lanes))
+    pen.fillText(width < 500 ? name.replace(" reads", "") : name, 8, y + tall / 2 + 4);
   for (const [at, lane, stale] of shown?.events ?? []) {
     const [y, tall] = lanes[lane];
     pen.fillStyle = colour(stale ? "--bad" : lane === "write" ? "--write" : "--hit");

@@ -19,18 +19,34 @@ export async function run({ outage, breakIt, watch, stopped }) {
   const made = await control("POST", "/console/race");
   if (!made.ok) throw new Error(made.detail || "The race’s row could not be made.");
   const race = {
-    id: made.json.id, outage, began: performance.now(), ended: 0, writes: 0, refused: 0, away: false, newest: 0, phase: "",
-    acknowledged: [[0, performance.now()]], events: [], phases: [],
-    naive: { reads: 0, stale: 0, longest: 0 }, ours: { reads: 0, stale: 0, longest: 0 },
+    id: made.json.id,
+    outage,
+    began: performance.now(),
+    ended: 0,
+    writes: 0,
+    refused: 0,
+    away: false,
+    newest: 0,
+    phase: "",
+    acknowledged: [[0, performance.now()]],
+    events: [],
+    phases: [],
+    naive: { reads: 0, stale: 0, longest: 0 },
+    ours: { reads: 0, stale: 0, longest: 0 },
   };
   const until = { stop: false, writing: true };
   const clients = [
     ...Array.from({ length: WRITERS }, () => writer(race, until, watch)),
     ...Array.from({ length: READERS }, () => reader(race, until, watch)),
   ];
-  const halted = stopped.then(() => { until.stop = true; });
+  const halted = stopped.then(() => {
+    until.stop = true;
+  });
   try {
-    await Promise.race([halted, outage ? withOutage(race, until, breakIt) : bursts(race, until, ALONE)]);
+    await Promise.race([
+      halted,
+      outage ? withOutage(race, until, breakIt) : bursts(race, until, ALONE),
+    ]);
   } finally {
     until.stop = true;
     await Promise.all(clients);
@@ -121,7 +137,10 @@ async function reader(race, until, watch) {
 }
 
 const READ = {
-  naive: (id) => fetch(`/console/race/${id}`, { cache: "no-store" }).then((answer) => (answer.ok ? answer.json() : null)).catch(() => null),
+  naive: (id) =>
+    fetch(`/console/race/${id}`, { cache: "no-store" })
+      .then((answer) => (answer.ok ? answer.json() : null))
+      .catch(() => null),
   async ours(id) {
     const read = await send("GET", `/items/${id}`, undefined, { quiet: true });
     tell("exchange", { ...read, crowd: true });

@@ -20,7 +20,18 @@ let first = true;
 export function note(exchange) {
   own.set(exchange.trace, exchange.at);
   if (own.size > 1000) own.delete(own.keys().next().value);
-  put({ id: exchange.trace, at: exchange.at, method: exchange.method, path: exchange.path, status: exchange.status, outcome: exchange.outcome, ms: exchange.ms, redis: exchange.redis, postgres: exchange.postgres, spans: null });
+  put({
+    id: exchange.trace,
+    at: exchange.at,
+    method: exchange.method,
+    path: exchange.path,
+    status: exchange.status,
+    outcome: exchange.outcome,
+    ms: exchange.ms,
+    redis: exchange.redis,
+    postgres: exchange.postgres,
+    spans: null,
+  });
   draw();
   soon(600);
 }
@@ -57,7 +68,14 @@ function take(traces) {
     known.add(trace.id);
     const mine = own.has(trace.id);
     const way = ofTrace(trace, mine ? "you" : "somebody");
-    put({ ...trace, at: mine ? own.get(trace.id) : trace.at, outcome: way.outcome, redis: way.redis, postgres: way.postgres, steps: way.steps });
+    put({
+      ...trace,
+      at: mine ? own.get(trace.id) : trace.at,
+      outcome: way.outcome,
+      redis: way.redis,
+      postgres: way.postgres,
+      steps: way.steps,
+    });
     // What happened before the page was opened is listed, not played.
     if (!first || mine) tell("trace", { way, mine, id: trace.id });
   }
@@ -77,7 +95,13 @@ function legend(reason) {
     note.textContent = `Without spans: ${reason}`;
     return;
   }
-  note.replaceChildren("Open one to see its spans.", ...["redis", "postgres", "api"].flatMap((name) => [el("span", { class: `swatch ${name}` }), { redis: "Redis", postgres: "Postgres", api: "API" }[name]]));
+  note.replaceChildren(
+    "Open one to see its spans.",
+    ...["redis", "postgres", "api"].flatMap((name) => [
+      el("span", { class: `swatch ${name}` }),
+      { redis: "Redis", postgres: "Postgres", api: "API" }[name],
+    ]),
+  );
 }
 
 let drawing = 0;
@@ -89,8 +113,12 @@ function draw() {
 function drawNow() {
   drawing = 0;
   const list = el("div", { class: "list" });
-  const longest = Math.max(1, ...[...entries.values()].map((entry) => (entry.redis ?? 0) + (entry.postgres ?? 0)));
-  for (const entry of [...entries.values()].sort((a, b) => b.at - a.at)) list.append(...row(entry, longest));
+  const longest = Math.max(
+    1,
+    ...[...entries.values()].map((entry) => (entry.redis ?? 0) + (entry.postgres ?? 0)),
+  );
+  for (const entry of [...entries.values()].sort((a, b) => b.at - a.at))
+    list.append(...row(entry, longest));
   if (!entries.size) list.append(el("p", { class: "muted" }, "No requests yet."));
   const focused = document.activeElement?.dataset?.trace;
   byId("requests").replaceChildren(list);
@@ -104,35 +132,87 @@ function row(entry, longest) {
     bar.style.width = `${(100 * (entry[name] ?? 0)) / longest}%`;
     return bar;
   });
-  const button = el("button", { type: "button", class: "row", "data-trace": entry.id, "aria-expanded": String(isOpen), onclick: () => { opened = isOpen ? null : entry.id; draw(); } },
+  const button = el(
+    "button",
+    {
+      type: "button",
+      class: "row",
+      "data-trace": entry.id,
+      "aria-expanded": String(isOpen),
+      onclick: () => {
+        opened = isOpen ? null : entry.id;
+        draw();
+      },
+    },
     el("span", { class: "when muted" }, new Date(entry.at).toLocaleTimeString("en-GB")),
     el("span", {}, entry.method),
     el("code", { title: entry.path }, short(entry.path)),
-    el("span", {}, el("span", { class: `badge ${entry.outcome}` }, entry.outcome === "other" ? String(entry.status ?? "") : entry.outcome)),
+    el(
+      "span",
+      {},
+      el(
+        "span",
+        { class: `badge ${entry.outcome}` },
+        entry.outcome === "other" ? String(entry.status ?? "") : entry.outcome,
+      ),
+    ),
     el("span", { class: "share", title: "Time in Redis and Postgres" }, parts),
-    el("span", { class: "num" }, ms(entry.ms)));
+    el("span", { class: "num" }, ms(entry.ms)),
+  );
   return isOpen ? [button, detail(entry)] : [button];
 }
 
 function detail(entry) {
-  if (!entry.spans) return el("p", { class: "waterfall muted" }, `Redis ${ms(entry.redis)}, Postgres ${ms(entry.postgres)}. Its spans have not come yet.`);
+  if (!entry.spans)
+    return el(
+      "p",
+      { class: "waterfall muted" },
+      `Redis ${ms(entry.redis)}, Postgres ${ms(entry.postgres)}. Its spans have not come yet.`,
+    );
   const width = 860;
   const names = 250;
-  const scale = (width - names - 80) / Math.max(0.01, ...entry.spans.map((span) => span.at + span.ms));
+  const scale =
+    (width - names - 80) / Math.max(0.01, ...entry.spans.map((span) => span.at + span.ms));
   const height = 22;
-  const root = svg("svg", { viewBox: `0 0 ${width} ${entry.spans.length * height + 4}`, role: "img", "aria-label": entry.spans.map((span) => `${span.name} ${ms(span.ms)}`).join(", ") });
+  const root = svg("svg", {
+    viewBox: `0 0 ${width} ${entry.spans.length * height + 4}`,
+    role: "img",
+    "aria-label": entry.spans.map((span) => `${span.name} ${ms(span.ms)}`).join(", "),
+  });
   entry.spans.forEach((span, index) => {
     const y = index * height;
     const x = names + Math.max(0, span.at) * scale;
     const wide = Math.max(2, span.ms * scale);
     root.append(
       svg("line", { class: "guide", x1: 0, x2: width, y1: y + height, y2: y + height }),
-      svg("text", { class: "name", x: 4 + span.depth * 12, y: y + 15 }, cut(span.name, 34 - span.depth * 2)),
-      svg("rect", { class: span.where + (span.failed ? " failed" : ""), x, y: y + 5, width: wide, height: 12, rx: 2 }),
-      svg("text", { x: x + wide + 5, y: y + 15 }, ms(span.ms) + (span.refused ? ", not asked: the gate" : span.failed ? ", failed" : "")));
+      svg(
+        "text",
+        { class: "name", x: 4 + span.depth * 12, y: y + 15 },
+        cut(span.name, 34 - span.depth * 2),
+      ),
+      svg("rect", {
+        class: span.where + (span.failed ? " failed" : ""),
+        x,
+        y: y + 5,
+        width: wide,
+        height: 12,
+        rx: 2,
+      }),
+      svg(
+        "text",
+        { x: x + wide + 5, y: y + 15 },
+        ms(span.ms) + (span.refused ? ", not asked: the gate" : span.failed ? ", failed" : ""),
+      ),
+    );
   });
   const there = live?.links.find(({ url, answers }) => answers && url === facts.jaeger);
-  const link = there ? el("a", { href: `${facts.jaeger}/trace/${entry.id}` }, there.name === "Jaeger" ? "This trace in Jaeger" : "This trace as text") : null;
+  const link = there
+    ? el(
+        "a",
+        { href: `${facts.jaeger}/trace/${entry.id}` },
+        there.name === "Jaeger" ? "This trace in Jaeger" : "This trace as text",
+      )
+    : null;
   return el("div", { class: "waterfall" }, root, link);
 }
 

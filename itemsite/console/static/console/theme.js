@@ -3,7 +3,11 @@
 import { byId } from "./dom.js";
 
 const ORDER = ["auto", "dark", "light"];
-const LABELS = { auto: ["◐ Auto", "Theme: as the system has it"], dark: ["● Dark", "Theme: dark"], light: ["○ Light", "Theme: light"] };
+const LABELS = {
+  auto: ["◐ Auto", "Theme: as the system has it"],
+  dark: ["● Dark", "Theme: dark"],
+  light: ["○ Light", "Theme: light"],
+};
 
 export function start() {
   use(localStorage.getItem("theme") ?? "auto");

@@ -2,8 +2,8 @@
 
 import { hear } from "./api.js";
 import { perform } from "./actions.js";
-import { byId, command, el } from "./dom.js";
-import { breakIt, terminalFor } from "./faults.js";
+import { byId, el } from "./dom.js";
+import { breakIt, instead } from "./faults.js";
 import { live } from "./live.js";
 import { begin } from "./race-view.js";
 import { STEPS } from "./tour-steps.js";
@@ -26,7 +26,10 @@ export function start() {
     check();
   });
   hear("live", check);
-  hear("race", (ended) => { race = ended; check(); });
+  hear("race", (ended) => {
+    race = ended;
+    check();
+  });
   go(0, false);
 }
 
@@ -60,24 +63,38 @@ function draw() {
   const step = STEPS[at];
   byId("tour").replaceChildren(
     el("p", { class: "kicker", id: "tour-title" }, `The tour, step ${at + 1} of ${STEPS.length}`),
-    el("ol", { class: "progress", "aria-hidden": "true" }, STEPS.map((_, index) => el("li", { class: index === at ? "now" : done.has(index) ? "done" : "" }))),
+    el(
+      "ol",
+      { class: "progress", "aria-hidden": "true" },
+      STEPS.map((_, index) =>
+        el("li", { class: index === at ? "now" : done.has(index) ? "done" : "" }),
+      ),
+    ),
     el("h3", { id: "tour-step", tabindex: "-1" }, step.title),
     ...step.text.map((text) => el("p", {}, text)),
     step.todo.length ? el("p", { class: "label" }, "Do this") : "",
     el("div", { class: "bar" }, step.todo.map(todo)),
     step.checks.length ? el("p", { class: "label" }, "You should see") : "",
     el("ul", { class: "checks", id: "tour-checks", "aria-live": "polite" }),
-    el("div", { class: "nav" },
-      el("button", { type: "button", class: "quiet", disabled: at === 0, onclick: () => go(at - 1) }, "Back"),
+    el(
+      "div",
+      { class: "nav" },
+      el(
+        "button",
+        { type: "button", class: "quiet", disabled: at === 0, onclick: () => go(at - 1) },
+        "Back",
+      ),
       at + 1 < STEPS.length
         ? el("button", { type: "button", id: "tour-next", onclick: () => go(at + 1) }, "Next")
-        : el("button", { type: "button", id: "tour-next", onclick: () => go(0) }, "From the start")));
+        : el("button", { type: "button", id: "tour-next", onclick: () => go(0) }, "From the start"),
+    ),
+  );
   drawChecks();
 }
 
 function todo({ act, fault, race: isRace, label }) {
-  const terminal = fault && terminalFor(fault);
-  if (terminal) return command(terminal);
+  const otherwise = fault && instead(fault);
+  if (otherwise) return otherwise;
   const press = async (event) => {
     const button = event.currentTarget;
     button.disabled = true;
@@ -88,7 +105,11 @@ function todo({ act, fault, race: isRace, label }) {
     // The focus was lost with the button.
     if (document.activeElement === document.body) button.focus();
   };
-  return el("button", { type: "button", "data-todo": act ?? fault ?? "race", onclick: press }, label);
+  return el(
+    "button",
+    { type: "button", "data-todo": act ?? fault ?? "race", onclick: press },
+    label,
+  );
 }
 
 /** Only what has changed is replaced: a screen reader says that, and not the whole list. */
@@ -97,9 +118,18 @@ function drawChecks() {
   STEPS[at].checks.forEach(({ text }, index) => {
     const old = list.children[index];
     if (old?.dataset.met === String(Boolean(met[index]))) return;
-    const item = el("li", { class: met[index] ? "met" : "", "data-met": String(Boolean(met[index])) },
+    const item = el(
+      "li",
+      { class: met[index] ? "met" : "", "data-met": String(Boolean(met[index])) },
       el("span", { class: "mark", "aria-hidden": "true" }, "✓"),
-      el("span", {}, el("span", { class: "visually-hidden" }, met[index] ? "Seen: " : "Not seen yet: "), text, met[index] ? el("span", { class: "fact" }, met[index]) : ""));
+      el(
+        "span",
+        {},
+        el("span", { class: "visually-hidden" }, met[index] ? "Seen: " : "Not seen yet: "),
+        text,
+        met[index] ? el("span", { class: "fact" }, met[index]) : "",
+      ),
+    );
     if (old) old.replaceWith(item);
     else list.append(item);
   });

@@ -251,6 +251,24 @@ def test_a_pause_ends_by_itself(console, lab):
     expect(console.locator("#health")).to_have_text("healthy", timeout=PATIENCE)
 
 
+def test_without_postgres_hits_are_served_and_a_write_is_refused(console, lab, expected_statuses):
+    expected_statuses.add(503)
+    by_mouse(console, '[data-do="read"]')
+    expect(console.locator("#exchange dl")).to_be_visible(timeout=PATIENCE)
+    assert lab.command("postgres", "stop").returncode == 0
+    try:
+        expect(console.locator("#health")).to_have_text("degraded: Postgres away", timeout=PATIENCE)
+        by_mouse(console, '[data-do="read"]')
+        expect(console.locator("#caption")).to_contain_text("Hit:", timeout=PATIENCE)
+        by_mouse(console, '[data-do="update"]')
+        expect(console.locator("#caption")).to_contain_text(
+            "Refused: status 503. ", timeout=PATIENCE
+        )
+    finally:
+        assert lab.command("postgres", "start").returncode == 0
+    expect(console.locator("#health")).to_have_text("healthy", timeout=PATIENCE)
+
+
 def test_the_theme_is_remembered(console):
     root = console.locator("html")
     by_mouse(console, "#theme")

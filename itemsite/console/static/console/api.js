@@ -89,6 +89,7 @@ function part(timing, name) {
 }
 
 function outcome({ method, path, headers, status }) {
+  if (!status || status >= 500) return "failed";
   if (headers["X-Cache"]) return headers["X-Cache"].toLowerCase();
   return method !== "GET" && path.startsWith("/items") && status >= 200 && status < 300
     ? "write"

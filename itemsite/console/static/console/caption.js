@@ -8,11 +8,15 @@ const WORDS = {
   bypass: "Past the cache",
   write: "Write",
   other: "",
+  failed: "Refused",
 };
 
 /** What happened, as nodes. */
 export function caption(way) {
   const title = WORDS[way.outcome] ?? "";
+  if (way.outcome === "failed") {
+    return [el("b", { class: "failed" }, `${title}: `), `status ${way.status}. ${way.detail}`];
+  }
   const parts = [];
   way.steps.forEach((step, index) => {
     if (index) parts.push(" → ");

@@ -42,7 +42,7 @@ function traced({ way, mine, id }) {
   if (!mine) {
     latency.add(way.outcome, way.redis + way.postgres);
     if (performance.now() - drawn > DRAWN_EVERY) draw(way);
-  } else if (id === shownTrace) {
+  } else if (id === shownTrace && way.outcome !== "failed") {
     byId("caption").replaceChildren(...caption(way).filter(Boolean));
   }
 }

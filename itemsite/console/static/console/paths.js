@@ -17,13 +17,14 @@ export function ofExchange(exchange, live) {
   };
 }
 
-function about({ method, path, outcome, status }) {
-  return { method, path, outcome, status };
+function about({ method, path, outcome, status, json }) {
+  return { method, path, outcome, status, detail: json?.detail ?? "" };
 }
 
 function steps(method, outcome, cut, { path, status }) {
   const redis = (...names) => names.map((name) => ({ to: "redis", name }));
   const postgres = (...names) => names.map((name) => ({ to: "postgres", name }));
+  if (outcome === "failed") return [];
   if (outcome === "hit") return redis("get");
   if (outcome === "miss")
     return [...redis("get", "lease"), ...postgres("SELECT"), ...redis("fill")];
@@ -43,9 +44,7 @@ function steps(method, outcome, cut, { path, status }) {
 /** As `ofExchange`, from a trace: each step with its own time. */
 export function ofTrace(trace, who) {
   const found = outermost(trace.spans);
-  const outcome =
-    trace.outcome ??
-    (trace.method !== "GET" && trace.path.startsWith("/items") ? "write" : "other");
+  const outcome = outcomeOf(trace);
   return {
     ...about({ ...trace, outcome }),
     who,
@@ -59,6 +58,12 @@ export function ofTrace(trace, who) {
       failed: span.failed,
     })),
   };
+}
+
+function outcomeOf({ method, path, status, outcome }) {
+  if (status >= 500) return "failed";
+  const wrote = method !== "GET" && path.startsWith("/items") && status < 300;
+  return outcome ?? (wrote ? "write" : "other");
 }
 
 /** The spans of Redis and Postgres that lie in no other one of these; not the checks of a connection. */

@@ -173,8 +173,11 @@ export function state(live) {
   parts.redis.more.textContent = down ? "" : "same bytes as the API";
   parts.postgres.group.classList.toggle("away", live.postgres === "down");
   parts.postgres.note.textContent = live.postgres === "down" ? "does not answer" : "the truth";
-  parts.api.note.textContent = `${live.gates.workers} ${live.gates.workers === 1 ? "worker" : "workers"}`;
-  parts.api.more.textContent = live.hit_rate === null ? "" : `hit rate ${live.hit_rate} %`;
+  const workers = `${live.gates.workers} ${live.gates.workers === 1 ? "worker" : "workers"}`;
+  const rate = live.hit_rate === null ? "" : `hit rate ${live.hit_rate} %`;
+  const oneLine = layout === NARROW;
+  parts.api.note.textContent = oneLine && rate ? `${workers}, ${rate}` : workers;
+  parts.api.more.textContent = oneLine ? "" : rate;
   const backlog = live.repair.backlog;
   parts.log.group.classList.toggle("filling", backlog > 0);
   parts.log.text.textContent = backlog
@@ -212,12 +215,12 @@ export async function show(way, { move = !still.matches } = {}) {
 
 function clear(outcome) {
   for (const name of ["client", "api", "redis", "postgres"]) {
-    parts[name].group.classList.remove("lit", "hit", "miss", "write", "bypass", "other");
+    parts[name].group.classList.remove("lit", "hit", "miss", "write", "bypass", "failed", "other");
     parts[name].group.classList.add(outcome);
   }
   for (const name of ["client", "redis", "postgres"]) {
     const { group, names, time } = parts[`${name}Edge`];
-    group.classList.remove("lit", "hit", "miss", "write", "bypass", "other");
+    group.classList.remove("lit", "hit", "miss", "write", "bypass", "failed", "other");
     group.classList.add(outcome);
     names.textContent = time.textContent = "";
   }

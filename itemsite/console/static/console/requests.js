@@ -1,7 +1,7 @@
 // The last requests of everybody, each with its spans as a waterfall.
 
 import { facts, tell } from "./api.js";
-import { byId, el, ms, short, svg } from "./dom.js";
+import { byId, el, ms, narrow, short, svg } from "./dom.js";
 import { live } from "./live.js";
 import { ofTrace } from "./paths.js";
 
@@ -38,6 +38,7 @@ export function note(exchange) {
 
 export function start() {
   draw();
+  narrow.addEventListener("change", draw);
   document.addEventListener("visibilitychange", () => soon(0));
   soon(0);
 }
@@ -169,10 +170,9 @@ function detail(entry) {
       { class: "waterfall muted" },
       `Redis ${ms(entry.redis)}, Postgres ${ms(entry.postgres)}. Its spans have not come yet.`,
     );
-  const width = 860;
-  const names = 250;
+  const [width, names, letters] = narrow.matches ? [350, 132, 18] : [860, 250, 34];
   const scale =
-    (width - names - 80) / Math.max(0.01, ...entry.spans.map((span) => span.at + span.ms));
+    (width - names - 66) / Math.max(0.01, ...entry.spans.map((span) => span.at + span.ms));
   const height = 22;
   const root = svg("svg", {
     viewBox: `0 0 ${width} ${entry.spans.length * height + 4}`,
@@ -188,7 +188,7 @@ function detail(entry) {
       svg(
         "text",
         { class: "name", x: 4 + span.depth * 12, y: y + 15 },
-        cut(span.name, 34 - span.depth * 2),
+        cut(span.name, letters - span.depth * 2),
       ),
       svg("rect", {
         class: span.where + (span.failed ? " failed" : ""),

@@ -26,7 +26,7 @@ def lab_only(view: View[P]) -> View[P]:
     """404 where it is not the lab."""
 
     @wraps(view)
-    def checked(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
+    def checked(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
         if not is_lab(request):
             raise Http404
         return view(request, *args, **kwargs)

@@ -262,7 +262,7 @@ def test_without_postgres_hits_are_served_and_a_write_is_refused(console, lab, e
         expect(console.locator("#caption")).to_contain_text("Hit:", timeout=PATIENCE)
         by_mouse(console, '[data-do="update"]')
         expect(console.locator("#caption")).to_contain_text(
-            "Refused: status 503. ", timeout=PATIENCE
+            "In vain: status 503. ", timeout=PATIENCE
         )
     finally:
         assert lab.command("postgres", "start").returncode == 0

@@ -4,8 +4,10 @@ Each of the naive cache's ways to go stale is forced here, step by step.
 """
 
 from contextlib import contextmanager
+from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 
 from cachelayer import link
 from items.models import Item
@@ -93,7 +95,17 @@ def test_the_row_goes_with_the_race(race, client):
     assert client.put(race.path).status_code == 404
 
 
+def test_rows_of_races_that_were_left_go_with_the_next(race, client):
+    long_ago = timezone.now() - timedelta(minutes=11)
+    Item.objects.filter(pk=race.pk).update(created_at=long_ago)
+    tea = client.post("/items", {"name": "Race", "price": 4.2}, "application/json").json()
+    Item.objects.filter(pk=tea["id"]).update(created_at=long_ago)
+    client.post("/console/race")
+    assert client.get(f"/items/{race.pk}").status_code == 404
+    assert client.get(f"/items/{tea['id']}").status_code == 200
+
+
 def test_it_deletes_nobody_elses_row(client):
-    tea = client.post("/items", {"name": "Tea", "price": 4.2}, "application/json").json()
+    tea = client.post("/items", {"name": "Race", "price": 4.2}, "application/json").json()
     assert client.delete(f"/console/race/{tea['id']}").status_code == 204
     assert client.get(f"/items/{tea['id']}").status_code == 200

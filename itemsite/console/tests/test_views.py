@@ -108,6 +108,9 @@ def test_the_page_carries_the_token_that_its_controls_need():
     [token] = re.findall(r'"csrf": "(\w+)"', strict.get("/").text)
     answer = strict.post("/console/faults/stop-redis", headers={"X-CSRFToken": token})
     assert answer.status_code == 409
+    # A page that is being closed can send a form only.
+    form = {"csrfmiddlewaretoken": token}
+    assert strict.post("/console/faults/start-redis", form).status_code == 409
 
 
 def test_only_the_labs_own_redis_can_be_switched(client):

@@ -8,14 +8,15 @@ const WORDS = {
   bypass: "Past the cache",
   write: "Write",
   other: "",
-  failed: "Refused",
+  failed: "In vain",
 };
 
 /** What happened, as nodes. */
 export function caption(way) {
   const title = WORDS[way.outcome] ?? "";
   if (way.outcome === "failed") {
-    return [el("b", { class: "failed" }, `${title}: `), `status ${way.status}. ${way.detail}`];
+    const why = way.status ? `status ${way.status}. ${way.detail}` : "there was no answer.";
+    return [el("b", { class: "failed" }, `${title}: `), why];
   }
   const parts = [];
   way.steps.forEach((step, index) => {

@@ -8,50 +8,52 @@ const history = [];
 export function show(live) {
   remember(live);
   const { gates, repair, live_check: check } = live;
-  const share = live.check_share
-    ? `1 hit in ${count(Math.round(1 / live.check_share))} is compared`
-    : "turned off";
+  const unknown = "counted in Redis, which is away";
+  const word = live.redis === "down" ? "open" : "settling";
   byId("numbers").replaceChildren(
-    tile(
-      "Hit rate",
-      live.hit_rate === null ? "–" : `${live.hit_rate} %`,
-      live.hit_rate === null ? "counted in Redis, which is away" : "of hits and misses",
-    ),
-    tile("Reads a second", rate(), "line: hits, area: all", spark()),
-    tile(
-      "Cached rows",
-      count(live.cached_items),
-      live.cached_items === null
-        ? "nobody knows while Redis is away"
-        : live.cached_items_exact === false
-          ? "estimated"
-          : `reads: ${count(live.total_hits)} hit, ${count(live.total_misses)} miss, ${count(live.total_bypasses)} bypass`,
-    ),
-    tile(
-      "Gate",
-      gates.open ? `${live.redis === "down" ? "open" : "settling"} in ${gates.open}` : "closed",
-      `of ${gates.workers} workers`,
-      null,
-      gates.open ? "bad" : "good",
-    ),
-    tile(
-      "Repair log",
-      count(repair.backlog),
-      repair.backlog ? `keys, oldest ${repair.lag_seconds.toFixed(1)} s` : "keys wait",
-      null,
-      repair.backlog ? "bad" : "",
-    ),
-    tile(
-      "Stale in live check",
-      check.checked === null ? "–" : count(check.stale),
-      check.checked === null ? "counted in Redis" : `of ${count(check.checked)} checked; ${share}`,
-      null,
-      check.stale ? "bad" : "",
-    ),
+    tile({
+      name: "Hit rate",
+      value: live.hit_rate === null ? "–" : `${live.hit_rate} %`,
+      sub: live.hit_rate === null ? unknown : "of hits and misses",
+    }),
+    tile({ name: "Reads a second", value: rate(), sub: "line: hits, area: all", chart: spark() }),
+    tile({ name: "Cached rows", value: count(live.cached_items), sub: reads(live) ?? unknown }),
+    tile({
+      name: "Gate",
+      value: gates.open ? `${word} in ${gates.open}` : "closed",
+      sub: `of ${gates.workers} workers`,
+      kind: gates.open ? "bad" : "good",
+    }),
+    tile({
+      name: "Repair log",
+      value: count(repair.backlog),
+      sub: repair.backlog ? `keys, oldest ${repair.lag_seconds.toFixed(1)} s` : "keys wait",
+      kind: repair.backlog ? "bad" : "",
+    }),
+    tile({
+      name: "Stale in live check",
+      value: count(check.stale),
+      sub: check.checked === null ? unknown : checked(check, live.check_share),
+      kind: check.stale ? "bad" : "",
+    }),
   );
 }
 
-function tile(name, value, sub, chart = null, kind = "") {
+function reads(live) {
+  if (live.cached_items === null) return null;
+  const { total_hits: hits, total_misses: misses, total_bypasses: bypasses } = live;
+  return `reads: ${count(hits)} hit, ${count(misses)} miss, ${count(bypasses)} bypass`;
+}
+
+/** How many hits were compared with Postgres, and what that says about the others. */
+function checked({ checked, upper_bound: bound }, share) {
+  if (!share) return "the check is turned off";
+  if (!checked) return `of 0 checked: it compares 1 hit in ${count(Math.round(1 / share))}`;
+  const percent = (100 * bound).toPrecision(2);
+  return `of ${count(checked)} checked: at most ${percent} % of all, 95 % sure`;
+}
+
+function tile({ name, value, sub, chart = null, kind = "" }) {
   return el(
     "div",
     { class: "tile" },

@@ -2,7 +2,7 @@
 // every read. A read is stale when it gives less than a write that was acknowledged before
 // the read began. One thread starts and ends everything, so that order is certain.
 
-import { control, send, tell } from "./api.js";
+import { control, facts, send, tell } from "./api.js";
 
 const WRITERS = 3;
 const READERS = 2;
@@ -39,6 +39,8 @@ export async function run({ outage, breakIt, watch, stopped }) {
     ...Array.from({ length: WRITERS }, () => writer(race, until, watch)),
     ...Array.from({ length: READERS }, () => reader(race, until, watch)),
   ];
+  const leave = () => race.away && startRedisByBeacon();
+  addEventListener("pagehide", leave);
   const halted = stopped.then(() => {
     until.stop = true;
   });
@@ -49,6 +51,7 @@ export async function run({ outage, breakIt, watch, stopped }) {
     ]);
   } finally {
     until.stop = true;
+    removeEventListener("pagehide", leave);
     await Promise.all(clients);
     race.ended = performance.now();
     phase(race, "");
@@ -73,6 +76,13 @@ async function withOutage(race, until, breakIt) {
   if (race.away) throw new Error("Redis could not be started.");
   await wait(3500);
   await bursts(race, until, 2000);
+}
+
+/** For a page that is closed in the middle of the outage: nobody else would end it. */
+function startRedisByBeacon() {
+  const form = new FormData();
+  form.set("csrfmiddlewaretoken", facts.csrf);
+  navigator.sendBeacon("/console/faults/start-redis", form);
 }
 
 /** Writers in bursts: what is wrong at the end of one stands until the next. */

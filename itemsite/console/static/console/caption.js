@@ -38,17 +38,17 @@ export function caption(way) {
     title && el("b", { class: way.outcome }, `${title}: `),
     ...parts,
     parts.length ? ". " : "",
-    ...sums.map(([name, value], index) =>
-      el(
-        "span",
-        { class: "step" },
-        `${index ? ", " : ""}${name} `,
-        el("span", { class: "ms" }, ms(value)),
-      ),
-    ),
-    sums.length ? "." : "",
+    sums.length ? el("span", { class: "sums" }, ...together(sums)) : "",
     way.who === "you" ? "" : " Somebody else’s request.",
   ];
+}
+
+function together(sums) {
+  return sums.flatMap(([name, value], index) => [
+    index ? ", " : "",
+    el("span", { class: "step" }, `${name} `, el("span", { class: "ms" }, ms(value))),
+    index === sums.length - 1 ? "." : "",
+  ]);
 }
 
 function place({ to, name, failed }) {

@@ -40,7 +40,7 @@ const NARROW = {
   edges: {
     client: { d: "M190 60 V106", label: [200, 78], value: [200, 97], anchor: "start" },
     redis: { d: "M112 164 V250", label: [100, 222], value: [100, 240], anchor: "end" },
-    postgres: { d: "M268 164 V250", label: [278, 198], value: [278, 218], anchor: "start" },
+    postgres: { d: "M252 164 V250", label: [262, 198], value: [262, 218], anchor: "start" },
   },
   lever: [
     [112, 178],

@@ -45,6 +45,7 @@ Environment:
   OTEL_EXPORTER_OTLP_ENDPOINT  send traces there, not to the lab's own collector
   TRACES_URL                   where Jaeger answers queries for those, for ./lab trace
   OTEL_SDK_DISABLED=true       make no traces: a request then costs about half as much
+  BACKGROUND_RATE=5            light traffic of so many requests a second (0: none)
 """
 
 

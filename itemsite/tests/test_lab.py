@@ -146,11 +146,13 @@ def test_redis_can_be_stopped_by_a_command(lab):
 
 
 def test_stop_and_start_keep_the_rows_and_leave_no_process(own_lab):
-    own_lab.start()
+    own_lab.start(BACKGROUND_RATE="20")
     item = own_lab.ask("/items", TEA)[2]
+    hits = own_lab.ask("/cache/stats")[2]["total_hits"]
+    assert wait_until(lambda: own_lab.ask("/cache/stats")[2]["total_hits"] > hits, 30)
     ports = (own_lab.postgres.port, own_lab.redis.port)
     servers = own_lab.servers()
-    assert set(servers) == {"collector", "postgres", "redis", "repair", "web"}
+    assert set(servers) == {"background", "collector", "postgres", "redis", "repair", "web"}
 
     stopped = own_lab.command("stop")
     assert stopped.stdout == "lab: stopped.\n"
@@ -164,6 +166,7 @@ def test_stop_and_start_keep_the_rows_and_leave_no_process(own_lab):
     assert set(own_lab.servers()) == {"collector", "postgres", "redis", "repair", "web"}
     assert (own_lab.postgres.port, own_lab.redis.port) == ports
     assert own_lab.ask(f"/items/{item['id']}")[2] == item
+    assert own_lab.ask("/items")[2]["count"] == 6
     assert own_lab.send(signal.SIGINT) == 0
     assert not own_lab.servers()
 

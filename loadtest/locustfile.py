@@ -12,12 +12,12 @@ was stale.
 
 import logging
 import random
+import signal
 import sys
 from pathlib import Path
 from typing import Any, Final
 
 from locust import FastHttpUser, between, events, tag, task
-from locust.argument_parser import LocustArgumentParser
 from locust.contrib.fasthttp import FastResponse
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
@@ -25,6 +25,7 @@ from locust.runners import MasterRunner, WorkerRunner
 # Locust puts the folder of this file on the path, which is not where loadtest is found.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from loadtest import locust_options
 from loadtest.gates import STALE, Gates
 from loadtest.redis_outage import RedisOutage
 from loadtest.rows import Rows
@@ -195,62 +196,34 @@ def _price() -> float:
     return random.randrange(100, 10_000) / 100
 
 
-@events.init_command_line_parser.add_listener
-def _add_options(parser: LocustArgumentParser) -> None:
-    # A request that is cut off could leave a row behind that nobody deletes.
-    parser.set_defaults(class_picker=True, stop_timeout="15")
-    parser.add_argument(
-        "--plain",
-        action="store_true",
-        include_in_web_ui=False,
-        help="only load, no story of an outage (in the browser: shape Default)",
-    )
-    parser.add_argument(
-        "--max-fail-ratio",
-        type=float,
-        default=0.01,
-        help="exit code 1 when a larger share of the requests failed (0.01)",
-    )
-    parser.add_argument(
-        "--max-p95",
-        type=float,
-        default=500.0,
-        help="exit code 1 when 95 %% of the answers took up to more milliseconds (500)",
-    )
-    parser.add_argument(
-        "--api-token",
-        default="",
-        env_var="API_TOKEN",
-        is_secret=True,
-        help="a token for writing; the lab needs none",
-    )
-    # Not in the browser: who reaches that page must not run commands on this machine.
-    parser.add_argument(
-        "--outage-command",
-        default="",
-        include_in_web_ui=False,
-        help="stops Redis when the story is there, such as './lab redis stop'; without it, "
-        "you are asked to",
-    )
-    parser.add_argument(
-        "--recovery-command",
-        default="",
-        include_in_web_ui=False,
-        help="starts Redis again, such as './lab redis start'",
-    )
+events.init_command_line_parser.add_listener(locust_options.add)
 
 
 @events.init.add_listener
-def _choose_shape(environment: Environment, **_: Any) -> None:
+def _begin(environment: Environment, **_: Any) -> None:
     options = environment.parsed_options
     if options is None or isinstance(environment.runner, WorkerRunner):
         return
+    _leave_out_idlers(environment, set(options.tags or ()), set(options.exclude_tags or ()))
+    # In a headless story, Locust listens to SIGTERM only when it is over.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if options.plain:
         environment.shape_class = None
         return
     # Locust would take 1 for want of a number.
     options.num_users = options.num_users or _USERS
     options.run_time = options.run_time or _SECONDS
+
+
+def _leave_out_idlers(environment: Environment, tags: set[str], without: set[str]) -> None:
+    """Without this, a person for whom the tags leave nothing to do is an error."""
+    available: dict[str, Any] = environment.available_user_classes or {}
+    for name, person in list(available.items()):
+        sets: list[set[str]] = [getattr(job, "locust_tag_set", set()) for job in person.tasks]
+        if not any((not tags or found & tags) and not found & without for found in sets):
+            del available[name]
+            if person in environment.user_classes:
+                environment.user_classes.remove(person)
 
 
 @events.test_start.add_listener

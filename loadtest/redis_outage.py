@@ -46,7 +46,7 @@ class RedisOutage(LoadTestShape):
 
     def reset_time(self) -> None:
         super().reset_time()
-        self._stage, self._before = None, _nothing()
+        self._stage, self._before, self.failed = None, _nothing(), []
 
     def end(self) -> None:
         """Start Redis again if the test stops in the middle of the outage."""

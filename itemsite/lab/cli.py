@@ -31,6 +31,8 @@ Usage: ./lab [command]
   ./lab trace [N] [--watch]    show what the last N requests (5) did, as a waterfall
   ./lab redis start|stop       start or stop its embedded Redis, to see the lab without it
   ./lab postgres start|stop    the same for its embedded Postgres
+  ./lab load [ARGUMENTS]       run Locust on the running lab: in the browser on port 8089, or
+                               here with --headless --users 20 --run-time 60s
   ./lab test [ARGUMENTS]       run ruff, mypy, lint-imports and pytest on servers of their own,
                                also while the lab runs; with arguments, only pytest ARGUMENTS
   ./lab help                   print this
@@ -147,6 +149,13 @@ def _trace(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _load(arguments: Sequence[str]) -> int:
+    state = LabFolder().running()
+    from itemsite.lab.load import run
+
+    return run(arguments, state)
+
+
 def _redis(arguments: Sequence[str]) -> int:
     return _switch("redis", arguments)
 
@@ -190,6 +199,7 @@ _COMMANDS: Final[dict[str, Callable[[Sequence[str]], int]]] = {
     "env": _env,
     "manage": _manage,
     "trace": _trace,
+    "load": _load,
     "redis": _redis,
     "postgres": _postgres,
 }

@@ -113,6 +113,17 @@ def test_a_second_lab_says_that_one_runs(lab):
     assert lab.health() == "ok"
 
 
+def test_load_runs_locust_on_the_running_lab(lab):
+    options = ("--users", "2", "--run-time", "8s", "--max-p95", "20000")
+    done = lab.command("load", "--headless", "--only-summary", *options)
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    # The lab's own Redis is stopped and started by the story itself.
+    assert said.count("redis stop: done") == said.count("redis start: done") == 1
+    assert "/items/[id] hit" in said
+    assert lab.health() == "ok"
+
+
 def test_a_killed_worker_comes_back(lab):
     web = Web(lab.folder.path / "web", lab.port, {})
     before = set(web.workers)

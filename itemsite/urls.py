@@ -18,6 +18,8 @@ urlpatterns = [
         SpectacularSwaggerView.as_view(template_name="items/api_docs.html"),
         name="docs",
     ),
+    # For the pages of the API: log in and out.
+    path("api/auth/", include("rest_framework.urls")),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
 ]

@@ -18,6 +18,7 @@ def banner(state: State, admin_password: str | None, seconds: float) -> str:
 The lab is ready ({seconds:.1f} s).
 
   API        {url}/items
+  API docs   {url}/api/docs
   Health     {url}/health
   Cache      {url}/cache/stats
   Metrics    {url}/metrics

@@ -32,7 +32,7 @@ def own_lab(tmp_path):
 
 
 def test_the_banner_says_where_everything_is_and_how_to_log_in(lab):
-    for path in ("/items", "/health", "/cache/stats", "/metrics", "/admin/"):
+    for path in ("/items", "/api/docs", "/health", "/cache/stats", "/metrics", "/admin/"):
         assert f"http://127.0.0.1:{lab.port}{path}\n" in lab.said
         assert lab.ask(path)[0] in (200, 302)
     assert f"user admin, password {lab.folder.secrets().admin_password}" in lab.said

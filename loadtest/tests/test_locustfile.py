@@ -1,20 +1,18 @@
 """Locust as people start it: headless, with several processes, from the browser."""
 
-import http.server
 import json
 import os
 import shlex
 import subprocess
 import sys
-import threading
 import urllib.parse
 import urllib.request
-import uuid
 from pathlib import Path
 
 import pytest
 
 from loadtest.own_lab import free_port, wait_until
+from loadtest.tests.liar import lying_api
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -138,40 +136,10 @@ def test_an_api_that_is_not_there_is_exit_code_1():
     assert "of the requests failed; 1.00% may." in said
 
 
-class Liar(http.server.BaseHTTPRequestHandler):
-    """An API whose reads are those of an older row. The real one cannot be made to lie."""
-
-    protocol_version = "HTTP/1.1"
-
-    def answer(self, status, etag, body):
-        text = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("ETag", etag)
-        self.send_header("X-Cache", "HIT")
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def do_GET(self):
-        self.answer(200, '"old"', {"id": self.path[7:], "items": [], "next": None})
-
-    def do_POST(self):
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.answer(200 + (self.command == "POST"), '"new"', {"id": str(uuid.uuid4())})
-
-    do_PUT = do_PATCH = do_DELETE = do_POST  # noqa: N815
-
-    def log_message(self, *arguments):
-        pass
-
-
 def test_an_editor_who_does_not_read_what_it_wrote_fails_the_run():
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Liar) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_port}"
+    with lying_api() as url:
         lenient = ["--max-fail-ratio", "1", *PATIENT]
         code, said = run(url, "--plain", "--users", "2", "--run-time", "4s", *lenient, "Editor")
-        server.shutdown()
     assert code == 1
     assert "stale read: not the row that was written last" in said
     assert "reads were older than their own writer's last write." in said

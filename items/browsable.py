@@ -57,7 +57,7 @@ class ItemPages(BrowsableAPIRenderer):
         return form
 
     def get_context(
-        self, data: Any, accepted_media_type: str, renderer_context: Mapping[str, Any]
+        self, data: Any, accepted_media_type: str | None, renderer_context: Mapping[str, Any]
     ) -> dict[str, Any]:
         context: dict[str, Any] = super().get_context(data, accepted_media_type, renderer_context)
         return {**context, "lab": settings.LAB}

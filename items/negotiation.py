@@ -29,7 +29,9 @@ class JSONUnlessHTML(DefaultContentNegotiation):
     ) -> tuple[BaseRenderer, str]:
         if "text/html" in request.META.get("HTTP_ACCEPT", ""):
             try:
-                return super().select_renderer(request, renderers, format_suffix)
+                renderer, media_type = super().select_renderer(request, renderers, format_suffix)
             except (NotAcceptable, Http404):
                 pass
+            else:
+                return renderer, media_type
         return renderers[0], str(renderers[0].media_type)

@@ -37,7 +37,7 @@ _STRIPPED: Final = (
 )
 
 
-class TextDocs(OpenApiSerializerFieldExtension):
+class TextDocs(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
     """No NUL; and a name has more than white space."""
 
     target_class = "items.serializers.TextField"
@@ -52,7 +52,7 @@ class TextDocs(OpenApiSerializerFieldExtension):
         return {**schema, "minLength": 1, "pattern": rf"^[^\u0000]*{visible}[^\u0000]*$"}
 
 
-class PriceDocs(OpenApiSerializerFieldExtension):
+class PriceDocs(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
     """A number with two decimals at most."""
 
     target_class = "items.serializers.PriceField"
@@ -161,11 +161,14 @@ _WRITE: Final[dict[str, Any]] = {"tags": ["items"], "request": ItemSerializer, "
 _WRITE_PARAMETERS: Final = [_ID, cache.IF_MATCH, *cache.WRITE_HEADERS, _RETRY]
 
 
-class ItemDocs(OpenApiViewExtension):
+class ItemDocs(OpenApiViewExtension):  # type: ignore[no-untyped-call]
     target_class = "items.views.ItemViewSet"
 
     def view_replacement(self) -> type:
-        return extend_schema_view(**_OPERATIONS)(type("Documented", (self.target_class,), {}))
+        class Documented(self.target_class):  # type: ignore[name-defined,misc]
+            pass
+
+        return extend_schema_view(**_OPERATIONS)(Documented)
 
 
 _OPERATIONS: Final = {

@@ -1,4 +1,4 @@
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 
 
 class CachelayerConfig(AppConfig):
@@ -8,3 +8,6 @@ class CachelayerConfig(AppConfig):
     def ready(self) -> None:
         # They register the system checks, and a clock with every connection.
         from cachelayer import checks, write_clock  # noqa: F401
+
+        if apps.is_installed("drf_spectacular"):
+            from cachelayer import schema  # noqa: F401  (registers what it documents)

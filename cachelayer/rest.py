@@ -127,13 +127,15 @@ class CachedViewMixin:
         The caller holds the row's lock: checked before it, the row could change
         between the check and the write.
         """
-        header = request.headers.get("If-Match", "")
+        header = request.headers.get("If-Match")
+        if header is None:
+            return
         wanted = parse_etags(header)
-        if header.strip() and not wanted:
+        if not wanted:
             raise ParseError(
                 _("If-Match is not an ETag. Send one as it came, with its quotes, or *.")
             )
-        if wanted and wanted != ["*"] and etag(row) not in wanted:
+        if wanted != ["*"] and etag(row) not in wanted:
             raise PreconditionFailed
 
     def _model(self) -> type[models.Model]:

@@ -15,4 +15,9 @@ class LoginToWrite(IsAuthenticatedOrReadOnly):
     """Everybody may read. Writing needs a login, except in the lab's open mode."""
 
     def has_permission(self, request: Request, view: "APIView") -> bool:
-        return bool(settings.LAB) or super().has_permission(request, view)
+        return (
+            bool(settings.LAB)
+            or super().has_permission(request, view)
+            # No login makes it possible: it is a 405.
+            or request.method not in view.allowed_methods
+        )

@@ -165,6 +165,8 @@ class LabEnvironment:
     service_name: str
     # OTEL_SDK_DISABLED: neither traces nor the lab's own collector.
     tracing_disabled: bool
+    # Requests a second of loadtest.background; 0: it does not run.
+    background_rate: int
     # When ./lab was called (Unix time): the banner counts the installation, too.
     began: float | None
 
@@ -180,6 +182,7 @@ class LabEnvironment:
             jaeger_url=_url(environ, "JAEGER_URL"),
             service_name=environ.get("OTEL_SERVICE_NAME", ""),
             tracing_disabled=environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true",
+            background_rate=_number(environ, "BACKGROUND_RATE", 0, at_most=1000, at_least=0),
             began=float(environ["LAB_BEGAN"]) if environ.get("LAB_BEGAN") else None,
         )
 
@@ -221,13 +224,15 @@ def _url(environ: Mapping[str, str], name: str) -> str:
     return value
 
 
-def _number(environ: Mapping[str, str], name: str, default: int, *, at_most: int) -> int:
+def _number(
+    environ: Mapping[str, str], name: str, default: int, *, at_most: int, at_least: int = 1
+) -> int:
     value = environ.get(name, "").strip()
     if not value:
         return default
-    if not (value.isascii() and value.isdigit() and 1 <= int(value) <= at_most):
+    if not (value.isascii() and value.isdigit() and at_least <= int(value) <= at_most):
         raise ImproperlyConfigured(
-            f"{name}={value!r} does not do. Set it to a whole number from 1 to {at_most}."
+            f"{name}={value!r} does not do. Set it to a whole number from {at_least} to {at_most}."
         )
     return int(value)
 

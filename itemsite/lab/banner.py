@@ -19,6 +19,7 @@ The lab is ready ({seconds:.1f} s).
 
   Console    {url}/
   API        {url}/items
+  API docs   {url}/api/docs
   Health     {url}/health
   Cache      {url}/cache/stats
   Metrics    {url}/metrics

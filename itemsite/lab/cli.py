@@ -33,6 +33,8 @@ Usage: ./lab [command]
   ./lab redis start|stop       start or stop its embedded Redis, to see the lab without it
   ./lab redis pause [SECONDS]  freeze it for so long (5 s): connections stay, nothing answers
   ./lab postgres ...           the same for its embedded Postgres
+  ./lab load [ARGUMENTS]       run Locust on the running lab: in the browser on port 8089, or
+                               here with --headless --users 20 --run-time 60s
   ./lab test [ARGUMENTS]       run ruff, mypy, lint-imports and pytest on servers of their own,
                                also while the lab runs; with arguments, only pytest ARGUMENTS
   ./lab help                   print this
@@ -47,6 +49,7 @@ Environment:
   OTEL_EXPORTER_OTLP_ENDPOINT  send traces there, not to the lab's own collector
   TRACES_URL                   where Jaeger answers queries for those, for ./lab trace
   OTEL_SDK_DISABLED=true       make no traces, so that requests cost less: for benchmarks
+  BACKGROUND_RATE=5            light traffic of so many requests a second (0: none)
 """
 
 
@@ -148,6 +151,13 @@ def _trace(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _load(arguments: Sequence[str]) -> int:
+    state = LabFolder().running()
+    from itemsite.lab.load import run
+
+    return run(arguments, state)
+
+
 def _redis(arguments: Sequence[str]) -> int:
     return _switch("redis", arguments)
 
@@ -218,6 +228,7 @@ _COMMANDS: Final[dict[str, Callable[[Sequence[str]], int]]] = {
     "env": _env,
     "manage": _manage,
     "trace": _trace,
+    "load": _load,
     "redis": _redis,
     "postgres": _postgres,
 }

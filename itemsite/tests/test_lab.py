@@ -34,7 +34,7 @@ def own_lab(tmp_path):
 
 
 def test_the_banner_says_where_everything_is_and_how_to_log_in(lab):
-    for path in ("/", "/items", "/health", "/cache/stats", "/metrics", "/admin/"):
+    for path in ("/", "/items", "/api/docs", "/health", "/cache/stats", "/metrics", "/admin/"):
         assert f"http://127.0.0.1:{lab.port}{path}\n" in lab.said
         assert lab.ask(path)[0] in (200, 302)
     assert f"user admin, password {lab.folder.secrets().admin_password}" in lab.said
@@ -136,6 +136,17 @@ def test_a_second_lab_says_that_one_runs(lab):
     assert lab.health() == "ok"
 
 
+def test_load_runs_locust_on_the_running_lab(lab):
+    options = ("--users", "2", "--run-time", "8s", "--max-p95", "20000")
+    done = lab.command("load", "--headless", "--only-summary", *options)
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    # The lab's own Redis is stopped and started by the story itself.
+    assert said.count("redis stop: done") == said.count("redis start: done") == 1
+    assert "/items/[id] hit" in said
+    assert lab.health() == "ok"
+
+
 def test_a_killed_worker_comes_back(lab):
     web = Web(lab.folder.path / "web", lab.port, {})
     before = set(web.workers)
@@ -194,11 +205,13 @@ def test_a_stopped_redis_cannot_be_paused(lab):
 
 
 def test_stop_and_start_keep_the_rows_and_leave_no_process(own_lab):
-    own_lab.start()
+    own_lab.start(BACKGROUND_RATE="20")
     item = own_lab.ask("/items", TEA)[2]
+    hits = own_lab.ask("/cache/stats")[2]["total_hits"]
+    assert wait_until(lambda: own_lab.ask("/cache/stats")[2]["total_hits"] > hits, 30)
     ports = (own_lab.postgres.port, own_lab.redis.port)
     servers = own_lab.servers()
-    assert set(servers) == {"collector", "postgres", "redis", "repair", "web"}
+    assert set(servers) == {"background", "collector", "postgres", "redis", "repair", "web"}
 
     stopped = own_lab.command("stop")
     assert stopped.stdout == "lab: stopped.\n"
@@ -212,6 +225,7 @@ def test_stop_and_start_keep_the_rows_and_leave_no_process(own_lab):
     assert set(own_lab.servers()) == {"collector", "postgres", "redis", "repair", "web"}
     assert (own_lab.postgres.port, own_lab.redis.port) == ports
     assert own_lab.ask(f"/items/{item['id']}")[2] == item
+    assert own_lab.ask("/items")[2]["count"] == 6
     assert own_lab.send(signal.SIGINT) == 0
     assert not own_lab.servers()
 

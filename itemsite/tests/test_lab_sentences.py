@@ -120,10 +120,11 @@ def test_why_pip_failed(pip_says, we_say):
 def test_a_fresh_stamp_follows_the_pins_and_the_interpreter(monkeypatch, tmp_path):
     monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
     (tmp_path / "requirements.txt").write_text("a==1\n")
-    (tmp_path / "requirements-test.txt").write_text("b==1\n")
+    (tmp_path / "requirements-load.txt").write_text("-r requirements.txt\nc==1\n")
+    (tmp_path / "requirements-test.txt").write_text("-r requirements-load.txt\nb==1\n")
     runtime = bootstrap._fingerprint("requirements.txt")
     tests = bootstrap._fingerprint("requirements-test.txt")
-    (tmp_path / "requirements-test.txt").write_text("b==2\n")
+    (tmp_path / "requirements-load.txt").write_text("-r requirements.txt\nc==2\n")
     assert bootstrap._fingerprint("requirements.txt") == runtime
     assert bootstrap._fingerprint("requirements-test.txt") != tests
     monkeypatch.setattr(bootstrap, "VENV_PYTHON", tmp_path / "another")

@@ -67,7 +67,7 @@ def prometheus(tmp_path_factory):
         try:
             # One answer of 5xx, which an alert names.
             site.postgres.stop()
-            site.get(COLD)
+            site.ask("PATCH", HOT, {"price": 1})
             site.postgres.start()
             until(site.is_well)
             with Load(site):

@@ -1,18 +1,26 @@
 """Runs shell commands as if somebody had typed them: on a terminal, not in a pipe."""
 
+import fcntl
 import os
 import pty
+import re
 import signal
+import struct
 import subprocess
+import termios
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+#: Rows and columns; on a terminal that says 0, psql asks for a key.
+_SIZE = (50, 200)
+_COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
 
 @dataclass(frozen=True)
 class Typed:
-    """What came of a command: its exit code and everything that the terminal showed."""
+    """What came of a command: its exit code and what the terminal showed, without colours."""
 
     code: int
     shown: str
@@ -21,11 +29,11 @@ class Typed:
 def type_in(command: str, *, cwd: Path, env: Mapping[str, str], timeout: float = 120.0) -> Typed:
     """Run *command* in bash on a terminal of its own, to its end or until *timeout*."""
     ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *_SIZE, 0, 0))
     process = subprocess.Popen(
         ["bash", "-c", command],
         cwd=cwd,
-        # Without "dumb", curses programs draw; without COLUMNS, tables are cut off.
-        env={**env, "TERM": "dumb", "COLUMNS": "200", "PAGER": "cat"},
+        env={**env, "TERM": "dumb"},
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -44,7 +52,8 @@ def type_in(command: str, *, cwd: Path, env: Mapping[str, str], timeout: float =
         code = -signal.SIGKILL
     reader.join(5)
     os.close(ours)
-    return Typed(code, b"".join(pieces).decode(errors="replace").replace("\r\n", "\n"))
+    shown = b"".join(pieces).decode(errors="replace").replace("\r\n", "\n")
+    return Typed(code, _COLOURS.sub("", shown))
 
 
 def _read(terminal: int, pieces: list[bytes]) -> None:

@@ -59,6 +59,9 @@ def stack(request):
 
 @pytest.fixture(autouse=True)
 def _well(stack):
+    if set(states(stack)) != set(RUNNING):
+        # A test that failed has left something stopped.
+        stack.type("docker compose start")
     until(lambda: health()["status"] == "ok", seconds=60)
     until(lambda: health()["cache"]["gate"]["state"] == "closed", seconds=60)
 

@@ -37,7 +37,7 @@ class Command(CacheCommand):
         if options["once"]:
             self._once(options)
         else:
-            self._forever(options["heartbeat"])
+            self._forever(options)
 
     def _once(self, options: dict[str, Any]) -> None:
         deadline = time.monotonic() + options["timeout"]
@@ -63,7 +63,8 @@ class Command(CacheCommand):
         else:
             self.stdout.write(f"Repaired {drained} keys.")
 
-    def _forever(self, heartbeat: Path | None) -> None:
+    def _forever(self, options: dict[str, Any]) -> None:
+        heartbeat: Path | None = options["heartbeat"]
         if sys.stderr.isatty():
             self.stderr.write("Repairing keys as they are logged. Ctrl-C ends.")
         while True:

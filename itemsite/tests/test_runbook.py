@@ -1,7 +1,7 @@
 """Every block of RUNBOOK.md is run, in order, and shows what the sentence after it says.
 
-Blocks that say ``docker compose`` are run against the stack (with ``--compose``), blocks
-that say ``./lab`` against a lab, all others against both. What must be in the output
+Blocks that say ``docker compose`` or ask Jaeger are run against the stack (with
+``--compose``), blocks that say ``./lab`` against a lab, all others against both. What must be in the output
 stands in backticks in the paragraph that begins "You should see".
 """
 
@@ -10,7 +10,7 @@ import re
 import shutil
 import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -23,6 +23,8 @@ TEXT = (ROOT / "RUNBOOK.md").read_text()
 #: The machine may be busy, other clients may be faster: a block is tried again.
 ATTEMPTS = 4
 TIMEOUT = 900.0
+#: The lab's own, not those under test.
+SETTINGS = {"DJANGO_SETTINGS_MODULE": "itemsite.settings"}
 
 pytestmark = [
     pytest.mark.timeout(ATTEMPTS * TIMEOUT),
@@ -56,7 +58,9 @@ BLOCKS = [
     )
 ]
 WITH_DOCKER = [block for block in BLOCKS if "./lab" not in block.script]
-WITHOUT_DOCKER = [block for block in BLOCKS if "docker compose" not in block.script]
+#: What only the stack has: the engine's commands, and other ports than the API's.
+ONLY_DOCKER = re.compile(r"docker compose|localhost:(?!8000)")
+WITHOUT_DOCKER = [block for block in BLOCKS if not ONLY_DOCKER.search(block.script)]
 
 
 def shown_as_said(block, run):
@@ -106,7 +110,7 @@ class TestWithoutDocker:
     @pytest.fixture(scope="class")
     def lab(self, tmp_path_factory):
         with RunningLab(tmp_path_factory.mktemp("runbook") / "checkout") as lab:
-            yield lab.start()
+            yield lab.start(**SETTINGS)
 
     @pytest.mark.parametrize("block", WITHOUT_DOCKER, ids=lambda block: block.name)
     def test_it_shows_what_the_runbook_says(self, lab, block):
@@ -123,7 +127,10 @@ class TestWithoutDocker:
                 "--seconds 15", f"--seconds 3 --url http://127.0.0.1:{lab.port}"
             )
             script = script.replace("./lab ", f"{python} -m itemsite.lab ")
-            return type_in(script, cwd=lab.root, env=lab.environment)
+            typed = type_in(script, cwd=lab.root, env={**lab.environment, **SETTINGS})
+            return replace(
+                typed, shown=typed.shown.replace(f"127.0.0.1:{lab.port}", "localhost:8000")
+            )
 
         shown_as_said(block, run)
 

@@ -1,8 +1,8 @@
 """Every block of RUNBOOK.md is run, in order, and shows what the sentence after it says.
 
 Blocks that say ``docker compose`` or ask Jaeger are run against the stack (with
-``--compose``), blocks that say ``./lab`` against a lab, all others against both. What must be in the output
-stands in backticks in the paragraph that begins "You should see".
+``--compose``), blocks that say ``./lab`` against a lab, all others against both. What
+must be in the output stands in backticks in the paragraph that begins "You should see".
 """
 
 import json

@@ -47,7 +47,7 @@ class Prometheus(Server):
 
     def _ready(self) -> bool:
         try:
-            return self._get("/api/v1/query?query=up")["status"] == "success"
+            return bool(self._get("/api/v1/query?query=up")["status"] == "success")
         except (OSError, ValueError):
             return False
 

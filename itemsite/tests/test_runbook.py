@@ -57,9 +57,9 @@ BLOCKS = [
         r"^```bash (\{.*?\})\n(.*?)^```\n\n(.*?)(?:\n\n|\Z)", TEXT, re.M | re.S
     )
 ]
-WITH_DOCKER = [block for block in BLOCKS if "./lab" not in block.script]
 # Troubleshooting comes after it on the page, and is for a lab that is still there.
 BLOCKS.sort(key=lambda block: block.name.startswith("clean-up"))
+WITH_DOCKER = [block for block in BLOCKS if "./lab" not in block.script]
 #: What only the stack has: the engine's commands, and other ports than the API's.
 ONLY_DOCKER = re.compile(r"docker compose|localhost:(?!8000)")
 WITHOUT_DOCKER = [block for block in BLOCKS if not ONLY_DOCKER.search(block.script)]

@@ -8,6 +8,8 @@ from django.core.management import call_command
 from django.db import connection
 from django.test import Client
 
+from cachelayer.tests.polling import until
+
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
@@ -82,11 +84,12 @@ def test_it_shows_the_gate_and_the_repair_log(client):
 
 @pytest.mark.usefixtures("no_redis")
 def test_without_redis_it_says_since_when_and_why(client):
-    client.get("/health")
-    gate = client.get("/health").json()["cache"]["gate"]
-    assert gate["state"] == "open"
-    assert gate["reason"]
-    assert gate["since"].endswith("+00:00")
+    def gate():
+        return client.get("/health").json()["cache"]["gate"]
+
+    until(lambda: gate()["state"] == "open")
+    assert gate()["reason"]
+    assert gate()["since"].endswith("+00:00")
 
 
 @pytest.mark.usefixtures("no_postgres")
@@ -98,14 +101,14 @@ def test_without_postgres_nobody_knows_the_repair_log(client):
 def test_without_redis_it_is_degraded_and_still_200(client):
     start = time.monotonic()
     assert ask(client) == (200, said("down", "ok"))
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 3, "redis-py's own retries take 4 s and more"
 
 
 @pytest.mark.usefixtures("no_postgres")
 def test_without_postgres_it_is_a_503_in_good_time(client):
     start = time.monotonic()
     assert ask(client) == (503, said("ok", "down"))
-    assert time.monotonic() - start < 4
+    assert time.monotonic() - start < 15, "without connect_timeout it would wait for minutes"
 
 
 @pytest.mark.usefixtures("no_redis", "no_postgres")

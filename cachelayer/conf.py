@@ -53,6 +53,8 @@ class Settings:
     #: Where people see a trace, with {trace_id} in it; the responses of traced requests
     #: link there. Empty: no link.
     TRACE_LINK: str = ""
+    #: Whether ``wsgi.fast_hits`` answers hits below Django's handler.
+    FAST_HITS: bool = True
 
     @classmethod
     def read(cls) -> "Settings":

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from django.db import connections, models, router
 
@@ -43,22 +43,43 @@ class Read:
     row: bytes | None
 
 
-def read(model: type[models.Model], pk: Any) -> Read:
+class LookedUp(NamedTuple):
+    """What ``look_up`` has given for *key*, for a ``read`` of the same request to go on from."""
+
+    key: str
+    value: bytes | None
+
+
+def look_up(key: str) -> bytes | None:
+    """What Redis holds under *key*, if it may be believed now; else ``CacheUnavailable``."""
+    if not strict.trust.held():
+        raise CacheUnavailable("Postgres has not yet said that nobody writes without marks.")
+    return states.get([key])[0]
+
+
+def hit(cached: CachedModel, pk: Any, key: str, value: bytes) -> Read:
+    """The answer to a read under whose *key* a row or null was found; counted."""
+    livecheck.sample(cached, pk, key, value)
+    return _count(Read("hit", _unwrap(value)))
+
+
+def read(model: type[models.Model], pk: Any, looked_up: LookedUp | None = None) -> Read:
     """The row of *model* with primary key *pk*, never older than an acknowledged write.
 
-    Raises ``ValidationError`` for a *pk* of the wrong form and ``DatabaseError``
-    when Postgres is needed and does not answer.
+    *looked_up* is what this request has found under the key already. Raises
+    ``ValidationError`` for a *pk* of the wrong form and ``DatabaseError`` when
+    Postgres is needed and does not answer.
     """
     cached = registry.get(model)
     pk = cached.to_python(pk)
     key = cached.key(pk)
     using = router.db_for_write(model)
-    if _sees_uncommitted(using, cached, pk) or not strict.trust.held():
-        return _count(Read("bypass", _load(using, cached, [pk])[pk]))
-    try:
-        return _count(_read_cached(using, cached, pk, key))
-    except CacheUnavailable:
-        return _count(Read("bypass", _load(using, cached, [pk])[pk]))
+    if not _sees_uncommitted(using, cached, pk):
+        with suppress(CacheUnavailable):
+            value = looked_up.value if looked_up and looked_up.key == key else look_up(key)
+            if found := _read_cached(using, cached, pk, key, value):
+                return found
+    return _count(Read("bypass", _load(using, cached, [pk])[pk]))
 
 
 def read_many(model: type[models.Model], pks: Iterable[Any]) -> dict[Any, Read]:
@@ -95,31 +116,32 @@ def read_many(model: type[models.Model], pks: Iterable[Any]) -> dict[Any, Read]:
     return {pk: _count(Read(outcomes[pk], _unwrap(rows[pk]))) for pk in keys}
 
 
-def _read_cached(using: str, cached: CachedModel, pk: Any, key: str) -> Read:
+def _read_cached(
+    using: str, cached: CachedModel, pk: Any, key: str, value: bytes | None
+) -> Read | None:
+    """The answer by way of the cache, which held *value*; None where Postgres must be asked."""
     deadline = time.monotonic() + conf.get().LEASE_WAIT
     pause = _FIRST_PAUSE
     while True:
-        value = states.get([key])[0]
         if value is not None and states.is_known(value):
-            livecheck.sample(cached, pk, key, value)
-            return Read("hit", _unwrap(value))
+            return hit(cached, pk, key, value)
         is_free = value is None or (states.is_mark(value) and states.is_over(value))
         if is_free and not connections[using].in_atomic_block:
             token = states.new_lease()
             if states.lease([key], token)[0]:
                 row = read_rows(using, cached, [pk])[pk]
                 _fill({key: row}, token)
-                return Read("miss", _unwrap(row))
+                return _count(Read("miss", _unwrap(row)))
         elif not states.is_lease(value):
-            break
+            return None
         # Another reader is loading this row: a stampede. It will be here soon.
         if time.monotonic() >= deadline:
-            break
+            return None
         if pause == _FIRST_PAUSE:
             metrics.stampede_waits.inc()
         time.sleep(pause * random.uniform(0.5, 1.5))
         pause *= 2
-    return Read("bypass", _load(using, cached, [pk])[pk])
+        value = states.get([key])[0]
 
 
 def _sees_uncommitted(using: str, cached: CachedModel, pk: Any) -> bool:

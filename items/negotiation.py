@@ -16,6 +16,8 @@ class JSONOnly(DefaultContentNegotiation):
     A 406 would help nobody: there is nothing else to be had.
     """
 
+    same_for_anonymous = True
+
     def select_renderer(  # type: ignore[override]
         self,
         request: "Request",

@@ -116,8 +116,8 @@ def unknown_middlewares() -> list[str]:
 def _public_rows_of(callback: Any) -> CachedModel | None:
     """The model whose rows *callback* gives, if it is a plain view of rows anybody may read."""
     view = getattr(callback, "cls", None)
-    # ViewSet.as_view makes a function, under csrf_exempt; a decorator would be one more.
-    if view is None or getattr(callback.__wrapped__, "__wrapped__", None) is not view:
+    # ViewSet.as_view wraps dispatch, csrf_exempt wraps that; a decorator would be one more.
+    if view is None or getattr(callback.__wrapped__, "__wrapped__", None) is not view.dispatch:
         return None
     if not issubclass(view, CachedViewMixin) or callback.actions.get("get") != "retrieve":
         return None

@@ -1,6 +1,6 @@
 """What Prometheus may ask, of one process or, in prometheus_client's multiprocess mode, of all.
 
-Children are bound once: on the hot path a count is one addition.
+Children are bound once; those of the hot path are batched.
 """
 
 import os
@@ -21,6 +21,10 @@ from prometheus_client import (
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
+# Before any metric is registered: what it has noted is added up first.
+from cachelayer import batched
+from cachelayer.batched import BatchedCounter, BatchedHistogram
+
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 
 #: The protocol's operations: the plain commands, and the scripts by their names.
@@ -28,7 +32,9 @@ _OPERATIONS: Final = ("get", "lease", "fill", "mark", "push", "repair", "drop", 
 _OF_COMMAND: Final = {"GET": "get", "MGET": "get", "SET": "mark"}
 
 _reads = Counter("cachelayer_reads", "Reads of cached rows.", ["outcome"])
-reads: Final = {outcome: _reads.labels(outcome) for outcome in ("hit", "miss", "bypass")}
+reads: Final = {
+    outcome: BatchedCounter(_reads.labels(outcome)) for outcome in ("hit", "miss", "bypass")
+}
 
 _redis = Histogram(
     "cachelayer_redis_seconds",
@@ -36,7 +42,7 @@ _redis = Histogram(
     ["operation"],
     buckets=(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25),
 )
-_redis_seconds: Final = {name: _redis.labels(name) for name in _OPERATIONS}
+_redis_seconds: Final = {name: BatchedHistogram(_redis.labels(name)) for name in _OPERATIONS}
 
 #: Live ones only: a worker that was killed with an open gate is no open gate.
 gate_open: Final = Gauge(
@@ -74,10 +80,14 @@ stale_reads: Final = Counter(
 )
 
 
+_redis_of_name: Final = _redis_seconds | {
+    command: _redis_seconds[name] for command, name in _OF_COMMAND.items()
+}
+
+
 def observe_redis(name: str, seconds: float) -> None:
     """Note a round trip: *name* is that of a command or of a script."""
-    name = _OF_COMMAND.get(name, name)
-    (_redis_seconds.get(name) or _redis_seconds["other"]).observe(seconds)
+    (_redis_of_name.get(name) or _redis_seconds["other"]).observe(seconds)
 
 
 def gate_changed(mode: str) -> None:
@@ -113,6 +123,7 @@ class RepairCollector:
 
 def page() -> bytes:
     """Everything in Prometheus's text format, of all processes where they share a folder."""
+    batched.flush()
     registry = CollectorRegistry()
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]

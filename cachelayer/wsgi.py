@@ -13,7 +13,7 @@ or a page for browsers stays Django's, and no header is set in two places.
 
 import logging
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from django.conf import settings
 from django.core.signals import setting_changed
@@ -39,6 +39,10 @@ _PERSONAL: Final = (
 )
 #: What Django's answer may depend on beside that.
 _DECISIVE: Final = ("REQUEST_METHOD", "HTTP_HOST", "HTTP_ACCEPT", "wsgi.url_scheme", "SCRIPT_NAME")
+#: Paths whose row is remembered; looking one up in the URLconf takes some microseconds.
+_PATHS: Final = 10_000
+#: Longer ones are not: clients choose them.
+_LONG: Final = 200
 #: Kinds of requests that are remembered; clients choose what is in ``Accept``.
 _KINDS: Final = 500
 _OWN: Final = ("ETag", "Content-Length", "X-Cache", "Server-Timing")
@@ -47,6 +51,14 @@ _OWN: Final = ("ETag", "Content-Length", "X-Cache", "Server-Timing")
 def fast_hits(application: Application) -> Application:
     """*application*, Django's, with its hits answered below it; as it is without ``FAST_HITS``."""
     return FastHits(application) if conf.get().FAST_HITS else application
+
+
+class Row(NamedTuple):
+    """What a path leads to."""
+
+    route: routes.Route
+    pk: Any
+    key: str
 
 
 class FastHits:
@@ -59,43 +71,40 @@ class FastHits:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         known = self._known or self._look_around()
-        found = known.row_of(environ)
-        if found is None:
+        row = known.row_of(environ)
+        if row is None:
             return self._django(environ, start_response)
         spent, token = timing.begin()
         try:
-            return self._answer(known, found, environ, start_response, spent)
+            return self._answer(known, row, environ, start_response, spent)
         finally:
             timing.end(token)
 
     def _answer(
         self,
         known: "_Known",
-        found: tuple[routes.Route, Any],
+        row: Row,
         environ: Environ,
         start_response: StartResponse,
         spent: timing.Timing,
     ) -> Iterable[bytes]:
-        route, pk = found
-        cached = route.cached
-        kind = known.kind(environ, route)
+        kind = known.kind(environ, row.route)
         templates = known.templates.get(kind)
         if templates is None:
             return self._learn(known, kind, environ, start_response)
-        key = cached.key(pk)
         try:
-            row = reads.look_up(key)
+            value = reads.look_up(row.key)
         except CacheUnavailable:
             return self._django(environ, start_response)
-        if row is not None and row[:1] == states.ROW:
-            tag = etags.etag(row)
+        if value is not None and value[:1] == states.ROW:
+            tag = etags.etag(value)
             if_none_match = environ.get("HTTP_IF_NONE_MATCH")
             matches = if_none_match is not None and etags.names(if_none_match, tag)
             if template := templates.get(304 if matches else 200):
-                reads.hit(cached, pk, key, row)
-                start_response(template.status, template.headers(tag, len(row), spent))
-                return [b"" if matches else row]
-        environ[LOOKED_UP] = reads.LookedUp(key, row)
+                reads.hit(row.route.cached, row.pk, row.key, value)
+                start_response(template.status, template.headers(tag, len(value), spent))
+                return [b"" if matches else value]
+        environ[LOOKED_UP] = reads.LookedUp(row.key, value)
         return self._learn(known, kind, environ, start_response)
 
     def _learn(
@@ -141,24 +150,31 @@ class _Known:
     def __init__(self) -> None:
         self.templates: dict[Kind, dict[int, Template]] = {}
         self._routes = routes.find()
+        self._rows: dict[str, Row] = {}
         self._decisive = (*_DECISIVE, *_decisive_here())
 
-    def row_of(self, environ: Environ) -> tuple[routes.Route, Any] | None:
-        """The route and primary key, if it is a plain request for a row anybody may read."""
+    def row_of(self, environ: Environ) -> "Row | None":
+        """The row, if it is a plain request for one that anybody may read."""
         path = environ["PATH_INFO"]
+        row = self._rows.get(path) or self._find(path)
+        if row is None or environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            return None
+        if "HTTP_HOST" not in environ or any(map(environ.get, _PERSONAL)):
+            return None
+        return row if environ.get("CONTENT_LENGTH", "") in ("", "0") else None
+
+    def _find(self, path: str) -> "Row | None":
+        if path[:1] != "/" or not path.isascii():
+            return None
         for route in self._routes:
-            if path.startswith(route.literal, 1):
-                break
-        else:
-            return None
-        if environ["REQUEST_METHOD"] not in ("GET", "HEAD") or "HTTP_HOST" not in environ:
-            return None
-        if any(map(environ.get, _PERSONAL)) or environ.get("CONTENT_LENGTH", "") not in ("", "0"):
-            return None
-        if path[0] != "/" or not path.isascii():
-            return None
-        pk = route.pk(path[1:])
-        return None if pk is None else (route, pk)
+            if path.startswith(route.literal, 1) and (pk := route.pk(path[1:])) is not None:
+                row = Row(route, pk, route.cached.key(pk))
+                if len(path) <= _LONG:
+                    if len(self._rows) >= _PATHS:
+                        self._rows.clear()
+                    self._rows[path] = row
+                return row
+        return None
 
     def kind(self, environ: Environ, route: routes.Route) -> Kind:
         return (id(route), *map(environ.get, self._decisive))

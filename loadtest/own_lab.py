@@ -99,11 +99,18 @@ class OwnLab:
             start_new_session=True,
         )
 
-    def serve(self, name: str, application: Sequence[str], changes: Mapping[str, str]) -> "Served":
-        """Start one more gunicorn, with the lab's settings and *changes*, and wait for it."""
+    def serve(
+        self,
+        name: str,
+        application: Sequence[str],
+        changes: Mapping[str, str],
+        *,
+        module: str = "gunicorn",
+    ) -> "Served":
+        """Start one more web server, with the lab's settings and *changes*, and wait for it."""
         port = free_port()
         bind = {"BIND": f"127.0.0.1:{port}"}
-        command = ["-m", "gunicorn", *application]
+        command = ["-m", module, *application]
         process = self._spawn(
             name, command, {**self.settings, **self._choice, **bind, **changes}, port=port
         )

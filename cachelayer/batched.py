@@ -34,15 +34,15 @@ class BatchedCounter:
         _all.append(self)
 
     def start_afresh(self) -> None:
-        self._noted: deque[None] = deque()
+        self._noted: deque[int] = deque()
 
-    def inc(self) -> None:
-        self._noted.append(None)
+    def inc(self, count: int = 1) -> None:
+        self._noted.append(count)
         _ticker.poke()
 
     def add_up(self) -> None:
         if noted := _drain(self._noted):
-            self._counter.inc(len(noted))
+            self._counter.inc(sum(noted))
 
 
 class BatchedHistogram:

@@ -121,7 +121,7 @@ def compare(stand: Stand, comparison: Comparison, repeats: int, seconds: float) 
         comparison.goal,
         [run.rate for run in subjects],
         [run.rate for run in bases],
-        base=comparison.base,
+        peer=comparison.base,
         p99_ms=statistics.median(run.p99_ms for run in subjects),
         p99_ms_of_base=statistics.median(run.p99_ms for run in bases),
         discarded=sum(run.discarded for run in [*subjects, *bases]),

@@ -93,7 +93,7 @@ class Stand:
         if name == "fast_api":
             command = [
                 *("loadtest.bench.peers.fast_api:application", "--port", "PORT"),
-                *("--workers", "2", "--loop", "uvloop", "--http", "httptools"),
+                *("--workers", "2", "--loop", "uvloop", "--http", "httptools", "--no-access-log"),
             ]
             return self.lab.serve(name, command, {}, module="uvicorn")
         module = {

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cachelayer import registry, timing
 from cachelayer.etags import etag
 from cachelayer.queryset import CachedManager, CachedQuerySet
-from cachelayer.reads import Read, read, read_many
+from cachelayer.reads import Read, read, read_many, rows
 from cachelayer.write import invalidate
 
 if TYPE_CHECKING:
@@ -68,5 +68,6 @@ __all__ = [
     "read_many",
     "register",
     "render",
+    "rows",
     "timing",
 ]

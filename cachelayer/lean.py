@@ -1,4 +1,4 @@
-"""One GET with as little between it and the socket as can be.
+"""GET and MGET with as little between it and the socket as can be.
 
 redis-py makes the connection: TLS, passwords, unix sockets, Sentinel and the check of
 the incarnation are its and ``link``'s. From then on a GET is one ``sendall`` of bytes
@@ -8,7 +8,7 @@ redis-py's own way takes.
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -39,15 +39,15 @@ class Getter:
         # Not redis-py's reader: it decodes where decode_responses is set.
         self._reader = hiredis.Reader()
 
-    def get(self, key: str) -> Any:
-        """The value of *key*, or the ``ResponseError`` that Redis answers.
+    def get(self, keys: Sequence[str]) -> Any:
+        """The value of the one key of *keys*, a list of several ones' values, or what is refused.
 
-        Raises ``RedisError``. The answer as a whole is waited for no longer than
-        twice the socket's timeout, however slowly it comes.
+        That is the ``ResponseError`` that Redis answers. Raises ``RedisError``. The answer
+        as a whole is waited for no longer than twice the socket's timeout, however slowly
+        it comes.
         """
-        name = key.encode()
         try:
-            self._send(b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(name), name))
+            self._send(_command(keys))
             answer = self._read()
         except TimeoutError as error:
             raise RedisTimeoutError("Timeout reading from socket") from error
@@ -86,6 +86,15 @@ class Getter:
         raise error  # Such as "loading", which redis-py takes for a broken connection.
 
 
+def _command(keys: Sequence[str]) -> bytes:
+    if len(keys) == 1:
+        name = keys[0].encode()
+        return b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(name), name)
+    names = [key.encode() for key in keys]
+    arguments = b"".join([b"$%d\r\n%b\r\n" % (len(name), name) for name in names])
+    return b"*%d\r\n$4\r\nMGET\r\n%b" % (len(names) + 1, arguments)
+
+
 class Getters:
     """Idle getters, given to whichever thread needs one; *connect* makes a new connection.
 
@@ -102,7 +111,7 @@ class Getters:
         # Appending and popping are atomic: no lock.
         self._idle: deque[Getter] = deque()
 
-    def get(self, key: str) -> Any:
+    def get(self, keys: Sequence[str]) -> Any:
         """As ``Getter.get``."""
         idle = self._idle
         try:
@@ -110,7 +119,7 @@ class Getters:
         except IndexError:
             getter = Getter(self._connect())
         try:
-            value = getter.get(key)
+            value = getter.get(keys)
         except BaseException:
             getter.close()
             raise

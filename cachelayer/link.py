@@ -109,15 +109,12 @@ def round_trip(*commands: Command, use: Use = Use.WRITE, resend: bool = True) ->
     )
 
 
-def get(key: str) -> bytes | None:
-    """The value of *key*: what ``round_trip(("GET", key), use=Use.READ)`` gives, by a shorter way.
-
-    Raises ``CacheUnavailable``.
-    """
+def get(keys: Sequence[str]) -> list[bytes | None]:
+    """The values of *keys*, by a shorter way than ``round_trip``; raises ``CacheUnavailable``."""
     if _acting.unverified:
-        [value] = round_trip(("GET", key))
-        return value  # type: ignore[no-any-return]
-    return _guarded("GET", Use.READ, lambda: _get_reconnecting(key))
+        values: list[bytes | None] = round_trip(("MGET", *keys))[0]
+        return values
+    return _guarded("GET", Use.READ, lambda: _get_reconnecting(keys))
 
 
 def _guarded(name: str, use: Use, send: Callable[[], T]) -> T:
@@ -233,13 +230,13 @@ def _send(commands: Sequence[Command], connections: ConnectionPool) -> list[Any]
         connections.release(connection)
 
 
-def _get_reconnecting(key: str) -> bytes | None:
-    [value] = _raise_refusals([_reconnecting(lambda: _get(key), pool())])
-    return value  # type: ignore[no-any-return]
+def _get_reconnecting(keys: Sequence[str]) -> list[bytes | None]:
+    [value] = _raise_refusals([_reconnecting(lambda: _get(keys), pool())])
+    return [value] if len(keys) == 1 else value
 
 
-def _get(key: str) -> Any:
-    return _getters.get(key)
+def _get(keys: Sequence[str]) -> Any:
+    return _getters.get(keys)
 
 
 def _answer(connection: Any) -> Any:

@@ -75,12 +75,7 @@ def new_lease() -> bytes:
 @spans.operation("get", lambda values: {"cache.state": name(values[0])} if len(values) == 1 else {})
 def get(keys: Sequence[str]) -> list[bytes | None]:
     """The values of *keys*."""
-    if not keys:
-        return []
-    if len(keys) == 1:
-        return [link.get(keys[0])]
-    values: list[bytes | None] = link.round_trip(("MGET", *keys), use=Use.READ)[0]
-    return values
+    return link.get(keys) if keys else []
 
 
 @spans.operation("lease", lambda taken: {"cache.leased": sum(taken)})

@@ -170,9 +170,9 @@ def pending(using: str) -> Iterator[Write]:
             yield hook
 
 
-def has_written(using: str, cached: CachedModel, pk: Any) -> bool:
-    """Whether the running transaction has written this row, uncommitted as yet."""
-    return any(write.cached is cached and pk in write.rows for write in pending(using))
+def written_pks(using: str, cached: CachedModel) -> set[Any]:
+    """The rows of *cached* that the running transaction has written, uncommitted as yet."""
+    return {pk for write in pending(using) if write.cached is cached for pk in write.rows}
 
 
 def _intercept_commit(connection: BaseDatabaseWrapper) -> None:

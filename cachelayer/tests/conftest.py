@@ -33,10 +33,10 @@ def round_trips(monkeypatch):
 
     get = link._get
 
-    def count_get(key):
+    def count_get(keys):
         if not threading.current_thread().daemon:
-            trips.append(["GET"])
-        return get(key)
+            trips.append(["GET" if len(keys) == 1 else "MGET"])
+        return get(keys)
 
     monkeypatch.setattr(link, "_send", count)
     monkeypatch.setattr(link, "_get", count_get)

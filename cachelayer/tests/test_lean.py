@@ -20,11 +20,24 @@ from cachelayer.tests.faults import closed, until
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
+def get(key):
+    [value] = link.get([key])
+    return value
+
+
 @pytest.mark.parametrize("size", [0, 1, 100, 70_000, 3_000_000])
 def test_it_gives_what_redis_holds(size):
     link.client().set("note:x", b"x" * size)
-    assert link.get("note:x") == b"x" * size
-    assert link.get("note:absent") is None
+    assert get("note:x") == b"x" * size
+    assert get("note:absent") is None
+
+
+@pytest.mark.parametrize("count", [1, 2, 50, 3000])
+def test_several_values_come_in_the_order_of_their_keys(count):
+    keys = [f"note:{number}" for number in range(count)]
+    values = [str(number).encode() * 100 for number in range(count)]
+    link.client().mset(dict(zip(keys[1:], values[1:], strict=True)) or {"other": "x"})
+    assert link.get(keys) == [None, *values[1:]]
 
 
 def test_threads_get_their_own_answers():
@@ -32,7 +45,7 @@ def test_threads_get_their_own_answers():
         link.client().set(f"note:{number}", str(number) * 1000)
 
     def ask(number):
-        return link.get(f"note:{number % 50}") == str(number % 50).encode() * 1000
+        return get(f"note:{number % 50}") == str(number % 50).encode() * 1000
 
     with ThreadPoolExecutor(8) as threads:
         assert all(threads.map(ask, range(2000)))
@@ -42,94 +55,94 @@ def test_threads_get_their_own_answers():
 def test_what_is_no_string_is_somebody_elses():
     link.client().rpush("note:list", "x")
     with pytest.raises(CacheUnavailable, match="WRONGTYPE"):
-        link.get("note:list")
+        get("note:list")
     assert gate.mode is Mode.CLOSED
-    assert link.get("note:absent") is None
+    assert get("note:absent") is None
 
 
 def test_the_budget_of_a_request_holds():
-    link.get("note:x")
+    get("note:x")
     with timing.measure() as spent:
         spent.redis = 60_000.0
         with pytest.raises(CacheUnavailable, match="spent its time"):
-            link.get("note:x")
+            get("note:x")
 
 
 def test_a_restarted_redis_is_noticed_before_anything_is_read(own_redis):
     note = Note.objects.create()
     key = f"note:{note.pk}"
-    assert link.get(key) is not None
+    assert get(key) is not None
     link.client().save()
     own_redis.stop()
     own_redis.start()
     assert link.client().get(key) is not None, "it has come back with its data"
     with pytest.raises(CacheUnavailable):
-        link.get(key)
+        get(key)
     assert gate.mode is not Mode.CLOSED
     assert cachelayer.read(Note, note.pk).outcome == "bypass"
 
 
 def test_a_reader_goes_on_where_only_its_connection_broke(own_redis):
     note = Note.objects.create()
-    link.get(f"note:{note.pk}")
+    get(f"note:{note.pk}")
     link.client().client_kill_filter(_type="normal", skipme=True)
-    assert link.get(f"note:{note.pk}") == cachelayer.render(note)
+    assert get(f"note:{note.pk}") == cachelayer.render(note)
     assert gate.mode is Mode.CLOSED
 
 
 def test_a_paused_redis_costs_one_timeout_and_its_late_answer_is_nobodys(own_redis, quick):
     first, second = Note.objects.create(), Note.objects.create(stars=2)
-    link.get(f"note:{first.pk}")
+    get(f"note:{first.pk}")
     own_redis.pause()
     try:
         with pytest.raises(CacheUnavailable):
-            link.get(f"note:{first.pk}")
+            get(f"note:{first.pk}")
         assert gate.mode is not Mode.CLOSED
     finally:
         own_redis.resume()
     until(closed)
-    assert link.get(f"note:{second.pk}") in (None, cachelayer.render(second))
+    assert get(f"note:{second.pk}") in (None, cachelayer.render(second))
 
 
 def test_a_reconcile_makes_every_connection_verify_anew(monkeypatch):
-    link.get("note:x")
+    get("note:x")
     looks = []
     look = incarnation.look
     monkeypatch.setattr(incarnation, "look", lambda conn: looks.append(conn) or look(conn))
-    link.get("note:x")
+    get("note:x")
     assert not looks
     link.forget_connections()
-    link.get("note:x")
+    get("note:x")
     assert len(looks) == 1
 
 
 def test_a_connection_that_is_in_use_when_all_are_forgotten_is_not_used_again(monkeypatch):
-    link.get("note:x")
+    get("note:x")
     [getter] = link._getters._idle
-    get = Getter.get
+    getter_get = Getter.get
 
-    def forgotten_meanwhile(self, key):
+    def forgotten_meanwhile(self, keys):
         link.forget_connections()
-        return get(self, key)
+        return getter_get(self, keys)
 
     monkeypatch.setattr(Getter, "get", forgotten_meanwhile)
-    link.get("note:x")
+    get("note:x")
     assert getter not in link._getters._idle
 
 
 def test_a_forked_child_has_connections_of_its_own():
     link.client().set("note:x", "parent")
-    link.get("note:x")
+    get("note:x")
     [getter] = link._getters._idle
     child = os.fork()
     if not child:
         try:
-            fine = not link._getters._idle and link.get("note:x") == b"parent"
+            fine = not link._getters._idle and get("note:x") == b"parent"
         except BaseException:
             fine = False
         os._exit(0 if fine else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert link.get("note:x") == b"parent"
+    assert get("note:x") == b"parent"
     assert list(link._getters._idle) == [getter]
 
 
@@ -173,7 +186,7 @@ def test_an_answer_in_pieces_is_put_together(connection):
 
     thread = threading.Thread(target=answer)
     thread.start()
-    assert getter.get("x") == b"0123456789"
+    assert getter.get(["x"]) == b"0123456789"
     thread.join()
 
 
@@ -190,23 +203,23 @@ def test_an_answer_that_trickles_is_given_up(connection):
     thread = threading.Thread(target=trickle)
     thread.start()
     with pytest.raises(RedisTimeoutError):
-        getter.get("x")
+        getter.get(["x"])
     over.set()
     thread.join()
 
 
 def test_what_redis_says_unasked_is_no_answer(connection):
     connection.server.sendall(b">2\r\n$4\r\nnews\r\n$1\r\nx\r\n$3\r\nrow\r\n")
-    assert Getter(connection).get("x") == b"row"
+    assert Getter(connection).get(["x"]) == b"row"
 
 
 def test_no_answer_a_closed_connection_and_a_loading_server_are_told_apart(connection):
     getter = Getter(connection)
     with pytest.raises(RedisTimeoutError):
-        getter.get("x")
+        getter.get(["x"])
     connection.server.sendall(b"-LOADING Redis is loading the dataset in memory\r\n")
     with pytest.raises(RedisConnectionError, match="LOADING"):
-        getter.get("x")
+        getter.get(["x"])
     connection.server.close()
     with pytest.raises(RedisConnectionError):
-        getter.get("x")
+        getter.get(["x"])

@@ -178,7 +178,7 @@ def test_a_miss_reads_redis_once_and_fills(site, item, monkeypatch):
     empty_redis()
     asked = []
     get = link._get
-    monkeypatch.setattr(link, "_get", lambda key: asked.append(key) or get(key))
+    monkeypatch.setattr(link, "_get", lambda keys: asked.extend(keys) or get(keys))
     assert ("X-Cache", "MISS") in site.ask()[1]
     assert asked == [f"item:{ID}"]
     assert ("X-Cache", "HIT") in site.ask()[1]
@@ -201,7 +201,7 @@ def test_it_asks_redis_only_while_the_gate_is_closed(site, item, monkeypatch):
     ):
         change("A test says so.")
         assert gate.mode is mode
-        monkeypatch.setattr(link, "_get", lambda key: pytest.fail("Redis was asked"))
+        monkeypatch.setattr(link, "_get", lambda keys: pytest.fail("Redis was asked"))
         assert ("X-Cache", "BYPASS") in site.ask()[1]
 
 

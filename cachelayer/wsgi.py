@@ -12,14 +12,16 @@ or a page for browsers stays Django's, and no header is set in two places.
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from django.conf import settings
 from django.core.signals import setting_changed
 from django.utils.datastructures import CaseInsensitiveMapping
 
-from cachelayer import conf, etags, reads, routes, states, timing
+from cachelayer import conf, etags, reads, routes, spans, states, timing
 from cachelayer.gate import CacheUnavailable
 from cachelayer.rest import LOOKED_UP
 
@@ -48,9 +50,28 @@ _KINDS: Final = 500
 _OWN: Final = ("ETag", "Content-Length", "X-Cache", "Server-Timing")
 
 
-def fast_hits(application: Application) -> Application:
-    """*application*, Django's, with its hits answered below it; as it is without ``FAST_HITS``."""
-    return FastHits(application) if conf.get().FAST_HITS else application
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A hit that was answered here, as a trace has it. Times in nanoseconds since 1970."""
+
+    key: str
+    value: bytes
+    status: str
+    began: int
+    asked: int
+    answered: int
+
+
+#: Makes the spans of a hit, if the request is to be traced; gives the headers of its response.
+Trace = Callable[[Environ, Hit, Headers], Headers]
+
+
+def fast_hits(application: Application, trace: Trace | None = None) -> Application:
+    """*application*, Django's, with its hits answered below it; as it is without ``FAST_HITS``.
+
+    *trace* is called for every hit, when its response is known and not yet sent.
+    """
+    return FastHits(application, trace) if conf.get().FAST_HITS else application
 
 
 class Row(NamedTuple):
@@ -64,8 +85,9 @@ class Row(NamedTuple):
 class FastHits:
     """The layer. One per process; made before the URLconf can be imported."""
 
-    def __init__(self, application: Application) -> None:
+    def __init__(self, application: Application, trace: Trace | None = None) -> None:
         self._django = application
+        self._trace = trace
         self._known: _Known | None = None
         setting_changed.connect(self._forget)
 
@@ -88,10 +110,12 @@ class FastHits:
         start_response: StartResponse,
         spent: timing.Timing,
     ) -> Iterable[bytes]:
+        began = time.time_ns()
         kind = known.kind(environ, row.route)
         templates = known.templates.get(kind)
         if templates is None:
             return self._learn(known, kind, environ, start_response)
+        asked = time.time_ns()
         try:
             value = reads.look_up(row.key)
         except CacheUnavailable:
@@ -102,7 +126,11 @@ class FastHits:
             matches = if_none_match is not None and etags.names(if_none_match, tag)
             if template := templates.get(304 if matches else 200):
                 reads.hit(row.route.cached, row.pk, row.key, value)
-                start_response(template.status, template.headers(tag, len(value), spent))
+                headers = template.headers(tag, len(value), spent)
+                if self._trace:
+                    hit = Hit(row.key, value, template.status, began, asked, time.time_ns())
+                    headers = self._trace(environ, hit, headers)
+                start_response(template.status, headers)
                 return [b"" if matches else value]
         environ[LOOKED_UP] = reads.LookedUp(row.key, value)
         return self._learn(known, kind, environ, start_response)
@@ -125,7 +153,7 @@ class FastHits:
         if not said or not any(name == "X-Cache" for name, _ in said[1]):
             return response
         body = _Body(response)
-        if template := Template.of(said[0], said[1], body.content):
+        if template := Template.of(said[0], spans.without_trace(said[1]), body.content):
             known.remember(kind, template)
         return body
 

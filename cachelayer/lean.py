@@ -1,11 +1,12 @@
-"""GET and MGET with as little between it and the socket as can be.
+"""Commands and their answers, with as little between them and the socket as can be.
 
 redis-py makes the connection: TLS, passwords, unix sockets, Sentinel and the check of
-the incarnation are its and ``link``'s. From then on a GET is one ``sendall`` of bytes
-that are put together by hand, one ``recv``, and hiredis. That is a third of what
+the incarnation are its and ``link``'s. From then on a command is bytes that are put
+together by hand, one ``sendall``, one ``recv``, and hiredis. That is a third of what
 redis-py's own way takes.
 """
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -14,14 +15,34 @@ from typing import Any, Final
 
 import hiredis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
+from redis.exceptions import MaxConnectionsError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 _CHUNK: Final = 65536
 
 
-class Getter:
-    """A connection for GETs only; one thread at a time.
+def pack(*commands: Sequence[Any]) -> bytes:
+    """*commands* as Redis reads them (RESP): their parts are str, bytes or numbers."""
+    packed = []
+    for command in commands:
+        packed.append(b"*%d\r\n" % len(command))
+        for part in command:
+            if type(part) is not bytes:
+                part = str(part).encode()
+            packed.append(b"$%d\r\n%b\r\n" % (len(part), part))
+    return b"".join(packed)
+
+
+def pack_get(keys: Sequence[str]) -> bytes:
+    """One command for the values of *keys*."""
+    if len(keys) > 1:
+        return pack(("MGET", *keys))
+    name = keys[0].encode()
+    return b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(name), name)
+
+
+class Line:
+    """A connection; one thread at a time.
 
     After any error it must be closed: half an answer may be left on it.
     """
@@ -39,96 +60,104 @@ class Getter:
         # Not redis-py's reader: it decodes where decode_responses is set.
         self._reader = hiredis.Reader()
 
-    def get(self, keys: Sequence[str]) -> Any:
-        """The value of the one key of *keys*, a list of several ones' values, or what is refused.
+    def ask(self, packed: bytes, count: int) -> list[Any]:
+        """The *count* answers to *packed*; a refusal is a ``ResponseError`` among them.
 
-        That is the ``ResponseError`` that Redis answers. Raises ``RedisError``. The answer
-        as a whole is waited for no longer than twice the socket's timeout, however slowly
-        it comes.
+        Raises ``RedisError``. One answer as a whole is waited for no longer than twice the
+        socket's timeout, however slowly it comes; of several, each part so long.
         """
         try:
-            self._send(_command(keys))
-            answer = self._read()
+            self._send(packed)
+            return [self._read(count == 1) for _ in range(count)]
         except TimeoutError as error:
             raise RedisTimeoutError("Timeout reading from socket") from error
         except OSError as error:
             raise RedisConnectionError(str(error)) from error
-        if isinstance(answer, hiredis.ReplyError):
-            return self._refusal(str(answer))
-        return answer
 
     def close(self) -> None:
         self._connection.disconnect()
 
-    def _read(self) -> Any:
+    def _read(self, bounded: bool) -> Any:
         reader, deadline = self._reader, 0.0
         while True:
-            received = self._receive(_CHUNK)
-            if not received:
-                raise RedisConnectionError("Redis has closed the connection.")
-            reader.feed(received)
             answer = reader.gets()
             while isinstance(answer, hiredis.PushNotification):
                 # What Redis says unasked (RESP3) is no answer.
                 answer = reader.gets()
             if answer is not False:
-                return answer
-            if self._timeout:
+                return self._refusal(answer) if isinstance(answer, hiredis.ReplyError) else answer
+            received = self._receive(_CHUNK)
+            if not received:
+                raise RedisConnectionError("Redis has closed the connection.")
+            reader.feed(received)
+            if bounded and self._timeout:
                 now = time.monotonic()
                 deadline = deadline or now + self._timeout
                 if now > deadline:
                     raise TimeoutError
 
-    def _refusal(self, text: str) -> ResponseError:
-        error = self._connection._parser.parse_error(text)
+    def _refusal(self, reply: Exception) -> ResponseError:
+        error = self._connection._parser.parse_error(str(reply))
         if isinstance(error, ResponseError):
             return error
         raise error  # Such as "loading", which redis-py takes for a broken connection.
 
 
-def _command(keys: Sequence[str]) -> bytes:
-    if len(keys) == 1:
-        name = keys[0].encode()
-        return b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(name), name)
-    names = [key.encode() for key in keys]
-    arguments = b"".join([b"$%d\r\n%b\r\n" % (len(name), name) for name in names])
-    return b"*%d\r\n$4\r\nMGET\r\n%b" % (len(names) + 1, arguments)
+class Lines:
+    """Idle lines, given to whichever thread needs one; *connect* makes a new connection.
 
-
-class Getters:
-    """Idle getters, given to whichever thread needs one; *connect* makes a new connection.
-
-    There are never more than threads that have read at one time. ``forget`` closes
-    them all; those in use are not used again.
+    There are never more than threads that have asked at one time, nor than *most*.
+    ``forget`` closes them all; those in use are not used again.
     """
 
-    def __init__(self, connect: Callable[[], Any]) -> None:
-        self._connect = connect
+    def __init__(self, connect: Callable[[], Any], most: Callable[[], int]) -> None:
+        self._connect, self._most = connect, most
         self.start_afresh()
 
     def start_afresh(self) -> None:
         """Without touching what there is: in a forked child it is the parent's."""
         # Appending and popping are atomic: no lock.
-        self._idle: deque[Getter] = deque()
+        self._idle: deque[Line] = deque()
+        self._lock = threading.Lock()
+        self._made = 0
 
-    def get(self, keys: Sequence[str]) -> Any:
-        """As ``Getter.get``."""
+    def ask(self, packed: bytes, count: int) -> list[Any]:
+        """As ``Line.ask``; raises ``MaxConnectionsError`` when too many are in use."""
         idle = self._idle
         try:
-            getter = idle.pop()
+            line = idle.pop()
         except IndexError:
-            getter = Getter(self._connect())
+            line = self._make()
         try:
-            value = getter.get(keys)
+            answers = line.ask(packed, count)
         except BaseException:
-            getter.close()
+            self._close(line)
             raise
-        # Into where it came from: nobody looks there when it was forgotten meanwhile.
-        idle.append(getter)
-        return value
+        if idle is self._idle:
+            idle.append(line)
+        else:  # Forgotten meanwhile.
+            self._close(line)
+        return answers
 
     def forget(self) -> None:
         idle, self._idle = self._idle, deque()
         while idle:
             with suppress(IndexError):
-                idle.pop().close()
+                self._close(idle.pop())
+
+    def _make(self) -> Line:
+        with self._lock:
+            if self._made >= self._most():
+                raise MaxConnectionsError("Too many connections")
+            self._made += 1
+        try:
+            return Line(self._connect())
+        except BaseException:
+            with self._lock:
+                self._made -= 1
+            raise
+
+    def _close(self, line: Line) -> None:
+        with self._lock:
+            self._made -= 1
+        line.close()

@@ -33,9 +33,9 @@ from redis.exceptions import (
 from redis.retry import Retry
 from redis.sentinel import SentinelConnectionPool
 
-from cachelayer import conf, incarnation, metrics, timing
+from cachelayer import conf, incarnation, lean, metrics, timing
 from cachelayer.gate import CacheUnavailable, Mode, Use, gate
-from cachelayer.lean import Getters
+from cachelayer.lean import Lines
 
 T = TypeVar("T")
 
@@ -209,7 +209,7 @@ def _reconnecting(send: Callable[[], T], connections: ConnectionPool, resend: bo
         raise
     except (RedisConnectionError, RedisTimeoutError) as error:
         connections.disconnect(inuse_connections=False)
-        _getters.forget()
+        _lines.forget()
         if not resend:
             raise _Broke(str(error)) from error
         if isinstance(error, RedisTimeoutError):
@@ -218,6 +218,8 @@ def _reconnecting(send: Callable[[], T], connections: ConnectionPool, resend: bo
 
 
 def _send(commands: Sequence[Command], connections: ConnectionPool) -> list[Any]:
+    if connections is _pool:
+        return _lines.ask(lean.pack(*commands), len(commands))
     connection: Any = connections.get_connection()
     try:
         connection.send_packed_command(connection.pack_commands(commands), check_health=False)
@@ -236,7 +238,8 @@ def _get_reconnecting(keys: Sequence[str]) -> list[bytes | None]:
 
 
 def _get(keys: Sequence[str]) -> Any:
-    return _getters.get(keys)
+    [value] = _lines.ask(lean.pack_get(keys), 1)
+    return value
 
 
 def _answer(connection: Any) -> Any:
@@ -299,7 +302,7 @@ def _new_connection() -> Any:
     return connections.connection_class(**connections.connection_kwargs)
 
 
-_getters = Getters(_new_connection)
+_lines = Lines(_new_connection, lambda: pool().max_connections)
 
 
 @contextmanager
@@ -321,13 +324,13 @@ def forget_connections() -> None:
     if _pool is not None:
         _pool.disconnect(inuse_connections=False)
         _pool = None
-    _getters.forget()
+    _lines.forget()
 
 
 def _start_afresh() -> None:
     global _pool
     _pool = None
-    _getters.start_afresh()
+    _lines.start_afresh()
 
 
 os.register_at_fork(after_in_child=_start_afresh)

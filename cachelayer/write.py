@@ -246,11 +246,12 @@ def read_rows(
     pks = list(pks)
     rows = dict.fromkeys(pks, states.NULL)
     if pks:
-        found = cached.rows(using)
+        # Not in the order of Meta.ordering: nobody asked for one.
+        found = cached.rows(using).order_by()
         found = found.filter(pk=pks[0]) if len(pks) == 1 else found.filter(pk__in=pks)
         if lock:
             found = found.select_for_update()
-        rows |= {instance.pk: cached.render(instance) for instance in found}
+        rows |= cached.load(found)
     return rows
 
 

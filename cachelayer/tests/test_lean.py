@@ -13,7 +13,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 import cachelayer
 from cachelayer import incarnation, link, timing
 from cachelayer.gate import CacheUnavailable, Mode, gate
-from cachelayer.lean import Getter
+from cachelayer.lean import Line, pack, pack_get
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.faults import closed, until
 
@@ -49,7 +49,7 @@ def test_threads_get_their_own_answers():
 
     with ThreadPoolExecutor(8) as threads:
         assert all(threads.map(ask, range(2000)))
-    assert len(link._getters._idle) <= 8
+    assert len(link._lines._idle) <= 8
 
 
 def test_what_is_no_string_is_somebody_elses():
@@ -118,32 +118,32 @@ def test_a_reconcile_makes_every_connection_verify_anew(monkeypatch):
 
 def test_a_connection_that_is_in_use_when_all_are_forgotten_is_not_used_again(monkeypatch):
     get("note:x")
-    [getter] = link._getters._idle
-    getter_get = Getter.get
+    [line] = link._lines._idle
+    line_ask = Line.ask
 
-    def forgotten_meanwhile(self, keys):
+    def forgotten_meanwhile(self, packed, count):
         link.forget_connections()
-        return getter_get(self, keys)
+        return line_ask(self, packed, count)
 
-    monkeypatch.setattr(Getter, "get", forgotten_meanwhile)
+    monkeypatch.setattr(Line, "ask", forgotten_meanwhile)
     get("note:x")
-    assert getter not in link._getters._idle
+    assert line not in link._lines._idle
 
 
 def test_a_forked_child_has_connections_of_its_own():
     link.client().set("note:x", "parent")
     get("note:x")
-    [getter] = link._getters._idle
+    [line] = link._lines._idle
     child = os.fork()
     if not child:
         try:
-            fine = not link._getters._idle and get("note:x") == b"parent"
+            fine = not link._lines._idle and get("note:x") == b"parent"
         except BaseException:
             fine = False
         os._exit(0 if fine else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert get("note:x") == b"parent"
-    assert list(link._getters._idle) == [getter]
+    assert list(link._lines._idle) == [line]
 
 
 class Connection:
@@ -167,6 +167,40 @@ class Connection:
         self._sock.close()
 
 
+def ask(line):
+    [answer] = line.ask(pack_get(["x"]), 1)
+    return answer
+
+
+def test_commands_are_packed_as_redis_py_packs_them():
+    commands = [
+        ("SET", "ключ", b"\x00\r\n", "PX", 1000),
+        ("EVALSHA", "0" * 40, 2, "a", "b", 1.5, ""),
+        ("MGET", *"abc"),
+    ]
+    with link.fresh_connection() as connection:
+        for count in (1, 3):
+            theirs = b"".join(connection.pack_commands(commands[:count]))
+            assert pack(*commands[:count]) == theirs
+
+
+def test_there_are_never_more_lines_than_the_pool_allows(monkeypatch):
+    monkeypatch.setattr(link.pool(), "max_connections", 1)
+    get("note:x")
+    line_ask = Line.ask
+
+    def ask_at_once(self, packed, count):
+        with monkeypatch.context() as inner:
+            inner.setattr(Line, "ask", line_ask)
+            with pytest.raises(CacheUnavailable, match="Too many"):
+                get("note:x")
+        return line_ask(self, packed, count)
+
+    monkeypatch.setattr(Line, "ask", ask_at_once)
+    get("note:x")
+    assert gate.mode is Mode.CLOSED
+
+
 @pytest.fixture
 def connection():
     made = Connection()
@@ -176,7 +210,7 @@ def connection():
 
 
 def test_an_answer_in_pieces_is_put_together(connection):
-    getter = Getter(connection)
+    line = Line(connection)
 
     def answer():
         connection.server.recv(1000)
@@ -186,12 +220,12 @@ def test_an_answer_in_pieces_is_put_together(connection):
 
     thread = threading.Thread(target=answer)
     thread.start()
-    assert getter.get(["x"]) == b"0123456789"
+    assert ask(line) == b"0123456789"
     thread.join()
 
 
 def test_an_answer_that_trickles_is_given_up(connection):
-    getter = Getter(connection)
+    line = Line(connection)
     over = threading.Event()
 
     def trickle():
@@ -203,23 +237,23 @@ def test_an_answer_that_trickles_is_given_up(connection):
     thread = threading.Thread(target=trickle)
     thread.start()
     with pytest.raises(RedisTimeoutError):
-        getter.get(["x"])
+        ask(line)
     over.set()
     thread.join()
 
 
 def test_what_redis_says_unasked_is_no_answer(connection):
     connection.server.sendall(b">2\r\n$4\r\nnews\r\n$1\r\nx\r\n$3\r\nrow\r\n")
-    assert Getter(connection).get(["x"]) == b"row"
+    assert ask(Line(connection)) == b"row"
 
 
 def test_no_answer_a_closed_connection_and_a_loading_server_are_told_apart(connection):
-    getter = Getter(connection)
+    line = Line(connection)
     with pytest.raises(RedisTimeoutError):
-        getter.get(["x"])
+        ask(line)
     connection.server.sendall(b"-LOADING Redis is loading the dataset in memory\r\n")
     with pytest.raises(RedisConnectionError, match="LOADING"):
-        getter.get(["x"])
+        ask(line)
     connection.server.close()
     with pytest.raises(RedisConnectionError):
-        getter.get(["x"])
+        ask(line)

@@ -29,11 +29,11 @@ def test_a_hit_costs_one_round_trip_and_no_statement(note, round_trips):
 
 
 def test_a_miss_costs_three_round_trips_and_one_statement(note, round_trips):
-    empty_redis()
-    round_trips.clear()
-    with CaptureQueriesContext(connection) as queries:
-        assert cachelayer.read(Note, note.pk).outcome == "miss"
-    # The first fill after a flush of the scripts would cost one more.
+    for _ in range(2):  # The first time, Redis may have to be told the scripts.
+        empty_redis()
+        round_trips.clear()
+        with CaptureQueriesContext(connection) as queries:
+            assert cachelayer.read(Note, note.pk).outcome == "miss"
     assert [trip[0] for trip in round_trips[:2]] == ["GET", "EVALSHA"]
     assert len(round_trips) == 3
     assert len(queries) == 1

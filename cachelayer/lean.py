@@ -18,19 +18,29 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import MaxConnectionsError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+#: Bytes that are received at a time: of the first part of an answer, and of the others.
 _CHUNK: Final = 65536
+_LARGE_CHUNK: Final = 1 << 20
+#: So many times the socket's timeout one answer may take as a whole. Not just once: a
+#: thread that waits its turn between two parts is not a Redis that does not answer.
+_PARTS: Final = 10
 
 
 def pack(*commands: Sequence[Any]) -> bytes:
     """*commands* as Redis reads them (RESP): their parts are str, bytes or numbers."""
-    packed = []
+    pieces: list[bytes] = []
+    # The commands of a pipeline have most of their parts in common.
+    packed: dict[Any, bytes] = {}
     for command in commands:
-        packed.append(b"*%d\r\n" % len(command))
+        pieces.append(b"*%d\r\n" % len(command))
         for part in command:
-            if type(part) is not bytes:
-                part = str(part).encode()
-            packed.append(b"$%d\r\n%b\r\n" % (len(part), part))
-    return b"".join(packed)
+            # 1 and 1.0 are one key of a dict.
+            known = packed.get(part) if type(part) is not float else None
+            if known is None:
+                text = part if type(part) is bytes else str(part).encode()
+                known = packed[part] = b"$%d\r\n%b\r\n" % (len(text), text)
+            pieces.append(known)
+    return b"".join(pieces)
 
 
 def pack_get(keys: Sequence[str]) -> bytes:
@@ -63,12 +73,12 @@ class Line:
     def ask(self, packed: bytes, count: int) -> list[Any]:
         """The *count* answers to *packed*; a refusal is a ``ResponseError`` among them.
 
-        Raises ``RedisError``. One answer as a whole is waited for no longer than twice the
-        socket's timeout, however slowly it comes; of several, each part so long.
+        Raises ``RedisError``. Each part is waited for as long as the socket's timeout says,
+        one answer as a whole ten times as long, however slowly it trickles in.
         """
         try:
             self._send(packed)
-            return [self._read(count == 1) for _ in range(count)]
+            return self._read(count)
         except TimeoutError as error:
             raise RedisTimeoutError("Timeout reading from socket") from error
         except OSError as error:
@@ -77,22 +87,26 @@ class Line:
     def close(self) -> None:
         self._connection.disconnect()
 
-    def _read(self, bounded: bool) -> Any:
-        reader, deadline = self._reader, 0.0
+    def _read(self, count: int) -> list[Any]:
+        reader, deadline, chunk = self._reader, 0.0, _CHUNK
+        answers: list[Any] = []
         while True:
-            answer = reader.gets()
-            while isinstance(answer, hiredis.PushNotification):
-                # What Redis says unasked (RESP3) is no answer.
-                answer = reader.gets()
-            if answer is not False:
-                return self._refusal(answer) if isinstance(answer, hiredis.ReplyError) else answer
-            received = self._receive(_CHUNK)
+            received = self._receive(chunk)
             if not received:
                 raise RedisConnectionError("Redis has closed the connection.")
             reader.feed(received)
-            if bounded and self._timeout:
+            while (answer := reader.gets()) is not False:
+                if isinstance(answer, hiredis.ReplyError):
+                    answer = self._refusal(answer)
+                elif isinstance(answer, hiredis.PushNotification):
+                    continue  # What Redis says unasked (RESP3) is no answer.
+                answers.append(answer)
+            if len(answers) >= count:
+                return answers
+            chunk = _LARGE_CHUNK
+            if count == 1 and self._timeout:
                 now = time.monotonic()
-                deadline = deadline or now + self._timeout
+                deadline = deadline or now + _PARTS * self._timeout
                 if now > deadline:
                     raise TimeoutError
 

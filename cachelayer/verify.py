@@ -4,13 +4,14 @@ After Meta's Polaris ("Cache made consistent", 2022), with bytes in place of
 versions: their worst bug was an old payload under the newest version.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from cachelayer import clear, registry, states
-from cachelayer.batches import batched
+from cachelayer.batches import batched, overlapped
 from cachelayer.registry import CachedModel
 from cachelayer.write import read_rows
 
@@ -44,17 +45,23 @@ def verify() -> Iterator[Report]:
     """
     report = Report()
     for cached in registry.all_cached():
-        for batch in batched(clear.keys([cached.prefix])):
-            compared, found = _compare(cached, _pks(cached, batch))
-            if found:
-                # Once more: two writes may have put back the bytes of before.
-                again = {difference.key: difference for difference in found}
-                _, found = _compare(cached, _pks(cached, again))
-                found = [found for found in found if found.cached == again[found.key].cached]
+        batches = batched(clear.keys([cached.prefix]))
+        for compared, found in overlapped(partial(_check, cached), batches):
             report.compared += compared
             report.differing += len(found)
             report.differences += found[: LISTED - len(report.differences)]
             yield report
+
+
+def _check(cached: CachedModel, keys: Sequence[str]) -> tuple[int, list[Difference]]:
+    """How many rows *keys* hold, and those that differ."""
+    compared, found = _compare(cached, _pks(cached, keys))
+    if found:
+        # Once more: two writes may have put back the bytes of before.
+        again = {difference.key: difference for difference in found}
+        _, found = _compare(cached, _pks(cached, again))
+        found = [found for found in found if found.cached == again[found.key].cached]
+    return compared, found
 
 
 def _pks(cached: CachedModel, keys: Iterable[str]) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from cachelayer.tests.fresh import trust_redis
 from itemsite.lab.ports import free_port
 from itemsite.lab.redis_server import Redis
 
+pytest_plugins = ["itemsite.tests.browser", "itemsite.tests.sentinel", "pytester"]
+
 
 @pytest.fixture(autouse=True)
 def _fresh_cache(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:

@@ -1,4 +1,4 @@
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 
 
 class CachelayerConfig(AppConfig):
@@ -6,4 +6,8 @@ class CachelayerConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from cachelayer import checks  # noqa: F401  (registers the system checks)
+        # They register the system checks, and a clock with every connection.
+        from cachelayer import checks, write_clock  # noqa: F401
+
+        if apps.is_installed("drf_spectacular"):
+            from cachelayer import schema  # noqa: F401  (registers what it documents)

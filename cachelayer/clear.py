@@ -1,10 +1,19 @@
 """Clearing: rows, nulls and leases go, in batches; marks stay."""
 
-from collections.abc import Iterator, Sequence
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
 
 from cachelayer import link, registry, states
 from cachelayer.batches import PIPELINE, batched
+
+#: The cursor with which a walk over the keys begins and ends.
+START: Final = "0"
+
+_peek = link.script("peek")
 
 
 def keys(prefixes: Sequence[str] | None = None) -> Iterator[str]:
@@ -15,15 +24,58 @@ def keys(prefixes: Sequence[str] | None = None) -> Iterator[str]:
     if prefixes is None:
         prefixes = [cached.prefix for cached in registry.all_cached()]
     for prefix in prefixes:
-        cursor = b"0"
+        cursor = START
         while True:
-            scan = ("SCAN", cursor, "MATCH", f"{prefix}:*", "COUNT", PIPELINE)
-            [[cursor, found]] = link.round_trip(scan)
-            for key in found:
-                with suppress(UnicodeDecodeError):  # Then it is none of ours.
-                    yield key.decode()
-            if cursor in (b"0", 0):
+            cursor, found = scan(prefix, cursor)
+            yield from found
+            if cursor == START:
                 break
+
+
+def scan(prefix: str, cursor: str) -> tuple[str, list[str]]:
+    """One step of the walk over the keys of *prefix*: the next cursor, and keys.
+
+    It begins with the cursor ``START`` and is over when that comes back. Redis keeps
+    nothing between two steps, so another process may go on. Raises ``CacheUnavailable``.
+    """
+    found: list[str] = []
+    command = ("SCAN", cursor, "MATCH", f"{prefix}:*", "COUNT", PIPELINE)
+    [[after, keys]] = link.round_trip(command)
+    for key in keys:
+        with suppress(UnicodeDecodeError):  # Then it is none of ours.
+            found.append(key.decode())
+    return str(int(after)), found
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """The keys by their states. Not ``exact``: there are more, but time was up."""
+
+    states: Mapping[str, int]
+    exact: bool
+
+    @property
+    def deletable(self) -> int:
+        """What a clear would delete; marks of running transactions stay."""
+        return sum(self.states.get(name, 0) for name in ("row", "null", "lease"))
+
+    @property
+    def marks(self) -> int:
+        return self.states.get("mark", 0)
+
+
+def count(prefixes: Sequence[str], seconds: float) -> Count:
+    """Count what is cached under *prefixes*, for *seconds* at most. Raises ``CacheUnavailable``."""
+    deadline = time.monotonic() + seconds
+    found: Counter[str] = Counter()
+    for batch in batched(keys(prefixes)):
+        # A walk may give a key twice.
+        distinct = dict.fromkeys(batch)
+        values = link.round_trip(*[_peek([key]) for key in distinct])
+        found.update(states.name(value or None) for value in values)
+        if time.monotonic() > deadline:
+            return Count(found, exact=False)
+    return Count(found, exact=True)
 
 
 def clear_all() -> Iterator[int]:

@@ -1,9 +1,10 @@
 """The settings of the cache layer: the dictionary ``CACHELAYER``, typed, with defaults.
 
-All times are in seconds. ``checks.py`` refuses values that break a promise.
+All times are in seconds. ``checks.py`` refuses values that break a promise;
+``manage.py cache_settings`` shows what each means and what is in force.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from typing import Any
 
@@ -12,55 +13,81 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
 
+def _option(default: Any, meaning: str) -> Any:
+    return field(default=default, metadata={"meaning": meaning})
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """One value per option; an option that is not given keeps its default."""
 
-    #: The alias in ``CACHES`` whose django-redis connection is used.
-    CACHE_ALIAS: str = "default"
-    #: How long a cached row lives.
-    ROW_TTL: float = 300.0
-    #: A row's lifetime is shortened by up to this share, so that rows that were
-    #: cached together do not expire together.
-    ROW_TTL_JITTER: float = 0.1
-    #: How long "no such row" is remembered.
-    NULL_TTL: float = 5.0
-    #: How long a mark lives: longer than any transaction may last.
-    MARK_LIFETIME: float = 60.0
-    #: How long one reader may take to load a row and still fill it.
-    LEASE_LIFETIME: float = 5.0
-    #: How long a reader waits for the row that another reader is loading.
-    LEASE_WAIT: float = 0.25
-    #: Rows that one transaction pushes; it invalidates the ones above.
-    PUSH_LIMIT: int = 1000
-    #: How often a process adds its counts of hits and misses to the totals.
-    COUNT_INTERVAL: float = 1.0
-    #: How often a process whose gate is open looks whether Redis answers again.
-    PROBE_INTERVAL: float = 0.25
-    #: How long a reconcile waits for the writers that may have gone without a mark.
-    SETTLING_TIME: float = 0.6
-    #: How often a process that serves hits looks for keys that others have logged.
-    LOOK_INTERVAL: float = 1.0
-    #: What a partition of Redis from some processes may cost: "bounded" staleness, or
-    #: with "strict" none, for a second's wait of the first write.
-    PARTITION: str = "bounded"
-    #: With "strict": how long a process may serve hits on one answer from Postgres.
-    TRUST_LIFETIME: float = 1.0
-    #: What one request may spend waiting for Redis before it goes on without it.
-    REQUEST_BUDGET: float = 0.06
-    #: The share of hits that are compared with Postgres in the background; 0: none.
-    CHECK_SHARE: float = 0.0001
-    #: Where people see a trace, with {trace_id} in it; the responses of traced requests
-    #: link there. Empty: no link.
-    TRACE_LINK: str = ""
-    #: Whether ``wsgi.fast_hits`` answers hits below Django's handler.
-    FAST_HITS: bool = True
+    CACHE_ALIAS: str = _option("default", "the alias in `CACHES` whose connection is used")
+    ROW_TTL: float = _option(300.0, "how long a cached row lives")
+    ROW_TTL_JITTER: float = _option(
+        0.1,
+        "by which share at most that is shortened, so that rows do not expire together",
+    )
+    NULL_TTL: float = _option(5.0, 'how long "no such row" is remembered')
+    MARK_LIFETIME: float = _option(
+        60.0,
+        "how long a mark lives; above any transaction's time from mark to COMMIT",
+    )
+    LEASE_LIFETIME: float = _option(
+        5.0,
+        "how long one reader may take to load a row and still fill it",
+    )
+    LEASE_WAIT: float = _option(0.25, "how long a reader waits for the row that another is loading")
+    PUSH_LIMIT: int = _option(
+        1000,
+        "rows that one transaction pushes; a larger one invalidates instead",
+    )
+    COUNT_INTERVAL: float = _option(1.0, "how often a process adds its counts to the totals")
+    PROBE_INTERVAL: float = _option(
+        0.25,
+        "how often a process whose gate is open looks whether Redis answers again",
+    )
+    SETTLING_TIME: float = _option(
+        0.6,
+        "how long a reconcile waits for writers that go without marks; twice `PROBE_INTERVAL` "
+        "or more",
+    )
+    LOOK_INTERVAL: float = _option(
+        1.0,
+        "how often a process that serves hits looks into the repair log",
+    )
+    PARTITION: str = _option(
+        "bounded",
+        'what a Redis cut off from some processes only costs: `"bounded"` staleness, or '
+        'with `"strict"` none',
+    )
+    TRUST_LIFETIME: float = _option(
+        1.0,
+        'with `"strict"`: how long a process serves hits on one answer from Postgres',
+    )
+    REQUEST_BUDGET: float = _option(
+        0.06,
+        "what one request may wait for Redis before it reads without it; not below the socket "
+        "timeouts",
+    )
+    CHECK_SHARE: float = _option(
+        0.0001,
+        "the share of hits that is compared with Postgres in the background; 0 turns it off",
+    )
+    TRACE_LINK: str = _option(
+        "",
+        "where people see a trace, with `{trace_id}` in it; responses of traced requests link "
+        "there",
+    )
+    FAST_HITS: bool = _option(
+        True,
+        "whether hits of public rows are answered below Django's handler (`wsgi.fast_hits`)",
+    )
 
     @classmethod
     def read(cls) -> "Settings":
         """The settings as configured; ``ImproperlyConfigured`` names what is unknown."""
         given: dict[str, Any] = getattr(django_settings, "CACHELAYER", None) or {}
-        known = {field.name for field in fields(cls)}
+        known = {option.name for option in fields(cls)}
         if unknown := sorted(set(given) - known):
             raise ImproperlyConfigured(
                 f"CACHELAYER has no option {', '.join(unknown)}. "

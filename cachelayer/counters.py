@@ -1,8 +1,9 @@
 """Counts of item reads and of live checks, over all processes and hosts.
 
-Each process adds its own up in memory and a background thread adds them to one
-Redis hash, at most once per ``COUNT_INTERVAL`` and at exit. So the totals are
-exact within a second at no cost to a read.
+Each process adds its own up in memory and a background thread adds them to
+Redis, at most once per ``COUNT_INTERVAL`` and at exit: to one hash of totals, and to
+one for each slice of time, for charts. So the totals are exact within a second at no
+cost to a read.
 """
 
 import atexit
@@ -10,22 +11,37 @@ import logging
 import os
 import secrets
 import threading
+import time
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from cachelayer import conf, link
 from cachelayer.gate import CacheUnavailable
+from cachelayer.ticker import Ticker
 
 logger = logging.getLogger("cachelayer.counters")
 
 KEY: Final = "cachelayer:counts"
 NAMES: Final = ("hit", "miss", "bypass", "checked", "stale")
 
+#: Seconds of one slice, and how many of them are kept.
+SLICE: Final = 10
+SLICES: Final = 90
+
 #: Seconds for which a flush that was sent twice is known to be the same one.
 _REMEMBERED: Final = 3600
 
 _count = link.script("count")
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """What all processes counted in the ``SLICE`` seconds from *start* (Unix time)."""
+
+    start: int
+    counts: Mapping[str, int]
 
 
 class Counts:
@@ -34,11 +50,14 @@ class Counts:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._pending: Counter[str] = Counter()
-        self._dirty = threading.Event()
-        self._flusher: threading.Thread | None = None
+        self._ticker = Ticker(
+            "cachelayer-counters", lambda: conf.get().COUNT_INTERVAL, self._flush_in_background
+        )
         # One flush at a time; add() never waits for it.
         self._flushing = threading.Lock()
-        self._sent: Counter[str] = Counter()
+        #: By slice and name: what waits to be sent, and what was sent and not answered.
+        self._waiting: Counter[tuple[int, str]] = Counter()
+        self._sent: Counter[tuple[int, str]] = Counter()
         self._number = 0
         # The braces keep it in the slot of KEY on Redis Cluster.
         self._last_flush = f"{{{KEY}}}:{secrets.token_hex(8)}"
@@ -46,10 +65,7 @@ class Counts:
     def add(self, name: str, count: int = 1) -> None:
         with self._lock:
             self._pending[name] += count
-            if self._flusher is None:
-                self._start_flusher()
-        if not self._dirty.is_set():
-            self._dirty.set()
+        self._ticker.poke()
 
     def flush(self) -> None:
         """Add the pending counts to the totals; kept for the next time if Redis is away.
@@ -58,43 +74,44 @@ class Counts:
         alone: a Redis that was only paused has them already.
         """
         with self._flushing:
+            self._put_into_slice()
             while True:
                 if not self._sent:
-                    with self._lock:
-                        self._sent, self._pending = self._pending, Counter()
+                    self._sent, self._waiting = self._waiting, Counter()
                     self._number += 1
                 if not self._sent:
                     return
-                counts = [part for pair in self._sent.items() for part in pair]
-                keys = [KEY, self._last_flush]
                 try:
-                    link.round_trip(_count(keys, self._number, _REMEMBERED, *counts))
+                    self._send()
                 except CacheUnavailable:
                     return
                 self._sent = Counter()
 
-    def _start_flusher(self) -> None:
-        flusher = threading.Thread(
-            target=self._keep_flushing, name="cachelayer-counters", daemon=True
-        )
-        try:
-            flusher.start()
-        except RuntimeError:
-            return  # The interpreter is going down: the flush at exit counts this.
-        self._flusher = flusher
+    def _put_into_slice(self) -> None:
+        """When they were counted is kept, so that an outage shows where it was."""
+        now = int(time.time()) // SLICE
+        with self._lock:
+            pending, self._pending = self._pending, Counter()
+        for name, count in pending.items():
+            self._waiting[now, name] += count
 
-    def _keep_flushing(self) -> None:
-        pause = threading.Event()
-        while True:
-            self._dirty.wait()
-            pause.wait(conf.get().COUNT_INTERVAL)
-            self._dirty.clear()
-            try:
-                self.flush()
-            except Exception:
-                logger.exception("Counts not flushed; they are kept for the next time.")
-            if self._sent or self._pending:
-                self._dirty.set()
+    def _send(self) -> None:
+        slices = sorted({number for number, _ in self._sent})
+        position = {number: 3 + i for i, number in enumerate(slices)}
+        counts = [
+            part
+            for (number, name), count in self._sent.items()
+            for part in (position[number], name, count)
+        ]
+        keys = [KEY, self._last_flush, *map(_slice_key, slices)]
+        link.round_trip(_count(keys, self._number, _REMEMBERED, SLICE * SLICES, *counts))
+
+    def _flush_in_background(self) -> bool:
+        try:
+            self.flush()
+        except Exception:
+            logger.exception("Counts not flushed; they are kept for the next time.")
+        return bool(self._sent or self._waiting or self._pending)
 
 
 _counts = Counts()
@@ -115,6 +132,28 @@ def totals() -> Mapping[str, int]:
     flush()
     values = link.round_trip(("HMGET", KEY, *NAMES))[0]
     return {name: int(value or 0) for name, value in zip(NAMES, values, strict=True)}
+
+
+def history(slices: int = SLICES) -> list[Slice]:
+    """The last *slices*, oldest first, the running one at the end; raises ``CacheUnavailable``.
+
+    What was counted while Redis was away arrives in its own slices when it is back.
+    """
+    flush()
+    newest = int(time.time()) // SLICE
+    numbers = range(newest - slices + 1, newest + 1)
+    found = link.round_trip(*[("HMGET", _slice_key(number), *NAMES) for number in numbers])
+    return [
+        Slice(
+            number * SLICE,
+            {name: int(value or 0) for name, value in zip(NAMES, values, strict=True)},
+        )
+        for number, values in zip(numbers, found, strict=True)
+    ]
+
+
+def _slice_key(number: int) -> str:
+    return f"{{{KEY}}}:slice:{number}"
 
 
 def _start_afresh() -> None:

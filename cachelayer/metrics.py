@@ -6,8 +6,10 @@ Children are bound once; those of the hot path are batched.
 import os
 import time
 from collections import Counter as Tally
-from collections.abc import Iterable, Iterator
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from functools import wraps
+from typing import Final, ParamSpec, Protocol, TypeVar
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -20,6 +22,7 @@ from prometheus_client import (
 )
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 # Before any metric is registered: what it has noted is added up first.
 from cachelayer import batched
@@ -35,6 +38,23 @@ _reads = Counter("cachelayer_reads", "Reads of cached rows.", ["outcome"])
 reads: Final = {
     outcome: BatchedCounter(_reads.labels(outcome)) for outcome in ("hit", "miss", "bypass")
 }
+
+_read = Histogram(
+    "cachelayer_read_seconds",
+    "Time of a whole read through the cache.",
+    ["outcome"],
+    buckets=(0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1),
+)
+read_seconds: Final = {outcome: BatchedHistogram(_read.labels(outcome)) for outcome in reads}
+
+_write = Histogram(
+    "cachelayer_write_seconds",
+    "Time of a committed transaction that wrote cached rows, from its first statement to "
+    "the end of its push: total, and of that in Postgres and in Redis.",
+    ["part"],
+    buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)
+_write_seconds: Final = {part: _write.labels(part) for part in ("total", "postgres", "redis")}
 
 _redis = Histogram(
     "cachelayer_redis_seconds",
@@ -85,6 +105,34 @@ _redis_of_name: Final = _redis_seconds | {
 }
 
 
+class _Outcome(Protocol):
+    @property
+    def outcome(self) -> str: ...
+
+
+Arguments = ParamSpec("Arguments")
+Read = TypeVar("Read", bound=_Outcome)
+
+
+def timed(read: Callable[Arguments, Read]) -> Callable[Arguments, Read]:
+    """Make *read* note how long it took, by its outcome."""
+
+    @wraps(read)
+    def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Read:
+        start = time.perf_counter()
+        found = read(*args, **kwargs)
+        read_seconds[found.outcome].observe(time.perf_counter() - start)
+        return found
+
+    return call
+
+
+def observe_write(total: float, postgres: float, redis: float) -> None:
+    """Note a committed transaction that wrote cached rows; seconds."""
+    for part, seconds in (("total", total), ("postgres", postgres), ("redis", redis)):
+        _write_seconds[part].observe(seconds)
+
+
 def observe_redis(name: str, seconds: float) -> None:
     """Note a round trip: *name* is that of a command or of a script."""
     (_redis_of_name.get(name) or _redis_seconds["other"]).observe(seconds)
@@ -102,32 +150,40 @@ def count_pushes(results: Iterable[str]) -> None:
         pushes[result].inc(count)
 
 
-class RepairCollector:
-    """The repair log, looked at when it is asked for; no sample while Postgres is away."""
+class CacheCollector:
+    """What is looked at when it is asked for; no sample while the server is away that knows."""
 
     def collect(self) -> Iterator[Metric]:
-        from cachelayer import stats
+        from cachelayer import census, stats
+        from cachelayer.gate import CacheUnavailable
 
-        found = stats.repair_backlog()
-        if found is None:
-            return
-        yield GaugeMetricFamily(
-            "cachelayer_repair_backlog", "Keys that wait in the repair log.", found.keys
-        )
-        yield GaugeMetricFamily(
-            "cachelayer_repair_lag_seconds",
-            "How long the oldest of them has waited.",
-            found.lag,
-        )
+        with suppress(CacheUnavailable):
+            yield GaugeMetricFamily(
+                "cachelayer_cached_rows", "Rows that the cache holds.", census.count().rows
+            )
+        if found := stats.repair_backlog():
+            yield GaugeMetricFamily(
+                "cachelayer_repair_backlog", "Keys that wait in the repair log.", found.keys
+            )
+            yield GaugeMetricFamily(
+                "cachelayer_repair_lag_seconds",
+                "How long the oldest of them has waited.",
+                found.lag,
+            )
 
 
-def page() -> bytes:
-    """Everything in Prometheus's text format, of all processes where they share a folder."""
+def page(processes: Collector | None = None) -> bytes:
+    """Everything in Prometheus's text format, of all processes where they share a folder.
+
+    *processes* collects those, if not in prometheus_client's own way.
+    """
     batched.flush()
     registry = CollectorRegistry()
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+    if processes:
+        registry.register(processes)
+    elif "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     else:
         registry.register(REGISTRY)
-    registry.register(RepairCollector())
+    registry.register(CacheCollector())
     return generate_latest(registry)

@@ -1,4 +1,4 @@
-"""The repair log: keys that a transaction wrote and could not mark."""
+"""The repair log, the outages of the strict choice, and whom the admin lets at the cache."""
 
 from django.db import models
 from django.db.models.functions import Now
@@ -31,3 +31,20 @@ class Outage(models.Model):
 
     def __str__(self) -> str:
         return self.process
+
+
+class Cache(models.Model):
+    """No table: what the admin's page of the cache hangs on, with its permissions."""
+
+    class Meta:
+        managed = False
+        default_permissions = ()
+        permissions = [
+            ("view_cache", "Can view the cache page"),
+            ("operate_cache", "Can clear, warm, verify and repair the cache"),
+        ]
+        verbose_name = "cache"
+        verbose_name_plural = "cache"
+
+    def __str__(self) -> str:
+        return "cache"

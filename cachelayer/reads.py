@@ -64,6 +64,7 @@ def hit(cached: CachedModel, pk: Any, key: str, value: bytes) -> Read:
     return _count(Read("hit", _unwrap(value)))
 
 
+@metrics.timed
 def read(model: type[models.Model], pk: Any, looked_up: LookedUp | None = None) -> Read:
     """The row of *model* with primary key *pk*, never older than an acknowledged write.
 

@@ -12,7 +12,7 @@ from typing import Final
 from django.db import connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from cachelayer import registry, states
+from cachelayer import registry, spans, states
 from cachelayer.batches import PIPELINE, batched
 
 #: The Postgres channel on which the log announces new keys.
@@ -44,6 +44,7 @@ def databases() -> set[str]:
     return {router.db_for_write(cached.model) for cached in registry.all_cached()}
 
 
+@spans.background("drain")
 def drain() -> int:
     """Repair every key that is in the log; answer how many.
 
@@ -51,24 +52,25 @@ def drain() -> int:
     returns, every key that was in the log when it began has been repaired.
     Memory holds one batch. Raises ``CacheUnavailable`` and ``DatabaseError``.
     """
-    return sum(_drain(using) for using in databases())
-
-
-def _drain(using: str) -> int:
     drained = 0
-    while True:
-        with transaction.atomic(using=using), connections[using].cursor() as cursor:
-            cursor.execute(
-                "DELETE FROM cachelayer_repair WHERE id IN (SELECT id FROM cachelayer_repair "
-                "ORDER BY id LIMIT %s FOR UPDATE) RETURNING key",
-                [PIPELINE],
-            )
-            keys = {key for (key,) in cursor.fetchall()}
-            for batch in batched(_expand(keys)):
-                states.repair(batch)
-        if not keys:
-            return drained
-        drained += len(keys)
+    for using in databases():
+        while batch := drain_batch(using):
+            drained += batch
+    return drained
+
+
+def drain_batch(using: str) -> int:
+    """Repair the oldest keys in the log of the database *using*; answer how many."""
+    with transaction.atomic(using=using), connections[using].cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM cachelayer_repair WHERE id IN (SELECT id FROM cachelayer_repair "
+            "ORDER BY id LIMIT %s FOR UPDATE) RETURNING key",
+            [PIPELINE],
+        )
+        keys = {key for (key,) in cursor.fetchall()}
+        for batch in batched(_expand(keys)):
+            states.repair(batch)
+    return len(keys)
 
 
 def _expand(keys: Iterable[str]) -> Iterator[str]:

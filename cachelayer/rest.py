@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 import orjson
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.http import Http404
 from django.utils.http import parse_etags
@@ -12,6 +13,7 @@ from rest_framework.exceptions import APIException, ParseError
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.settings import api_settings
 from rest_framework.utils.encoders import JSONEncoder
 
 from cachelayer import etags, registry, timing
@@ -67,6 +69,12 @@ class CachedViewMixin:
     pieces for conditional writes.
     """
 
+    #: The project's own, with the one for JSON replaced by one that knows rows.
+    renderer_classes: Any = [
+        {JSONRenderer: RowRenderer}.get(renderer, renderer)  # type: ignore[call-overload]
+        for renderer in api_settings.DEFAULT_RENDERER_CLASSES
+    ]
+
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Response:
         """As REST framework's, measured."""
         with timing.measure() as spent:
@@ -83,7 +91,11 @@ class CachedViewMixin:
     def retrieve(self, request: Request, pk: Any) -> Response:
         """The row, from the cache if it is there."""
         # What the layer below Django has found under the key a moment ago, if it is there.
-        found = read(self._model(), pk, request.META.get(LOOKED_UP))
+        looked_up = request.META.get(LOOKED_UP)
+        try:
+            found = read(self._model(), pk, looked_up)
+        except ValidationError as error:
+            raise Http404 from error  # No row has such an id.
         if found.row is None:
             raise Http404
         return self.answer_read(request, found)
@@ -125,13 +137,15 @@ class CachedViewMixin:
         The caller holds the row's lock: checked before it, the row could change
         between the check and the write.
         """
-        header = request.headers.get("If-Match", "")
+        header = request.headers.get("If-Match")
+        if header is None:
+            return
         wanted = parse_etags(header)
-        if header.strip() and not wanted:
+        if not wanted:
             raise ParseError(
                 _("If-Match is not an ETag. Send one as it came, with its quotes, or *.")
             )
-        if wanted and wanted != ["*"] and etag(row) not in wanted:
+        if wanted != ["*"] and etag(row) not in wanted:
             raise PreconditionFailed
 
     def _model(self) -> type[models.Model]:

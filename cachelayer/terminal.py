@@ -1,41 +1,71 @@
-"""What the commands share: JSON, progress on a terminal, silence in a pipe."""
+"""What the commands share: JSON, exit codes, progress on a terminal, silence in a pipe, Ctrl-C."""
 
 import json
+import os
+import signal
 import sys
-from typing import Any
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 from rich.console import Console
-from rich.progress import Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from cachelayer.gate import CacheUnavailable
+
+T = TypeVar("T")
+
+#: Exit codes, as those of diff: no difference is 0, one is 1, trouble is 2.
+DIFFERENT: Final = 1
+TROUBLE: Final = 2
+_INTERRUPTED: Final = 128 + signal.SIGINT
+_BROKEN_PIPE: Final = 128 + signal.SIGPIPE
 
 
 class CacheCommand(BaseCommand):
     """A command that talks to Redis: without an answer it ends with a sentence."""
 
     requires_system_checks: list[str] = []
+    #: What else ``--help`` says of the exit code.
+    exit_codes = "0: done."
+    interrupted = "Stopped. Run the command again to finish."
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        epilog = (
+            f"Exit code: {self.exit_codes} {TROUBLE}: Redis or Postgres does not answer, or the "
+            f"command was called wrongly. {_INTERRUPTED}: stopped by Ctrl-C, between two batches."
+        )
+        return super().create_parser(prog_name, subcommand, epilog=epilog, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="Answer as one JSON object.")
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         try:
-            return super().execute(*args, **options)
+            output = super().execute(*args, **options)
+            # Here, not when the interpreter exits, a reader that has gone is noticed.
+            self.stdout.flush()
         except CacheUnavailable as error:
             raise CommandError(
-                f"Redis does not answer ({error}). Start it, or check REDIS_URL; then repeat."
+                f"Redis does not answer ({error}). Start it, or check REDIS_URL; then repeat.",
+                returncode=TROUBLE,
             ) from error
-        except OperationalError as error:
+        except (OperationalError, InterfaceError) as error:
             raise CommandError(
                 f"Postgres does not answer ({str(error).strip()}). Start it, or check "
-                "DATABASE_URL; then repeat."
+                "DATABASE_URL; then repeat.",
+                returncode=TROUBLE,
             ) from error
         except KeyboardInterrupt:
-            # Every batch is complete in itself, so stopping between two is safe.
-            sentence = "Stopped. Run the command again to finish."
-            raise CommandError(sentence, returncode=130) from None
+            raise CommandError(self.interrupted, returncode=_INTERRUPTED) from None
+        except BrokenPipeError:
+            # Whoever read this has seen enough, as head does. Nothing is left to flush at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(_BROKEN_PIPE)
+        return output
 
     def write_json(self, data: Any) -> None:
         self.stdout.write(json.dumps(data))
@@ -44,6 +74,8 @@ class CacheCommand(BaseCommand):
         """A live line on standard error where that is a terminal, else nothing."""
         return Progress(
             TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
             TextColumn("{task.completed:,.0f} rows"),
             TimeElapsedColumn(),
             console=Console(stderr=True),
@@ -51,3 +83,39 @@ class CacheCommand(BaseCommand):
             # Not Console.is_terminal: FORCE_COLOR would make a log file one.
             disable=not sys.stderr.isatty(),
         )
+
+    def batches(self, steps: Iterable[T]) -> Iterator[T]:
+        """Each of *steps*, whole: Ctrl-C ends the command after the one that is running.
+
+        So no lease is left of a batch that was broken off. A second Ctrl-C does not wait.
+        """
+        iterator = iter(steps)
+        while True:
+            with _whole():
+                try:
+                    step = next(iterator)
+                except StopIteration:
+                    return
+            yield step
+
+
+@contextmanager
+def _whole() -> Iterator[None]:
+    """Put off the first Ctrl-C to the end of the block."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    asked = False
+
+    def note(number: int, frame: Any) -> None:
+        nonlocal asked
+        asked = True
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if asked:
+        raise KeyboardInterrupt

@@ -32,8 +32,14 @@ class Ticker:
         if self._thread is None:
             with self._lock:
                 if self._thread is None:
-                    self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                    self._thread.start()
+                    thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                    try:
+                        thread.start()
+                    except RuntimeError:
+                        # The interpreter is going down, or there are too many threads.
+                        self._busy.clear()
+                        return
+                    self._thread = thread
 
     def hurry(self) -> None:
         """Ask for a run at once."""

@@ -4,7 +4,7 @@ After Meta's Polaris ("Cache made consistent", 2022), with bytes in place of
 versions: their worst bug was an old payload under the newest version.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -46,15 +46,18 @@ def verify() -> Iterator[Report]:
     report = Report()
     for cached in registry.all_cached():
         batches = batched(clear.keys([cached.prefix]))
-        for compared, found in overlapped(partial(_check, cached), batches):
+        for compared, found in overlapped(partial(compare, cached), batches):
             report.compared += compared
             report.differing += len(found)
             report.differences += found[: LISTED - len(report.differences)]
             yield report
 
 
-def _check(cached: CachedModel, keys: Sequence[str]) -> tuple[int, list[Difference]]:
-    """How many rows *keys* hold, and those that differ."""
+def compare(cached: CachedModel, keys: Iterable[str]) -> tuple[int, list[Difference]]:
+    """How many of *keys* hold a row, and those that hold another one than Postgres has.
+
+    Safe beside live traffic. Raises ``CacheUnavailable`` and ``DatabaseError``.
+    """
     compared, found = _compare(cached, _pks(cached, keys))
     if found:
         # Once more: two writes may have put back the bytes of before.

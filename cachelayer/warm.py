@@ -1,6 +1,6 @@
 """Warming: every row that is not cached yet is loaded and filled, under leases."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,31 +21,49 @@ def warm(model: type[models.Model]) -> Iterator[tuple[int, int]]:
     cursor's old snapshot saw must not be filled. Raises ``CacheUnavailable``.
     """
     cached = registry.get(model)
-    if connections[router.db_for_write(model)].in_atomic_block:
-        raise TransactionManagementError(
-            "Warming inside a transaction could cache rows that are not committed, or no longer "
-            "the last. Call warm() outside `transaction.atomic()`."
-        )
+    _refuse_transaction(cached)
     seen = filled = 0
     pks = cached.rows().order_by("pk").values_list("pk", flat=True).iterator(chunk_size=1000)
-    for looked_at, took in overlapped(partial(_fill, cached), batched(pks)):
+    for looked_at, took in overlapped(partial(_fill_neighbours, cached), batched(pks)):
         seen += looked_at
         filled += took
         yield seen, filled
 
 
-def _fill(cached: CachedModel, pks: Sequence[Any]) -> tuple[int, int]:
-    """Fill those of *pks* that are not cached; *pks* are neighbours, in their order."""
+def fill(cached: CachedModel, pks: Sequence[Any]) -> int:
+    """Load and fill those rows of *pks* that are absent; answer how many."""
+    _refuse_transaction(cached)
+    return _fill(cached, pks, lambda leased: read_rows(None, cached, leased))
+
+
+def _fill_neighbours(cached: CachedModel, pks: Sequence[Any]) -> tuple[int, int]:
+    """As ``fill``, of *pks* between which there are no others; also how many they are."""
+
+    def load(leased: Sequence[Any]) -> dict[Any, bytes]:
+        if len(leased) * 2 < len(pks):
+            return read_rows(None, cached, leased)
+        # A range costs Postgres less than a list. Rows that are new in it are not leased.
+        found = cached.load(cached.rows().order_by().filter(pk__range=(pks[0], pks[-1])))
+        return {pk: found.get(pk, states.NULL) for pk in leased}
+
+    return len(pks), _fill(cached, pks, load)
+
+
+def _fill(
+    cached: CachedModel, pks: Sequence[Any], load: Callable[[Sequence[Any]], dict[Any, bytes]]
+) -> int:
     token = states.new_lease()
     taken = states.lease([cached.key(pk) for pk in pks], token)
     leased = [pk for pk, took in zip(pks, taken, strict=True) if took]
     if not leased:
-        return len(pks), 0
-    if len(leased) * 2 > len(pks):
-        # A range costs Postgres less than a list of ids. Rows that are new in it are not leased.
-        found = cached.load(cached.rows().order_by().filter(pk__range=(pks[0], pks[-1])))
-        rows = {pk: found.get(pk, states.NULL) for pk in leased}
-    else:
-        rows = read_rows(None, cached, leased)
-    filled = states.fill({cached.key(pk): row for pk, row in rows.items()}, token)
-    return len(pks), sum(filled)
+        return 0
+    rows = load(leased)
+    return sum(states.fill({cached.key(pk): row for pk, row in rows.items()}, token))
+
+
+def _refuse_transaction(cached: CachedModel) -> None:
+    if connections[router.db_for_write(cached.model)].in_atomic_block:
+        raise TransactionManagementError(
+            "Warming inside a transaction could cache rows that are not committed, or no longer "
+            "the last. Call warm() outside `transaction.atomic()`."
+        )

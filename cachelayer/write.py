@@ -32,6 +32,7 @@ from cachelayer import (
     strict,
     timing,
     watch,
+    write_clock,
 )
 from cachelayer.batches import batched
 from cachelayer.gate import Barred, CacheUnavailable, gate
@@ -73,6 +74,7 @@ class Commit:
         #: The keys whose mark Redis has confirmed. A mark without an answer may be
         #: set late, over that of the next writer: what it stands for is not pushed.
         self._marked: list[str] = []
+        self.spent = write_clock.Spent()
 
     def mark(self, connection: BaseDatabaseWrapper) -> None:
         """Mark every key; put those that could not be into the repair log.
@@ -95,9 +97,10 @@ class Commit:
             self._log_unmarked(connection)
 
     def _mark(self) -> None:
-        for keys in batched(self.rows):
-            states.mark(keys, self.token)
-            self._marked += keys
+        with self.spent.in_redis():
+            for keys in batched(self.rows):
+                states.mark(keys, self.token)
+                self._marked += keys
 
     def _log_unmarked(self, connection: BaseDatabaseWrapper) -> None:
         if strict.is_on():
@@ -112,6 +115,7 @@ class Commit:
             if unmarked := len(self.rows) - len(self._marked):
                 metrics.pushes["unsent"].inc(unmarked)
                 watch.ticker.hurry()
+            self.spent.pushed()
 
     def withdraw(self) -> None:
         """Take the marks back: the server has rolled the transaction back."""
@@ -126,7 +130,9 @@ class Commit:
         unsent = len(rows)
         try:
             for part in batched(rows.items()):
-                metrics.count_pushes(states.push(dict(part), self.token))
+                with self.spent.in_redis():
+                    results = states.push(dict(part), self.token)
+                metrics.count_pushes(results)
                 unsent -= len(part)
         except CacheUnavailable:
             metrics.pushes["unsent"].inc(unsent)
@@ -211,6 +217,7 @@ def commit_marked(connection: BaseDatabaseWrapper, send_commit: Callable[[], Non
     start = time.perf_counter()
     try:
         send_commit()
+        marked.spent.committed(connection, time.perf_counter() - start)
     except Exception:
         if _server_has_ended_transaction(connection):
             marked.withdraw()

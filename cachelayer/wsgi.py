@@ -21,7 +21,7 @@ from django.conf import settings
 from django.core.signals import setting_changed
 from django.utils.datastructures import CaseInsensitiveMapping
 
-from cachelayer import conf, etags, reads, routes, spans, states, timing
+from cachelayer import conf, etags, metrics, reads, routes, spans, states, timing
 from cachelayer.gate import CacheUnavailable
 from cachelayer.rest import LOOKED_UP
 
@@ -125,10 +125,12 @@ class FastHits:
             if_none_match = environ.get("HTTP_IF_NONE_MATCH")
             matches = if_none_match is not None and etags.names(if_none_match, tag)
             if template := templates.get(304 if matches else 200):
+                answered = time.time_ns()
                 reads.hit(row.route.cached, row.pk, row.key, value)
+                metrics.read_seconds["hit"].observe((answered - asked) / 1e9)
                 headers = template.headers(tag, len(value), spent)
                 if self._trace:
-                    hit = Hit(row.key, value, template.status, began, asked, time.time_ns())
+                    hit = Hit(row.key, value, template.status, began, asked, answered)
                     headers = self._trace(environ, hit, headers)
                 start_response(template.status, headers)
                 return [b"" if matches else value]

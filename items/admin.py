@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
+from cachelayer.admin import CachedRowPanel
 from items.models import Item
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _TENTH: Final = Decimal("0.10")
 
 
 @admin.register(Item)
-class ItemAdmin(_ModelAdmin):
+class ItemAdmin(CachedRowPanel, _ModelAdmin):
     list_display = ["name", "price", "created_at", "updated_at", "id"]
     list_filter = ["created_at", "updated_at"]
     search_fields = ["name", "description", "id"]

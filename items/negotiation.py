@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from django.http import Http404
+from rest_framework.exceptions import NotAcceptable
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import BaseRenderer
 
@@ -10,10 +12,11 @@ if TYPE_CHECKING:
     from rest_framework.request import Request
 
 
-class JSONOnly(DefaultContentNegotiation):
-    """JSON, whatever ``Accept`` says (RFC 9110, section 12.5.1, allows it).
+class JSONUnlessHTML(DefaultContentNegotiation):
+    """JSON, unless ``Accept`` names ``text/html``, as browsers do, and nothing of JSON.
 
-    A 406 would help nobody: there is nothing else to be had.
+    So whoever does not ask for a page gets JSON without a look at the rest. A 406 would
+    help nobody: JSON it is then, too (RFC 9110, section 12.5.1, allows it).
     """
 
     same_for_anonymous = True
@@ -24,4 +27,11 @@ class JSONOnly(DefaultContentNegotiation):
         renderers: Sequence[BaseRenderer],
         format_suffix: str | None = None,
     ) -> tuple[BaseRenderer, str]:
+        if "text/html" in request.META.get("HTTP_ACCEPT", ""):
+            try:
+                renderer, media_type = super().select_renderer(request, renderers, format_suffix)
+            except (NotAcceptable, Http404):
+                pass
+            else:
+                return renderer, media_type
         return renderers[0], str(renderers[0].media_type)

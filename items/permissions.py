@@ -17,4 +17,9 @@ class LoginToWrite(IsAuthenticatedOrReadOnly):
     same_for_anonymous = True
 
     def has_permission(self, request: Request, view: "APIView") -> bool:
-        return bool(settings.LAB) or super().has_permission(request, view)
+        return (
+            bool(settings.LAB)
+            or super().has_permission(request, view)
+            # No login makes it possible: it is a 405.
+            or request.method not in view.allowed_methods
+        )

@@ -21,9 +21,15 @@ class AnyCaseUUID:
 
 register_converter(AnyCaseUUID, "any-case-uuid")
 
-collection = ItemViewSet.as_view({"get": "list", "post": "create"})
+collection = ItemViewSet.as_view(
+    {"get": "list", "post": "create"},
+    name="Items",
+    description="Newest first. Programs get JSON: curl needs no header for it.",
+)
 single = ItemViewSet.as_view(
-    {"get": "retrieve", "put": "update", "patch": "partial_update", "delete": "destroy"}
+    {"get": "retrieve", "put": "update", "patch": "partial_update", "delete": "destroy"},
+    name="Item",
+    description="X-Cache says where it came from: HIT from Redis, MISS or BYPASS from Postgres.",
 )
 
 urlpatterns = [

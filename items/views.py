@@ -14,11 +14,12 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 import cachelayer
-from cachelayer.rest import CachedViewMixin, Row
+from cachelayer.rest import CachedViewMixin, Row, RowRenderer
 from items import errors, pagination
+from items.browsable import ItemPages
 from items.exceptions import LengthRequired
 from items.models import Item
-from items.negotiation import JSONOnly
+from items.negotiation import JSONUnlessHTML
 from items.parsers import EMPTY, BoundedJSONParser
 from items.permissions import LoginToWrite
 from items.serializers import ItemSerializer
@@ -33,7 +34,8 @@ class ItemViewSet(CachedViewMixin, GenericViewSet[Item]):
     parser_classes = [BoundedJSONParser]
     permission_classes = [LoginToWrite]
     throttle_classes = [WriteThrottle]
-    content_negotiation_class = JSONOnly
+    renderer_classes = [RowRenderer, ItemPages]
+    content_negotiation_class = JSONUnlessHTML
     http_method_names = ["get", "head", "post", "put", "patch", "delete"]
 
     def list(self, request: Request) -> Response:

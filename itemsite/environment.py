@@ -47,6 +47,9 @@ class Environment:
     grafana_url: str
     prometheus_url: str
     locust_url: str
+    # Where this process reaches one of these, if not by the browser's address: in a
+    # container, localhost is another machine. By the names jaeger, grafana, prometheus, locust.
+    link_checks: dict[str, str]
 
     @classmethod
     def read(cls, environ: Mapping[str, str] = os.environ) -> "Environment":
@@ -83,6 +86,7 @@ class Environment:
             grafana_url=links["GRAFANA_URL"],
             prometheus_url=links["PROMETHEUS_URL"],
             locust_url=links["LOCUST_URL"],
+            link_checks=_pairs(environ, "LINK_CHECKS"),
         )
 
 
@@ -130,6 +134,8 @@ class WebEnvironment:
     workers: int
     threads: int
     metrics_dir: str
+    # Whether another gunicorn has started this one to take its place.
+    takes_over: bool
 
     @classmethod
     def read(cls, environ: Mapping[str, str] = os.environ) -> "WebEnvironment":
@@ -140,6 +146,7 @@ class WebEnvironment:
             threads=_number(environ, "WEB_THREADS", 4, at_most=256),
             # prometheus-client reads this one itself, in every worker.
             metrics_dir=environ.get("PROMETHEUS_MULTIPROC_DIR", ""),
+            takes_over="GUNICORN_PID" in environ,
         )
 
 
@@ -154,8 +161,12 @@ class LabEnvironment:
     otlp_endpoint: str
     traces_url: str
     jaeger_url: str
+    # Empty: the usual one.
+    service_name: str
     # OTEL_SDK_DISABLED: neither traces nor the lab's own collector.
     tracing_disabled: bool
+    # Requests a second of loadtest.background; 0: it does not run.
+    background_rate: int
     # When ./lab was called (Unix time): the banner counts the installation, too.
     began: float | None
 
@@ -169,7 +180,9 @@ class LabEnvironment:
             otlp_endpoint=_otlp(environ, "ENDPOINT"),
             traces_url=_url(environ, "TRACES_URL"),
             jaeger_url=_url(environ, "JAEGER_URL"),
+            service_name=environ.get("OTEL_SERVICE_NAME", ""),
             tracing_disabled=environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true",
+            background_rate=_number(environ, "BACKGROUND_RATE", 0, at_most=1000, at_least=0),
             began=float(environ["LAB_BEGAN"]) if environ.get("LAB_BEGAN") else None,
         )
 
@@ -211,13 +224,15 @@ def _url(environ: Mapping[str, str], name: str) -> str:
     return value
 
 
-def _number(environ: Mapping[str, str], name: str, default: int, *, at_most: int) -> int:
+def _number(
+    environ: Mapping[str, str], name: str, default: int, *, at_most: int, at_least: int = 1
+) -> int:
     value = environ.get(name, "").strip()
     if not value:
         return default
-    if not (value.isascii() and value.isdigit() and 1 <= int(value) <= at_most):
+    if not (value.isascii() and value.isdigit() and at_least <= int(value) <= at_most):
         raise ImproperlyConfigured(
-            f"{name}={value!r} does not do. Set it to a whole number from 1 to {at_most}."
+            f"{name}={value!r} does not do. Set it to a whole number from {at_least} to {at_most}."
         )
     return int(value)
 
@@ -242,3 +257,16 @@ def _flag(environ: Mapping[str, str], name: str) -> bool:
 
 def _words(environ: Mapping[str, str], name: str) -> list[str]:
     return [word.strip() for word in environ.get(name, "").split(",") if word.strip()]
+
+
+def _pairs(environ: Mapping[str, str], name: str) -> dict[str, str]:
+    """Words of the form ``key=value``, separated by commas."""
+    found = {}
+    for word in _words(environ, name):
+        key, equals, value = word.partition("=")
+        if not (key and equals and value):
+            raise ImproperlyConfigured(
+                f"{name} has {word!r}. Write name=address, with commas between them."
+            )
+        found[key] = value
+    return found

@@ -2,8 +2,10 @@
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
+from itemsite import metrics_files
 from itemsite.environment import WebEnvironment, for_child
 
 _environment = WebEnvironment.read()
@@ -30,6 +32,10 @@ def on_starting(server: Any) -> None:
     command = [sys.executable, "-m", "django", "check", "--database", "default"]
     environment = for_child({"DJANGO_SETTINGS_MODULE": "itemsite.settings"})
     checked = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    # After the check, which has left files, too. A master that takes over from a
+    # running one (USR2) shares its folder.
+    if _environment.metrics_dir and not _environment.takes_over:
+        metrics_files.clear(Path(_environment.metrics_dir))
     if "SystemCheckError" in checked.stderr:
         server.log.error("Not started. %s", checked.stderr.strip())
         sys.exit(1)
@@ -56,8 +62,9 @@ def worker_exit(server: Any, worker: Any) -> None:
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    """Take a dead worker's gauges out of /metrics."""
+    """Take a dead worker's gauges out of /metrics, and keep its counts."""
     if _environment.metrics_dir:
-        from prometheus_client import multiprocess
-
-        multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+        try:
+            metrics_files.fold(Path(_environment.metrics_dir), worker.pid)
+        except Exception:
+            server.log.exception("The files of worker %d stay in /metrics.", worker.pid)

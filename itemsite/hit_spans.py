@@ -27,7 +27,7 @@ class HitSpans:
     """A ``cachelayer.wsgi.Trace``."""
 
     def __init__(self) -> None:
-        self._middleware: Any = _DjangoMiddleware(lambda request: HttpResponse())
+        self._middleware: Any = _DjangoMiddleware(lambda request: HttpResponse())  # type: ignore[no-untyped-call]
         fields = propagate.get_global_textmap().fields
         self._parents = [f"HTTP_{field.upper().replace('-', '_')}" for field in fields]
 
@@ -62,4 +62,4 @@ class HitSpans:
             parent = propagate.extract(environ, context=parent, getter=wsgi_getter)
         trace_id = provider.id_generator.generate_trace_id()
         asked = provider.sampler.should_sample(parent, trace_id, "GET", SpanKind.SERVER)
-        return asked.decision.is_sampled()
+        return bool(asked.decision.is_sampled())  # type: ignore[no-untyped-call]

@@ -30,8 +30,11 @@ INSTALLED_APPS = [
     "pgtrigger",
     "rest_framework",
     "rest_framework.authtoken",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
     "cachelayer",
     "items",
+    "itemsite.console",
 ]
 
 MIDDLEWARE = [
@@ -120,6 +123,7 @@ JAEGER_URL = ENVIRONMENT.jaeger_url
 GRAFANA_URL = ENVIRONMENT.grafana_url
 PROMETHEUS_URL = ENVIRONMENT.prometheus_url
 LOCUST_URL = ENVIRONMENT.locust_url
+LINK_CHECKS = ENVIRONMENT.link_checks
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
@@ -161,6 +165,27 @@ REST_FRAMEWORK: dict[str, Any] = {
     "EXCEPTION_HANDLER": "items.errors.answer",
     "DEFAULT_THROTTLE_RATES": {"write": ENVIRONMENT.write_rate or None},
     "COERCE_DECIMAL_TO_STRING": False,
+    "DEFAULT_SCHEMA_CLASS": "itemsite.schema.Schema",
+}
+
+SPECTACULAR_SETTINGS: dict[str, Any] = {
+    "TITLE": "Items API",
+    "DESCRIPTION": (
+        "Items, read through and written through a cache that never answers with a row that is "
+        "older than an acknowledged write. Every error is JSON whose `detail` is a sentence."
+    ),
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    # What a client sends has no id, for one; PATCH may leave out anything.
+    "COMPONENT_SPLIT_REQUEST": True,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "itemsite.schema.complete",
+    ],
+    # From the package, not from somewhere else on the internet.
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "persistAuthorization": True},
 }
 
 LOGGING = {

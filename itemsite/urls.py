@@ -3,14 +3,24 @@
 from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from itemsite import views
 
 urlpatterns = [
+    path("", include("itemsite.console.urls")),
     path("", include("items.urls")),
     path("cache/", include("cachelayer.urls")),
     path("health", views.health, name="health"),
     path("metrics", views.prometheus, name="metrics"),
+    path("api/schema", SpectacularAPIView.as_view(), name="schema"),
+    path(
+        "api/docs",
+        SpectacularSwaggerView.as_view(template_name="items/api_docs.html"),
+        name="docs",
+    ),
+    # For the pages of the API: log in and out.
+    path("api/auth/", include("rest_framework.urls")),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
 ]

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import closing
 from functools import wraps
+from pathlib import Path
 
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, Error, connections
@@ -12,6 +13,8 @@ from django.views.decorators.csrf import csrf_exempt
 
 from cachelayer import link, metrics, stats
 from items import errors
+from itemsite import metrics_files
+from itemsite.environment import WebEnvironment
 
 View = Callable[[HttpRequest], HttpResponseBase]
 
@@ -48,7 +51,9 @@ def health(request: HttpRequest) -> HttpResponse:
 @read_only
 def prometheus(request: HttpRequest) -> HttpResponse:
     """The metrics of all workers, and the repair log as it is now."""
-    return HttpResponse(metrics.page(), content_type=metrics.CONTENT_TYPE)
+    folder = WebEnvironment.read().metrics_dir
+    processes = metrics_files.Collector(Path(folder)) if folder else None
+    return HttpResponse(metrics.page(processes), content_type=metrics.CONTENT_TYPE)
 
 
 def _word(answers: bool) -> str:

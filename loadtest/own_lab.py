@@ -82,6 +82,11 @@ class OwnLab:
         )
         return done.stdout
 
+    @property
+    def root(self) -> Path:
+        """Its checkout."""
+        return self._root
+
     def command(self, *arguments: str) -> list[str]:
         """The command line of ``./lab`` *arguments*, in ``self.root``."""
         return [sys.executable, "-m", "itemsite.lab", *arguments]

@@ -1,7 +1,4 @@
-"""What the tests of faults share: a note, its stars as readers are told them, and waiting."""
-
-import threading
-import time
+"""What the tests of faults share: a note, its stars as readers are told them, and the gate."""
 
 import orjson
 
@@ -9,14 +6,7 @@ import cachelayer
 from cachelayer import incarnation, link
 from cachelayer.gate import Mode, gate
 from cachelayer.tests.bookshop.models import Note
-
-
-def until(condition):
-    """Wait until *condition*; it has 20 seconds to come true."""
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, f"never came true; gate {gate.state}"
-        threading.Event().wait(0.01)
+from cachelayer.tests.polling import until as until
 
 
 def closed():

@@ -1,12 +1,12 @@
 """How many rows are cached: what counts as one, and what the answer costs."""
 
 import threading
-import time
 
 import pytest
 
 from cachelayer import census, link
 from cachelayer.tests.interleaving import start, stopped
+from cachelayer.tests.polling import until
 
 DEADLINE = 20
 ROW = b'{"text": "a row that is long enough for Redis to keep it apart from its key"}'
@@ -32,10 +32,7 @@ def put_what_is_no_row():
 
 
 def wait_for_the_refresh():
-    deadline = time.monotonic() + DEADLINE
-    while any(thread.name == "cachelayer-census" for thread in threading.enumerate()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: "cachelayer-census" not in {thread.name for thread in threading.enumerate()})
 
 
 @pytest.fixture
@@ -115,10 +112,12 @@ def test_the_next_walk_is_due_after_a_while(large, monkeypatch):
     for number in range(50):
         link.client().set(f"session:{number}", ROW)
     assert census.count().rows > 120, "taken for rows until the next walk"
-    deadline = time.monotonic() + DEADLINE
-    while abs(census.count().rows - 100) > 2:
-        assert time.monotonic() < deadline
+
+    def counted_anew():
         wait_for_the_refresh()
+        return abs(census.count().rows - 100) <= 2
+
+    until(counted_anew)
 
 
 def test_a_large_keyspace_costs_at_most_two_round_trips_before_it_was_walked(

@@ -1,52 +1,22 @@
-"""The commands: what they print, on which stream, and how they exit."""
+"""The commands: what they print, on which stream, one by one."""
 
 import json
-import os
 import re
-import subprocess
 import sys
 from io import StringIO
 
 import pytest
-from django.conf import settings as django_settings
 from django.core.management import CommandError, call_command
-from django.db import OperationalError, connection
+from django.db import connection, transaction
 
-from cachelayer import counters, link, states, verify
+from cachelayer import counters, link, repair, states, verify
 from cachelayer.management.commands import cache_stats
 from cachelayer.tests.bookshop.models import Note, Stamp
+from cachelayer.tests.commands import run, run_in_a_pipe
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 ID = "550e8400-e29b-41d4-a716-446655440001"
-
-
-def run(name, *arguments):
-    """What the command writes to standard output."""
-    out = StringIO()
-    call_command(name, *arguments, stdout=out)
-    return out.getvalue()
-
-
-def run_in_a_pipe(name, *arguments, **environment):
-    """The command as a process of its own, on this test's servers."""
-    here = connection.settings_dict
-    url = f"/{here['NAME']}"
-    variables = {
-        **os.environ,
-        "DJANGO_SETTINGS_MODULE": django_settings.SETTINGS_MODULE,
-        "DATABASE_URL": re.sub(r"(?<=[^/])/[^/?]*(?=\?|$)", url, os.environ["DATABASE_URL"]),
-        **environment,
-    }
-    return subprocess.run(
-        [sys.executable, "-m", "django", name, *arguments],
-        capture_output=True,
-        text=True,
-        env=variables,
-        cwd=django_settings.BASE_DIR,
-        input="",
-        timeout=60,
-    )
 
 
 @pytest.fixture
@@ -57,34 +27,38 @@ def rows():
     return f"note:{note.pk}", f"stamp:{stamp.pk}"
 
 
-@pytest.mark.parametrize("name", ["cache_clear --yes", f"cache_clear note:{ID}", "cache_verify"])
-def test_without_redis_a_command_ends_with_a_sentence(name, away):
-    with pytest.raises(CommandError, match=r"Redis does not answer .*refused.* then repeat\.$"):
-        run(*name.split())
+class TestRepair:
+    def test_once(self, rows):
+        with transaction.atomic():
+            repair.log(connection, [rows[0]])
+        assert run("cache_repair", "--once") == "Repaired 1 keys.\n"
+
+    def test_once_as_json(self, rows):
+        assert json.loads(run("cache_repair", "--once", "--json")) == {"repaired": 0}
+
+    def test_once_without_redis(self, away):
+        with pytest.raises(CommandError, match="The gate is still") as ended:
+            run("cache_repair", "--once", "--timeout=0")
+        assert ended.value.returncode == 2
 
 
-def test_without_redis_nothing_is_warmed(rows, away):
-    with pytest.raises(CommandError, match="Redis does not answer"):
-        run("cache_warm")
+class TestSettings:
+    def test_what_is_in_force_stands_beside_the_default(self, settings):
+        settings.CACHELAYER = {"ROW_TTL": 60.0}
+        [row] = [line for line in run("cache_settings").splitlines() if "ROW_TTL " in line]
+        assert "60.0" in row
+        assert "300.0" in row
+        assert "how long a cached row lives" in row
 
+    def test_as_json(self, settings):
+        settings.CACHELAYER = {"PARTITION": "strict"}
+        in_force = json.loads(run("cache_settings", "--json"))
+        assert in_force["PARTITION"] == "strict"
+        assert in_force["ROW_TTL"] == 300.0
 
-def test_without_postgres_a_command_ends_with_a_sentence(rows, monkeypatch):
-    def gone(*args):
-        raise OperationalError("connection refused\n")
-
-    monkeypatch.setattr(verify, "read_rows", gone)
-    with pytest.raises(CommandError, match=r"Postgres does not answer \(connection refused\)\."):
-        run("cache_verify")
-
-
-def test_ctrl_c_ends_a_long_command_with_130(rows, monkeypatch):
-    def interrupt(*args):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(verify, "read_rows", interrupt)
-    with pytest.raises(CommandError, match="Stopped") as stopped:
-        run("cache_verify")
-    assert stopped.value.returncode == 130
+    def test_as_a_table_for_docs(self, settings):
+        settings.CACHELAYER = {"ROW_TTL": 60.0}
+        assert "| `ROW_TTL` | `300.0` | how long" in run("cache_settings", "--markdown")
 
 
 class TestStats:
@@ -125,7 +99,9 @@ class TestStats:
         out = run("cache_stats")
         assert re.search(r"^redis +down$", out, re.M)
         assert re.search(r"^total_hits +unknown while Redis is away$", out, re.M)
-        assert re.search(r"^gate \(this process\) +open since .*Connection refused", out, re.M)
+        assert re.search(
+            r"^gate \(this process\) +(open|settling) since .*Connection refused", out, re.M
+        )
 
     @pytest.mark.parametrize("arguments", [[], ["--json"]])
     def test_watch_goes_on_until_ctrl_c(self, rows, monkeypatch, arguments):
@@ -275,23 +251,3 @@ class TestVerify:
         with pytest.raises(SystemExit):
             call_command("cache_verify", stdout=out)
         assert out.getvalue().endswith(": 2 differences, 1 of them not listed.\n")
-
-
-def test_progress_shows_on_a_terminal_only(monkeypatch, rows):
-    class Terminal(StringIO):
-        def isatty(self):
-            return True
-
-    run("cache_clear", "--yes")
-    for stream, shown in ((StringIO(), False), (Terminal(), True)):
-        monkeypatch.setattr(sys, "stderr", stream)
-        assert "filled." in run("cache_warm")
-        assert ("Warming note" in stream.getvalue()) is shown
-
-
-def test_without_redis_the_exit_of_a_process_is_1():
-    done = run_in_a_pipe("cache_clear", "--yes", REDIS_URL="redis://127.0.0.1:1/0")
-    assert done.returncode == 1
-    assert done.stdout == ""
-    assert "CommandError: Redis does not answer" in done.stderr
-    assert "Traceback" not in done.stderr

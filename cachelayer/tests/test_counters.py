@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 from django.conf import settings as django_settings
@@ -13,6 +12,7 @@ import cachelayer
 from cachelayer import counters, link
 from cachelayer.gate import Mode, gate
 from cachelayer.tests.bookshop.models import Note
+from cachelayer.tests.polling import until
 
 DEADLINE = 20
 NEVER = {"COUNT_INTERVAL": 3600.0, "PROBE_INTERVAL": 0.02, "SETTLING_TIME": 0.05}
@@ -35,13 +35,6 @@ def totals():
 def totals_in_redis():
     """The totals, without a flush of this process's own."""
     return {k.decode(): int(v) for k, v in link.client().hgetall(counters.KEY).items()}
-
-
-def wait_until(holds):
-    deadline = time.monotonic() + DEADLINE
-    while not holds():
-        assert time.monotonic() < deadline, "this never came true"
-        time.sleep(0.01)
 
 
 def python(program, **options):
@@ -67,7 +60,7 @@ def test_counts_of_several_processes_add_up_when_they_exit():
 def test_counts_of_a_process_that_goes_on_arrive_too():
     process = python("counters.add('hit', 7); input()", stdin=subprocess.PIPE)
     try:
-        wait_until(lambda: totals_in_redis() == {"hit": 7})
+        until(lambda: totals_in_redis() == {"hit": 7})
         assert process.poll() is None
     finally:
         process.communicate(b"\n", timeout=DEADLINE)
@@ -164,7 +157,7 @@ def test_counts_wait_for_a_redis_that_is_away(server, monkeypatch):
     counts.add("hit", 4)
     counts.flush()
     server.start()
-    wait_until(closed)
+    until(closed)
     assert totals() == {"hit": 7, "miss": 0, "bypass": 0}
 
 
@@ -179,7 +172,7 @@ def test_counts_that_a_paused_redis_received_are_not_added_twice(server, monkeyp
     counts.flush()  # Sent, not answered: Redis carries it out when it goes on.
     counts.add("hit", 4)
     server.resume()
-    wait_until(closed)
+    until(closed)
     assert totals() == {"hit": 8, "miss": 0, "bypass": 0}
 
 
@@ -189,9 +182,9 @@ def test_the_flusher_sends_the_counts_of_an_outage_by_itself(server, settings):
     counts = counters.Counts()
     server.stop()
     counts.add("hit", 3)
-    wait_until(lambda: counts._sent)
+    until(lambda: counts._sent)
     server.start()
-    wait_until(lambda: totals_in_redis() == {"hit": 3})
+    until(lambda: totals_in_redis() == {"hit": 3})
 
 
 def test_the_flusher_survives_an_error_that_nobody_expected(settings, monkeypatch, caplog):
@@ -207,7 +200,7 @@ def test_the_flusher_survives_an_error_that_nobody_expected(settings, monkeypatc
 
     monkeypatch.setattr(link, "round_trip", fail_once)
     counters.Counts().add("hit", 3)
-    wait_until(lambda: totals_in_redis() == {"hit": 3})
+    until(lambda: totals_in_redis() == {"hit": 3})
     assert failed.is_set()
     assert "kept for the next time" in caplog.text
 

@@ -1,8 +1,6 @@
 """The live check finds stale hits, and nothing else."""
 
 import logging
-import threading
-import time
 
 import orjson
 import pytest
@@ -12,6 +10,7 @@ import cachelayer
 from cachelayer import counters, link, livecheck, stats
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.interleaving import stopped
+from cachelayer.tests.polling import until
 from cachelayer.ticker import Ticker
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -148,10 +147,7 @@ def test_it_is_done_in_the_background_and_no_read_waits_for_it(note, monkeypatch
         check.reached()
         assert cachelayer.read(Note, note.pk).outcome == "hit"
         check.release()
-    deadline = time.monotonic() + 20
-    while found() != (2, 0):
-        assert time.monotonic() < deadline
-        threading.Event().wait(0.01)
+    until(lambda: found() == (2, 0))
 
 
 @pytest.mark.parametrize(

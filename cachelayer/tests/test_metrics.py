@@ -1,9 +1,10 @@
 """What Prometheus is told, of one process and of several."""
 
 import os
+import re
+import shutil
 import subprocess
 import sys
-import threading
 import time
 
 import pytest
@@ -16,6 +17,7 @@ from cachelayer import link, metrics, repair, states
 from cachelayer.gate import Mode, gate
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.interleaving import start, stopped
+from cachelayer.tests.polling import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -45,13 +47,6 @@ def page():
     return {sample.name: sample.value for family in families for sample in family.samples}
 
 
-def until(condition):
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, f"never came true; gate {gate.state}"
-        threading.Event().wait(0.01)
-
-
 def test_reads_are_counted_by_outcome(told):
     note = Note.objects.create()
     link.client().delete(f"note:{note.pk}")
@@ -62,6 +57,37 @@ def test_reads_are_counted_by_outcome(told):
     assert told("reads_total", outcome="miss") == 1
     assert told("reads_total", outcome="hit") == 1
     assert told("reads_total", outcome="bypass") == 1
+
+
+def test_whole_reads_are_timed_by_outcome(told):
+    note = Note.objects.create()
+    cachelayer.read(Note, note.pk)
+    link.client().delete(f"note:{note.pk}")
+    cachelayer.read(Note, note.pk)
+    states.mark([f"note:{note.pk}"], b"w:somebody")
+    cachelayer.read(Note, note.pk)
+    for outcome in ("hit", "miss", "bypass"):
+        assert told("read_seconds_count", outcome=outcome) == 1
+
+
+def test_cached_rows_are_counted_for_the_page(own_redis):
+    before = page()["cachelayer_cached_rows"]
+    Note.objects.bulk_create([Note(), Note()])
+    assert page()["cachelayer_cached_rows"] == before + 2
+    own_redis.kill()
+    assert "cachelayer_cached_rows" not in page()
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="promtool checks the names; install it")
+def test_names_follow_prometheus_rules():
+    # Not the requests to views whose names contain ours.
+    ours = re.compile("(# (HELP|TYPE) )?cachelayer_")
+    own = "\n".join(line for line in metrics.page().decode().split("\n") if ours.match(line))
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"], input=f"{own}\n", capture_output=True, text=True
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert checked.stdout + checked.stderr == ""
 
 
 def test_round_trips_are_timed_by_operation(told):

@@ -15,8 +15,9 @@ from cachelayer import (
 from cachelayer.gate import CacheUnavailable, Mode, gate
 from cachelayer.models import Repair
 from cachelayer.tests.bookshop.models import Note
-from cachelayer.tests.faults import closed, set_stars, stars, trust_this_redis, until
+from cachelayer.tests.faults import closed, set_stars, stars, trust_this_redis
 from cachelayer.tests.interleaving import start, stopped, wait_for_a_blocked_backend
+from cachelayer.tests.polling import until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("quick")]
 

@@ -12,6 +12,13 @@ from cachelayer.tests.fresh import empty_redis
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
+@pytest.fixture(autouse=True)
+def scripts_are_known():
+    """A server that does not know them is sent each once, which costs a round trip more."""
+    for script in link._scripts.values():
+        link.client().script_load(script.text)
+
+
 @pytest.fixture
 def note(round_trips):
     note = Note.objects.create()
@@ -29,13 +36,11 @@ def test_a_hit_costs_one_round_trip_and_no_statement(note, round_trips):
 
 
 def test_a_miss_costs_three_round_trips_and_one_statement(note, round_trips):
-    for _ in range(2):  # The first time, Redis may have to be told the scripts.
-        empty_redis()
-        round_trips.clear()
-        with CaptureQueriesContext(connection) as queries:
-            assert cachelayer.read(Note, note.pk).outcome == "miss"
-    assert [trip[0] for trip in round_trips[:2]] == ["GET", "EVALSHA"]
-    assert len(round_trips) == 3
+    empty_redis()
+    round_trips.clear()
+    with CaptureQueriesContext(connection) as queries:
+        assert cachelayer.read(Note, note.pk).outcome == "miss"
+    assert round_trips == [["GET"], ["EVALSHA"], ["EVALSHA"]]
     assert len(queries) == 1
 
 

@@ -189,7 +189,7 @@ def vouched_middleware(get_response):
     return get_response
 
 
-vouched_middleware.same_for_anonymous = True
+vouched_middleware.same_for_anonymous = True  # type: ignore[attr-defined]
 
 
 def test_a_middleware_of_the_projects_own_must_vouch_for_itself(pk_of, settings):

@@ -3,8 +3,6 @@
 import os
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import orjson
@@ -17,6 +15,7 @@ import cachelayer
 from cachelayer import repair, states
 from cachelayer.models import Repair
 from cachelayer.tests.bookshop.models import Audiobook, Book, Note
+from cachelayer.tests.polling import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -192,13 +191,6 @@ def test_the_repair_process_follows_as_rows_are_written(psql, note, value):
     finally:
         process.terminate()
         process.wait(20)
-
-
-def until(condition):
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        threading.Event().wait(0.01)
 
 
 def test_a_book_that_sql_changes_keeps_its_integer_key(psql):

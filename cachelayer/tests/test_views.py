@@ -46,7 +46,7 @@ def test_stats_without_redis(api, away):
     assert answer.status_code == 200
     stats = answer.json()
     assert stats["redis"] == "down"
-    assert stats["gate"]["state"] == "open"
+    assert stats["gate"]["state"] in ("settling", "open")
     assert stats["total_hits"] is stats["hit_rate"] is stats["cached_items"] is None
 
 

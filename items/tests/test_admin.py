@@ -1,11 +1,15 @@
 """The admin of items: its pages open and save, and what it writes is written through."""
 
+import re
 from decimal import Decimal
 
 import pytest
+from django.contrib.auth.models import Permission
+from django.test import Client
 from django.urls import reverse
 
 import cachelayer
+from cachelayer import link
 from items.models import Item
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -145,3 +149,42 @@ def test_an_unknown_admin_page_is_a_page_and_not_json(admin_client):
 
 def test_the_admin_is_found_without_its_slash(client):
     assert client.get("/admin")["Location"] == "/admin/"
+
+
+class TestPanel:
+    """What the cache holds of the row, on its change page."""
+
+    def text(self, client, item):
+        html = client.get(change_url(item)).content.decode()
+        [panel] = re.findall(r'<span class="cache-panel">(.*?)</span>\s*</div>', html, re.S)
+        return " ".join(re.sub(r"<[^>]*>", " ", panel).split())
+
+    def test_of_a_cached_row(self, admin_client, item):
+        text = self.text(admin_client, item)
+        assert text.startswith(f"item:{item.pk} row for another ")
+        assert "the same bytes as the database row" in text
+
+    def test_of_a_row_that_is_not_cached(self, admin_client, item):
+        link.client().delete(f"item:{item.pk}")
+        assert "absent the next read loads it" in self.text(admin_client, item)
+
+    def test_of_a_row_that_differs(self, admin_client, item):
+        link.client().set(f"item:{item.pk}", b'{"name":"Old"}')
+        assert "differs from the database row" in self.text(admin_client, item)
+
+    def test_while_redis_is_away(self, admin_client, item, own_redis):
+        own_redis.stop()
+        assert "unknown Redis does not answer" in self.text(admin_client, item)
+
+    def test_the_page_of_a_new_item_has_none(self, admin_client):
+        assert "cache-panel" not in admin_client.get(f"{CHANGELIST}add/").content.decode()
+
+    @pytest.mark.parametrize(("permission", "links"), [("view_item", False), ("view_cache", True)])
+    def test_it_links_to_the_cache_page_for_those_who_may_see_it(
+        self, item, django_user_model, permission, links
+    ):
+        user = django_user_model.objects.create(username="pat", is_staff=True)
+        user.user_permissions.set(Permission.objects.filter(codename__in=["view_item", permission]))
+        client = Client()
+        client.force_login(user)
+        assert ("Look it up" in self.text(client, item)) is links

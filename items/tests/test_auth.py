@@ -88,6 +88,12 @@ def test_each_user_has_a_rate_of_their_own(settings, item, writer, admin_user):
     assert statuses == [200, 429, 200]
 
 
+def test_a_method_that_is_not_there_is_a_405_for_whoever_asks(api, item):
+    for path in (f"/items/{item.pk}", "/cache/stats"):
+        assert api.send("POST", path, {}).status_code == 405
+    assert api.client.delete("/items").status_code == 405
+
+
 def test_clearing_the_cache_needs_a_login_too(api, item):
     assert api.client.post("/cache/clear").status_code == 401
     assert api.client.get("/cache/stats").status_code == 200

@@ -100,7 +100,10 @@ def test_of_two_writes_with_the_same_etag_one_goes_through(item):
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
-def test_an_if_match_that_names_nothing_is_no_blind_write(api, item, method, nothing_is_written):
-    answer = write(api, method, item, "unquoted")
+@pytest.mark.parametrize("nothing", ["unquoted", "", " "])
+def test_an_if_match_that_names_nothing_is_no_blind_write(
+    api, item, method, nothing, nothing_is_written
+):
+    answer = write(api, method, item, nothing)
     assert answer.status_code == 400
     assert "quotes" in answer.json()["detail"]

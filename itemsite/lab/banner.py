@@ -17,7 +17,9 @@ def banner(state: State, admin_password: str | None, seconds: float) -> str:
     return f"""
 The lab is ready ({seconds:.1f} s).
 
+  Console    {url}/
   API        {url}/items
+  API docs   {url}/api/docs
   Health     {url}/health
   Cache      {url}/cache/stats
   Metrics    {url}/metrics

@@ -27,6 +27,12 @@ from itemsite.lab.progress import Progress, say  # noqa: E402
 
 VENV = ROOT / ".venv"
 VENV_PYTHON = VENV / "bin" / "python"
+# What each command needs; the others need nothing that a lab has not installed.
+_REQUIREMENTS = {
+    "start": "requirements.txt",
+    "load": "requirements-load.txt",
+    "test": "requirements-test.txt",
+}
 # Of the caller's shell, these would change what .venv's Python imports.
 _FOREIGN = ("PYTHONHOME", "PYTHONPATH", "PYTHONSAFEPATH", "__PYVENV_LAUNCHER__")
 
@@ -37,8 +43,8 @@ def main(arguments: list[str]) -> int:
     try:
         if platform.system() == "Windows":
             raise LabError("The lab runs on Linux and macOS; on Windows, run ./lab inside WSL.")
-        if _needs_packages(arguments):
-            install("requirements-test.txt" if arguments[:1] == ["test"] else "requirements.txt")
+        if requirements := _needed(arguments):
+            install(requirements)
             # WhiteNoise warns of a missing STATIC_ROOT, though nothing has to be collected.
             (ROOT / "var" / "static").mkdir(parents=True, exist_ok=True)
         python = VENV_PYTHON if VENV_PYTHON.exists() else Path(sys.executable)
@@ -60,11 +66,11 @@ def main(arguments: list[str]) -> int:
     return 1
 
 
-def _needs_packages(arguments: list[str]) -> bool:
+def _needed(arguments: list[str]) -> str | None:
     """Help, a wrong command, and a question about a lab that never ran install nothing."""
     if {"-h", "--help"} & set(arguments[:2]):
-        return False
-    return not arguments or arguments[0] in {"start", "test"}
+        return None
+    return _REQUIREMENTS.get(arguments[0] if arguments else "start")
 
 
 def install(requirements: str) -> None:
@@ -88,8 +94,7 @@ def install(requirements: str) -> None:
                 log=ROOT / "var" / "install.log",
                 progress=progress,
             )
-            # requirements-test.txt includes requirements.txt.
-            for name in {requirements, "requirements.txt"}:
+            for name in _with_included(requirements):
                 (VENV / f"{name}.stamp").write_text(_fingerprint(name))
             seconds = progress.seconds
         say(f"lab: installed {requirements} into .venv in {seconds:.0f} s.")
@@ -105,10 +110,17 @@ def _is_current(stamp: Path) -> bool:
 def _fingerprint(requirements: str) -> str:
     """Of the pinned versions and of the interpreter, which an upgrade of the system replaces."""
     digest = hashlib.sha256()
-    for name in sorted({"requirements.txt", requirements}):
+    for name in sorted(_with_included(requirements)):
         digest.update((ROOT / name).read_bytes())
     digest.update(os.path.realpath(VENV_PYTHON).encode())
     return digest.hexdigest()
+
+
+def _with_included(requirements: str) -> set[str]:
+    """The file and those that it includes by ``-r``."""
+    lines = (ROOT / requirements).read_text().splitlines()
+    included = [line.removeprefix("-r ").strip() for line in lines if line.startswith("-r ")]
+    return {requirements}.union(*map(_with_included, included))
 
 
 def _works(python: Path) -> bool:

@@ -10,6 +10,7 @@ import shlex
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -17,8 +18,8 @@ from typing import Final
 from itemsite.lab.bootstrap import ROOT
 from itemsite.lab.errors import LabError
 from itemsite.lab.folder import NOT_RUNNING, LabFolder
-from itemsite.lab.interrupts import Interrupted
-from itemsite.lab.process import stop_recorded, wait_until
+from itemsite.lab.interrupts import Interrupted, raise_on_interrupts
+from itemsite.lab.process import Server, stop_recorded, wait_until
 from itemsite.lab.progress import say
 
 HELP: Final = """\
@@ -30,7 +31,10 @@ Usage: ./lab [command]
   ./lab manage COMMAND ...     run manage.py against the running lab
   ./lab trace [N] [--watch]    show what the last N requests (5) did, as a waterfall
   ./lab redis start|stop       start or stop its embedded Redis, to see the lab without it
-  ./lab postgres start|stop    the same for its embedded Postgres
+  ./lab redis pause [SECONDS]  freeze it for so long (5 s): connections stay, nothing answers
+  ./lab postgres ...           the same for its embedded Postgres
+  ./lab load [ARGUMENTS]       run Locust on the running lab: in the browser on port 8089, or
+                               here with --headless --users 20 --run-time 60s
   ./lab test [ARGUMENTS]       run ruff, mypy, lint-imports and pytest on servers of their own,
                                also while the lab runs; with arguments, only pytest ARGUMENTS
   ./lab help                   print this
@@ -44,7 +48,8 @@ Environment:
   WEB_WORKERS, WEB_THREADS     gunicorn's processes (2) and threads in each (4)
   OTEL_EXPORTER_OTLP_ENDPOINT  send traces there, not to the lab's own collector
   TRACES_URL                   where Jaeger answers queries for those, for ./lab trace
-  OTEL_SDK_DISABLED=true       make no traces: a request then costs about half as much
+  OTEL_SDK_DISABLED=true       make no traces, so that requests cost less: for benchmarks
+  BACKGROUND_RATE=5            light traffic of so many requests a second (0: none)
 """
 
 
@@ -146,6 +151,13 @@ def _trace(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _load(arguments: Sequence[str]) -> int:
+    state = LabFolder().running()
+    from itemsite.lab.load import run
+
+    return run(arguments, state)
+
+
 def _redis(arguments: Sequence[str]) -> int:
     return _switch("redis", arguments)
 
@@ -155,8 +167,7 @@ def _postgres(arguments: Sequence[str]) -> int:
 
 
 def _switch(name: str, arguments: Sequence[str]) -> int:
-    if list(arguments) not in (["start"], ["stop"]):
-        raise UsageError(f"Say ./lab {name} start or ./lab {name} stop.")
+    action, seconds = _action(name, arguments)
     folder = LabFolder()
     state = folder.running()
     if name not in state.embedded:
@@ -168,13 +179,41 @@ def _switch(name: str, arguments: Sequence[str]) -> int:
     from itemsite.lab.launcher import embedded_servers
 
     server = embedded_servers(folder)[name]
-    if arguments[0] == "start":
+    if action == "start":
         server.start()
         say(f"lab: {server.name} is running.")
-    else:
+    elif action == "stop":
         server.stop()
         say(f"lab: {server.name} is stopped; ./lab {name} start starts it again.")
+    else:
+        _pause(server, name, seconds)
     return 0
+
+
+def _action(name: str, arguments: Sequence[str]) -> tuple[str, float]:
+    """What to do, and for how many seconds if it is a pause."""
+    action, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
+    if action in ("start", "stop") and not rest:
+        return action, 0
+    if action == "pause" and len(rest) <= 1:
+        seconds = rest[0] if rest else "5"
+        if seconds.isascii() and seconds.isdigit() and 1 <= int(seconds) <= 600:
+            return action, int(seconds)
+        raise UsageError(f"Say for how many seconds, from 1 to 600: ./lab {name} pause 5.")
+    raise UsageError(f"Say ./lab {name} start, ./lab {name} stop or ./lab {name} pause 5.")
+
+
+def _pause(server: Server, name: str, seconds: float) -> None:
+    if not server.running:
+        raise LabError(f"{server.name} is stopped; ./lab {name} start starts it.")
+    raise_on_interrupts()
+    server.pause()
+    try:
+        say(f"lab: {server.name} is paused for {seconds:g} s.")
+        time.sleep(seconds)
+    finally:
+        # On Ctrl-C, too: nobody else would wake it.
+        server.resume()
 
 
 def _no_more(arguments: Sequence[str], name: str) -> None:
@@ -189,6 +228,7 @@ _COMMANDS: Final[dict[str, Callable[[Sequence[str]], int]]] = {
     "env": _env,
     "manage": _manage,
     "trace": _trace,
+    "load": _load,
     "redis": _redis,
     "postgres": _postgres,
 }

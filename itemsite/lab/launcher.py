@@ -10,6 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from itemsite.environment import LabEnvironment, for_child
 from itemsite.lab import postgres as postgres_module
 from itemsite.lab import redis_binary
+from itemsite.lab.background import Background
 from itemsite.lab.banner import banner
 from itemsite.lab.bootstrap import ROOT
 from itemsite.lab.errors import LabError
@@ -117,6 +118,8 @@ class Lab:
                 self._folder.path / "web", self._environment.port, environment=state.environment
             )
             self._web.start()
+            if rate := self._environment.background_rate:
+                self._begin_beside(Background(self._folder.path / "background", state.url, rate))
             seconds = progress.seconds
         say(banner(state, secrets.admin_password if admin == "ready" else None, seconds))
 

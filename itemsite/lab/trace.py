@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
@@ -18,8 +19,9 @@ USAGE = (
     "Say ./lab trace [NUMBER] [--watch]; NUMBER is how many of the last requests, from 1 to 100."
 )
 _NUMBER = 5
-#: Columns in a pipe.
+#: Columns in a pipe, and seconds between looks.
 _WIDTH = 120
+_PAUSE = 1.0
 _NONE_YET = "No traces yet. Ask for something, such as {url}/items, and look again."
 
 
@@ -47,21 +49,40 @@ def show(number: int, watch: bool) -> None:
             "set when it started; set TRACES_URL to where yours can be asked for, or unset them, "
             "and start ./lab again."
         )
+    service = state.tracing.get("OTEL_SERVICE_NAME", SERVICE_NAME)
     console = Console(width=None if sys.stdout.isatty() else _WIDTH, highlight=False)
+
+    def look() -> list[dict[str, Any]]:
+        try:
+            return traces.ask(where, service, number)[::-1]
+        except traces.TracesUnavailable as error:
+            raise LabError(str(error)) from None
+
     if not watch:
-        console.print(_page(where, state.url, number, console.width), soft_wrap=True)
-        return
-    with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
-        while True:
-            live.update(_page(where, state.url, number, console.width), refresh=True)
-            time.sleep(1)
+        console.print(_page(look(), state.url, console.width), soft_wrap=True)
+    elif console.is_terminal:
+        with Live(console=console, screen=True, auto_refresh=False) as live:
+            while True:
+                live.update(_page(look(), state.url, console.width), refresh=True)
+                time.sleep(_PAUSE)
+    else:
+        _follow(look, console)
 
 
-def _page(where: str, url: str, number: int, width: int) -> Text:
-    try:
-        found = traces.ask(where, SERVICE_NAME, number)
-    except traces.TracesUnavailable as error:
-        raise LabError(str(error)) from None
-    if not found:
-        return Text(_NONE_YET.format(url=url))
-    return waterfall(reversed(found), width)
+def _follow(look: Callable[[], list[dict[str, Any]]], console: Console) -> None:
+    """In a pipe: each trace once, when it is a pause old and so complete."""
+    before: set[str] = set()
+    shown: set[str] = set()
+    while True:
+        found = {trace["traceID"]: trace for trace in look()}
+        ready = [trace for name, trace in found.items() if name in before - shown]
+        if ready:
+            console.print(waterfall(ready, console.width), "", sep="\n", soft_wrap=True)
+        shown |= {trace["traceID"] for trace in ready}
+        shown &= found.keys()
+        before = set(found)
+        time.sleep(_PAUSE)
+
+
+def _page(found: list[dict[str, Any]], url: str, width: int) -> Text:
+    return waterfall(found, width) if found else Text(_NONE_YET.format(url=url))

@@ -4,6 +4,8 @@ import os
 import signal
 import socket
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -32,7 +34,7 @@ def own_lab(tmp_path):
 
 
 def test_the_banner_says_where_everything_is_and_how_to_log_in(lab):
-    for path in ("/items", "/health", "/cache/stats", "/metrics", "/admin/"):
+    for path in ("/", "/items", "/api/docs", "/health", "/cache/stats", "/metrics", "/admin/"):
         assert f"http://127.0.0.1:{lab.port}{path}\n" in lab.said
         assert lab.ask(path)[0] in (200, 302)
     assert f"user admin, password {lab.folder.secrets().admin_password}" in lab.said
@@ -78,12 +80,70 @@ def test_the_admin_password_logs_in(lab):
     assert done.stdout == "True\n", done.stderr
 
 
+def test_the_last_requests_are_shown_as_a_waterfall(lab):
+    answer = lab.ask(f"/items/{SAMPLE}")
+    trace_id = answer[1]["traceresponse"].split("-")[1]
+    assert wait_until(lambda: trace_id in lab.command("trace").stdout, 30)
+    done = lab.command("trace", "1")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0].split()[1:4] == ["GET", f"/items/{SAMPLE}", "200"]
+    assert "    cache.get" in done.stdout
+    assert "\x1b" not in done.stdout
+    link = answer[1]["Link"].partition(">")[0].removeprefix("<")
+    assert link.startswith("http://127.0.0.1:")
+    assert link.endswith(trace_id)
+
+
+def test_in_a_pipe_new_requests_are_followed(lab):
+    lab.ask("/items")
+    with lab.output.with_suffix(".trace").open("w+b") as output:
+        follower = subprocess.Popen(
+            [sys.executable, "-m", "itemsite.lab", "trace", "50", "--watch"],
+            cwd=lab.root,
+            env={**lab.environment, "PYTHONUNBUFFERED": "1"},
+            stdout=output,
+        )
+        try:
+            ids = [lab.ask("/items?limit=1")[1]["traceresponse"].split("-")[1] for _ in range(3)]
+            said = Path(output.name).read_text
+            assert wait_until(lambda: all(said().count(name) == 1 for name in ids), 30)
+            follower.send_signal(signal.SIGINT)
+            assert follower.wait(timeout=20) == 0
+            assert all(said().count(name) == 1 for name in ids)
+        finally:
+            follower.kill()
+            follower.wait()
+
+
+def test_a_collector_that_died_is_started_again(lab):
+    os.kill(lab.servers()["collector"].pid, signal.SIGKILL)
+    assert wait_until(lambda: "Collector has ended" in lab.said, 20)
+    assert wait_until(lambda: "collector" in lab.servers(), 20)
+
+    def is_there():
+        trace_id = lab.ask(f"/items/{SAMPLE}")[1]["traceresponse"].split("-")[1]
+        return wait_until(lambda: trace_id in lab.command("trace").stdout, 5)
+
+    assert wait_until(is_there, 60)
+
+
 def test_a_second_lab_says_that_one_runs(lab):
     second = lab.command()
     assert second.returncode == 1
     assert second.stderr == (
         f"lab: The lab is already running at http://127.0.0.1:{lab.port}; ./lab stop stops it.\n"
     )
+    assert lab.health() == "ok"
+
+
+def test_load_runs_locust_on_the_running_lab(lab):
+    options = ("--users", "2", "--run-time", "8s", "--max-p95", "20000")
+    done = lab.command("load", "--headless", "--only-summary", *options)
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    # The lab's own Redis is stopped and started by the story itself.
+    assert said.count("redis stop: done") == said.count("redis start: done") == 1
+    assert "/items/[id] hit" in said
     assert lab.health() == "ok"
 
 
@@ -119,12 +179,39 @@ def test_redis_can_be_stopped_by_a_command(lab):
     assert wait_until(lambda: lab.health() == "ok", 30)
 
 
+def test_redis_can_be_paused_for_a_while(lab):
+    pause = subprocess.Popen(
+        [sys.executable, "-m", "itemsite.lab", "redis", "pause", "600"],
+        cwd=lab.root,
+        env=lab.environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert pause.stdout.readline() == "lab: Redis is paused for 600 s.\n"
+    assert not lab.redis._answers()
+    # Whoever ends the pause wakes it.
+    pause.send_signal(signal.SIGINT)
+    assert pause.wait(timeout=30) == 128 + signal.SIGINT
+    assert wait_until(lab.redis._answers, 30)
+    assert wait_until(lambda: lab.health() == "ok", 30)
+
+
+def test_a_stopped_redis_cannot_be_paused(lab):
+    assert lab.command("redis", "stop").returncode == 0
+    refused = lab.command("redis", "pause")
+    assert lab.command("redis", "start").returncode == 0
+    assert refused.returncode == 1
+    assert refused.stderr == "lab: Redis is stopped; ./lab redis start starts it.\n"
+
+
 def test_stop_and_start_keep_the_rows_and_leave_no_process(own_lab):
-    own_lab.start()
+    own_lab.start(BACKGROUND_RATE="20")
     item = own_lab.ask("/items", TEA)[2]
+    hits = own_lab.ask("/cache/stats")[2]["total_hits"]
+    assert wait_until(lambda: own_lab.ask("/cache/stats")[2]["total_hits"] > hits, 30)
     ports = (own_lab.postgres.port, own_lab.redis.port)
     servers = own_lab.servers()
-    assert set(servers) == {"collector", "postgres", "redis", "repair", "web"}
+    assert set(servers) == {"background", "collector", "postgres", "redis", "repair", "web"}
 
     stopped = own_lab.command("stop")
     assert stopped.stdout == "lab: stopped.\n"
@@ -138,6 +225,7 @@ def test_stop_and_start_keep_the_rows_and_leave_no_process(own_lab):
     assert set(own_lab.servers()) == {"collector", "postgres", "redis", "repair", "web"}
     assert (own_lab.postgres.port, own_lab.redis.port) == ports
     assert own_lab.ask(f"/items/{item['id']}")[2] == item
+    assert own_lab.ask("/items")[2]["count"] == 6
     assert own_lab.send(signal.SIGINT) == 0
     assert not own_lab.servers()
 
@@ -199,3 +287,17 @@ def test_servers_from_the_environment_are_used_instead(own_lab):
     assert refused.returncode == 1
     assert "REDIS_URL" in refused.stderr
     assert own_lab.send(signal.SIGTERM) == 0
+
+
+def test_without_a_place_for_traces_the_lab_goes_without(own_lab):
+    own_lab.start(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1")
+    assert "collector" not in own_lab.servers()
+    assert own_lab.ask("/items")[0] == 200
+    refused = own_lab.command("trace")
+    assert refused.returncode == 1
+    assert "set TRACES_URL" in refused.stderr
+    assert own_lab.command("stop").returncode == 0
+    assert own_lab.command("trace").stderr == "lab: No lab is running; ./lab starts one.\n"
+    own_lab.start(OTEL_SDK_DISABLED="true")
+    assert "collector" not in own_lab.servers()
+    assert "traceresponse" not in own_lab.ask("/items")[1]

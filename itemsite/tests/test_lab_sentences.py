@@ -41,8 +41,22 @@ def test_help_lists_every_command(capsys):
     [
         (["strat"], "lab: There is no command 'strat'; ./lab help lists them.\n"),
         (["stop", "now"], "lab: ./lab stop takes no 'now'; ./lab help shows how.\n"),
-        (["redis"], "lab: Say ./lab redis start or ./lab redis stop.\n"),
-        (["postgres", "x"], "lab: Say ./lab postgres start or ./lab postgres stop.\n"),
+        (
+            ["redis"],
+            "lab: Say ./lab redis start, ./lab redis stop or ./lab redis pause 5.\n",
+        ),
+        (
+            ["postgres", "x"],
+            "lab: Say ./lab postgres start, ./lab postgres stop or ./lab postgres pause 5.\n",
+        ),
+        (
+            ["redis", "pause", "0"],
+            "lab: Say for how many seconds, from 1 to 600: ./lab redis pause 5.\n",
+        ),
+        (
+            ["redis", "pause", "1", "2"],
+            "lab: Say ./lab redis start, ./lab redis stop or ./lab redis pause 5.\n",
+        ),
     ],
 )
 def test_a_wrong_command_is_a_sentence_and_exit_code_2(capsys, arguments, sentence):
@@ -106,10 +120,11 @@ def test_why_pip_failed(pip_says, we_say):
 def test_a_fresh_stamp_follows_the_pins_and_the_interpreter(monkeypatch, tmp_path):
     monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
     (tmp_path / "requirements.txt").write_text("a==1\n")
-    (tmp_path / "requirements-test.txt").write_text("b==1\n")
+    (tmp_path / "requirements-load.txt").write_text("-r requirements.txt\nc==1\n")
+    (tmp_path / "requirements-test.txt").write_text("-r requirements-load.txt\nb==1\n")
     runtime = bootstrap._fingerprint("requirements.txt")
     tests = bootstrap._fingerprint("requirements-test.txt")
-    (tmp_path / "requirements-test.txt").write_text("b==2\n")
+    (tmp_path / "requirements-load.txt").write_text("-r requirements.txt\nc==2\n")
     assert bootstrap._fingerprint("requirements.txt") == runtime
     assert bootstrap._fingerprint("requirements-test.txt") != tests
     monkeypatch.setattr(bootstrap, "VENV_PYTHON", tmp_path / "another")

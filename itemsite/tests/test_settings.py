@@ -83,6 +83,17 @@ def test_lists_are_separated_by_commas():
     assert environment.allowed_hosts == ["a.example", "b.example"]
 
 
+def test_links_are_checked_where_the_variable_says():
+    checks = "grafana=http://grafana:3000, locust=http://locust:8089/"
+    environment = Environment.read({**NEEDED, "LINK_CHECKS": checks})
+    assert environment.link_checks == {
+        "grafana": "http://grafana:3000",
+        "locust": "http://locust:8089/",
+    }
+    with pytest.raises(ImproperlyConfigured, match=r"LINK_CHECKS has 'grafana'\. Write name="):
+        Environment.read({**NEEDED, "LINK_CHECKS": "grafana"})
+
+
 def test_a_request_ends_before_gunicorn_gives_its_worker_up():
     """A worker that is killed in mid-statement leaves a mark until it is over."""
     from itemsite import gunicorn, settings

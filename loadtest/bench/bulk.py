@@ -4,8 +4,9 @@ import statistics
 import subprocess
 import threading
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import redis
 
@@ -69,7 +70,7 @@ def _copy_and_set(stand: Stand) -> float:
     return seconds
 
 
-def _lines(copy):  # type: ignore[no-untyped-def]
+def _lines(copy: Iterable[Any]) -> Iterator[bytes]:
     for block in copy:
         yield from bytes(block).splitlines()
 
@@ -77,7 +78,7 @@ def _lines(copy):  # type: ignore[no-untyped-def]
 def _forget(cache: "redis.Redis") -> None:
     cursor: int | bytes = 0
     while True:
-        cursor, keys = cache.scan(cursor, match="bench:*", count=10_000)  # type: ignore[misc, arg-type]
+        cursor, keys = cache.scan(cursor, match="bench:*", count=10_000)  # type: ignore[arg-type]
         if keys:
             cache.unlink(*keys)
         if not int(cursor):

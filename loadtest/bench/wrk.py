@@ -83,7 +83,7 @@ def once(served: Served, load: Load, seconds: float, discarded: int = 0) -> Run:
         raise RuntimeError(
             f"{served.url}{load.path} refused {said['refused']} of {said['requests']} requests."
         )
-    spent = [after[pid] - before.get(pid, 0.0) for pid in after]
+    spent: list[float] = [after[pid] - before.get(pid, 0.0) for pid in after]
     return Run(
         rate=said["requests"] / said["seconds"],
         requests=said["requests"],

@@ -2,12 +2,13 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from cachelayer import clear
-from cachelayer.terminal import CacheCommand
+from cachelayer import clear, link
+from cachelayer.terminal import DIFFERENT, TROUBLE, CacheCommand
 
 
 class Command(CacheCommand):
     help = "Delete cached rows; the next read of each loads it again."
+    exit_codes = f"0: deleted. {DIFFERENT}: nothing was deleted, for the answer was no."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
@@ -30,13 +31,14 @@ class Command(CacheCommand):
         try:
             return clear.clear_keys(keys)
         except ValueError as error:
-            raise CommandError(str(error)) from error
+            raise CommandError(str(error), returncode=TROUBLE) from error
 
     def _clear_all(self) -> int:
         deleted = 0
         with self.progress() as progress:
-            task = progress.add_task("Clearing", total=None)
-            for count in clear.clear_all():
+            [keys] = link.round_trip(("DBSIZE",))
+            task = progress.add_task("Clearing", total=keys)
+            for count in self.batches(clear.clear_all()):
                 deleted += count
                 progress.advance(task, count)
         return deleted
@@ -51,6 +53,11 @@ class Command(CacheCommand):
         try:
             answer = input()
         except EOFError:
-            raise CommandError("Nobody is there to be asked. Add --yes to clear all.") from None
+            raise CommandError(
+                "Nobody is there to be asked. Add --yes to clear all.", returncode=TROUBLE
+            ) from None
+        except KeyboardInterrupt:
+            self.interrupted = "Nothing was deleted."
+            raise
         if answer.strip().lower() not in ("y", "yes"):
             raise CommandError("Nothing was deleted.")

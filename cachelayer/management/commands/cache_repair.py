@@ -1,4 +1,5 @@
 import logging
+import sys
 import time
 from typing import Any
 
@@ -7,13 +8,15 @@ from django.db import DatabaseError, InterfaceError, connections
 
 from cachelayer import conf, link, repair
 from cachelayer.gate import CacheUnavailable, Mode, gate
-from cachelayer.terminal import CacheCommand
+from cachelayer.terminal import TROUBLE, CacheCommand
 
 logger = logging.getLogger("cachelayer.repair")
 
 
 class Command(CacheCommand):
     help = "Repair the keys that were written without a mark, as soon as they are logged."
+    exit_codes = "0: with --once, the log is empty; without, it ends only when it is stopped."
+    interrupted = "Stopped. Keys that are logged from now on wait for the web processes."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
@@ -26,7 +29,7 @@ class Command(CacheCommand):
         if options["once"]:
             self._once(options)
         else:
-            self._forever()
+            self._forever(options)
 
     def _once(self, options: dict[str, Any]) -> None:
         deadline = time.monotonic() + options["timeout"]
@@ -43,7 +46,8 @@ class Command(CacheCommand):
             if time.monotonic() > deadline:
                 raise CommandError(
                     f"The gate is still {gate.mode.value}: {gate.state.reason} "
-                    "See that Redis and Postgres run, then repeat."
+                    "See that Redis and Postgres run, then repeat.",
+                    returncode=TROUBLE,
                 )
             time.sleep(0.05)
         if options["json"]:
@@ -51,12 +55,14 @@ class Command(CacheCommand):
         else:
             self.stdout.write(f"Repaired {drained} keys.")
 
-    def _forever(self) -> None:
+    def _forever(self, options: dict[str, Any]) -> None:
+        if sys.stderr.isatty():
+            self.stderr.write("Repairing keys as they are logged. Ctrl-C ends.")
         while True:
             try:
                 link.ping()
                 if gate.mode is Mode.CLOSED and repair.has_backlog():
-                    logger.info("Repaired %s keys.", repair.drain())
+                    self._report(repair.drain(), options)
                 self._wait()
             except CacheUnavailable:
                 time.sleep(conf.get().PROBE_INTERVAL)
@@ -65,11 +71,20 @@ class Command(CacheCommand):
                 connections.close_all()
                 time.sleep(1)
 
+    def _report(self, drained: int, options: dict[str, Any]) -> None:
+        if options["json"]:
+            self.write_json({"repaired": drained})
+            self.stdout.flush()
+        else:
+            logger.info("Repaired %s keys.", drained)
+
     def _wait(self) -> None:
         """Until a key is logged, or one look interval has passed."""
         [using, *others] = sorted(repair.databases())
         timeout = conf.get().LOOK_INTERVAL / (5 if others else 1)
         with connections[using].cursor() as cursor:
             cursor.execute(f"LISTEN {repair.CHANNEL}")
-        for _ in connections[using].connection.notifies(timeout=timeout, stop_after=1):
-            return
+        # This is psycopg's own: without the wrapper its errors are not Django's.
+        with connections[using].wrap_database_errors:
+            for _ in connections[using].connection.notifies(timeout=timeout, stop_after=1):
+                return

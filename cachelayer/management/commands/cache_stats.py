@@ -3,34 +3,61 @@ import time
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
+from rich.console import Console
+from rich.live import Live
 
-from cachelayer import stats
-from cachelayer.terminal import CacheCommand
+from cachelayer import screen, stats
+from cachelayer.terminal import TROUBLE, CacheCommand
 
 
 class Command(CacheCommand):
     help = "Show hits, misses, cached rows and the state of the gate."
+    exit_codes = "0: shown, also while Redis is away, which it says."
+    interrupted = "Stopped."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--watch", action="store_true", help="Show them anew every interval.")
+        parser.add_argument(
+            "--watch",
+            action="store_true",
+            help="Show them anew every interval: a page on a terminal, else one text (with "
+            "--json: one line) after the other.",
+        )
         parser.add_argument(
             "--interval", type=float, default=1.0, help="Seconds between two looks (1)."
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if options["interval"] <= 0:
-            raise CommandError("--interval is in seconds, above 0.")
-        try:
+        if not options["interval"] > 0:
+            raise CommandError("--interval is in seconds, above 0.", returncode=TROUBLE)
+        if not options["watch"]:
             self._show(options["json"])
-            while options["watch"]:
-                time.sleep(options["interval"])
-                if not options["json"]:
-                    self.stdout.write("")
-                self._show(options["json"])
+            return
+        try:
+            if self.stdout.isatty() and not options["json"]:
+                self._watch_on_terminal(options["interval"])
+            else:
+                self._watch(options["json"], options["interval"])
         except KeyboardInterrupt:
-            # The way to end --watch: nothing is left undone.
+            # The way to end --watch: nothing is left undone, and nothing need be said.
             sys.exit(130)
+
+    def _watch_on_terminal(self, interval: float) -> None:
+        # The stream itself: Django's wrapper ends every write with a line feed.
+        console = Console(file=self.stdout._out)  # type: ignore[arg-type]
+        look = screen.Look.take(None)
+        with Live(console=console, screen=True, auto_refresh=False) as live:
+            while True:
+                live.update(screen.draw(look, console), refresh=True)
+                time.sleep(interval)
+                look = screen.Look.take(look)
+
+    def _watch(self, as_json: bool, interval: float) -> None:
+        while True:
+            self._show(as_json)
+            time.sleep(interval)
+            if not as_json:
+                self.stdout.write("")
 
     def _show(self, as_json: bool) -> None:
         collected = stats.collect()

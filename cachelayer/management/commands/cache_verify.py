@@ -1,4 +1,3 @@
-import json
 import sys
 from collections.abc import Iterator
 from typing import Any, Final
@@ -7,7 +6,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cachelayer.terminal import CacheCommand
+from cachelayer import link
+from cachelayer.differences import fields, text
+from cachelayer.terminal import DIFFERENT, CacheCommand
 from cachelayer.verify import Difference, Report, verify
 
 #: Columns of a table that goes into a pipe or a file.
@@ -16,23 +17,25 @@ _PIPE_WIDTH: Final = 160
 
 class Command(CacheCommand):
     help = "Compare every cached row with its database row; exit 1 on a difference."
+    exit_codes = f"0: no difference. {DIFFERENT}: at least one."
 
     def handle(self, *args: Any, **options: Any) -> None:
         report = Report()
         with self.progress() as progress:
-            task = progress.add_task("Comparing", total=None)
-            for report in verify():
+            [keys] = link.round_trip(("DBSIZE",))
+            task = progress.add_task("Comparing", total=keys)
+            for report in self.batches(verify()):
                 progress.update(task, completed=report.compared)
         if options["json"]:
             self._write_report(report)
         else:
             self._write_table(report)
         if report.differing:
-            sys.exit(1)
+            sys.exit(DIFFERENT)
 
     def _write_report(self, report: Report) -> None:
         differences = [
-            {"key": found.key, "cached": _text(found.cached), "row": _text(found.row)}
+            {"key": found.key, "cached": text(found.cached), "row": text(found.row)}
             for found in report.differences
         ]
         self.write_json(
@@ -61,25 +64,8 @@ class Command(CacheCommand):
 
 def _differing_fields(found: Difference) -> Iterator[tuple[str, str, str]]:
     """(field, cached, database) of what differs; the whole row where no field does."""
-    cached, row = _fields(found.cached), _fields(found.row)
-    names = [name for name in cached | row if cached.get(name) != row.get(name)]
-    if cached and row and names:
-        for name in names:
-            yield name, cached.get(name, ""), row.get(name, "")
-    else:
-        yield "", _text(found.cached), _text(found.row)
-
-
-def _fields(value: bytes) -> dict[str, str]:
-    """The fields of a row, each as JSON; none when *value* is no JSON object."""
-    try:
-        fields = json.loads(value)
-    except ValueError:
-        return {}
-    if not isinstance(fields, dict):
-        return {}
-    return {name: json.dumps(field, ensure_ascii=False) for name, field in fields.items()}
-
-
-def _text(value: bytes) -> str:
-    return value.decode(errors="backslashreplace")
+    differing = [field for field in fields(found.cached, found.row) if field.differs]
+    for field in differing:
+        yield field.name, field.cached, field.row
+    if not differing:
+        yield "", text(found.cached), text(found.row)

@@ -7,14 +7,16 @@ from cachelayer.warm import warm
 
 class Command(CacheCommand):
     help = "Load every row that is not cached into the cache."
+    exit_codes = "0: every row is cached, or is being written."
 
     def handle(self, *args: Any, **options: Any) -> None:
         report = {}
         with self.progress() as progress:
             for cached in registry.all_cached():
-                task = progress.add_task(f"Warming {cached.prefix}", total=None)
+                total = None if progress.disable else cached.rows().count()
+                task = progress.add_task(f"Warming {cached.prefix}", total=total)
                 report[cached.prefix] = {"rows": 0, "filled": 0}
-                for seen, filled in warm(cached.model):
+                for seen, filled in self.batches(warm(cached.model)):
                     progress.update(task, completed=seen)
                     report[cached.prefix] = {"rows": seen, "filled": filled}
         if options["json"]:

@@ -26,7 +26,7 @@ def constant(environ: dict[str, Any], start_response: Callable[..., Any]) -> Ite
 
 def redis_get(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     """The value that Redis has, under the key that the lab uses."""
-    body = _health(environ) or _cache.get(f"item:{environ['PATH_INFO'][7:]}")
+    body: Any = _health(environ) or _cache.get(f"item:{environ['PATH_INFO'][7:]}")
     return _answer(body or b"", start_response)
 
 

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 import redis.asyncio
 from fastapi import FastAPI, Response
@@ -88,7 +88,7 @@ async def health() -> dict[str, str]:
 async def read(pk: str) -> Response:
     """The row, from Redis if it is there."""
     start = time.perf_counter()
-    row = await _cache.get(f"async:{pk}")
+    row: Any = await _cache.get(f"async:{pk}")
     if row is not None:
         _note("GET", "HIT", start)
         return _answer(row, "HIT")

@@ -1,0 +1,55 @@
+from dataclasses import fields
+from typing import Any
+
+import orjson
+from django.core.management.base import BaseCommand, CommandParser
+from rich.console import Console
+from rich.table import Table
+
+from cachelayer import conf
+
+
+class Command(BaseCommand):
+    help = "Show every option of CACHELAYER: what is in force, its default, what it means."
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        form = parser.add_mutually_exclusive_group()
+        form.add_argument("--json", action="store_true", help="Answer as one JSON object.")
+        form.add_argument(
+            "--markdown", action="store_true", help="The table of options and defaults, for docs."
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["markdown"]:
+            self.stdout.write(markdown())
+            return
+        in_force = {option.name: getattr(conf.get(), option.name) for option in _options()}
+        if options["json"]:
+            self.stdout.write(orjson.dumps(in_force).decode())
+            return
+        table = Table("option", "in force", "default", "meaning")
+        for option in _options():
+            value, default = in_force[option.name], option.default
+            style = None if value == default else "bold"
+            meaning = option.metadata["meaning"].replace("`", "")
+            table.add_row(option.name, _text(value), _text(default), meaning, style=style)
+        width = None if self.stdout.isatty() else 160
+        Console(file=self.stdout._out, width=width).print(table)  # type: ignore[arg-type]
+
+
+def markdown() -> str:
+    """The options with their defaults, as the README has them."""
+    rows = [
+        f"| `{option.name}` | `{_text(option.default)}` | {option.metadata['meaning']} |"
+        for option in _options()
+    ]
+    return "\n".join(["| option | default | meaning |", "|---|---|---|", *rows])
+
+
+def _options() -> Any:
+    return fields(conf.Settings)
+
+
+def _text(value: object) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value)

@@ -1,0 +1,58 @@
+"""What the Redis server says of itself: who it is, its memory, whom it evicts."""
+
+import time
+from dataclasses import dataclass
+
+from cachelayer import incarnation, link
+from cachelayer.incarnation import Incarnation
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Sizes in bytes, times in seconds. ``memory_limit`` is 0 where there is none."""
+
+    version: str
+    role: str
+    uptime: int
+    keys: int
+    clients: int
+    memory_used: int
+    memory_limit: int
+    policy: str
+    evicted: int
+    expired: int
+    #: One round trip from this process, INFO included.
+    answered_in: float
+    incarnation: Incarnation
+
+    @property
+    def memory_share(self) -> float | None:
+        """Used of the limit; None where there is none."""
+        return self.memory_used / self.memory_limit if self.memory_limit else None
+
+
+def ask() -> Server:
+    """Ask Redis; raises ``CacheUnavailable``."""
+    start = time.perf_counter()
+    info, value, keys = link.round_trip(("INFO",), ("GET", incarnation.KEY), ("DBSIZE",))
+    took = time.perf_counter() - start
+    text = info.decode() if isinstance(info, bytes) else str(info)
+    fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+
+    def number(name: str) -> int:
+        return int(fields.get(name, 0))
+
+    return Server(
+        version=fields.get("valkey_version") or fields.get("redis_version", "?"),
+        role=fields.get("role", "?"),
+        uptime=number("uptime_in_seconds"),
+        keys=int(keys),
+        clients=number("connected_clients"),
+        memory_used=number("used_memory"),
+        memory_limit=number("maxmemory"),
+        policy=fields.get("maxmemory_policy", "?"),
+        evicted=number("evicted_keys"),
+        expired=number("expired_keys"),
+        answered_in=took,
+        incarnation=incarnation.parse(info, value),
+    )

@@ -1,0 +1,43 @@
+"""The numbers of the page: one look at everything, shared by all who ask at about the same time."""
+
+import threading
+import time
+from typing import Any, Final
+
+from cachelayer import conf, stats
+from itemsite.console import faults, gates, links
+
+#: Seconds for which one look serves. Half of the page's interval.
+_FRESH: Final = 0.4
+
+_lock = threading.Lock()
+_taken: tuple[float, dict[str, Any]] = (0.0, {})
+
+
+def snapshot(*, fresh: bool = False) -> dict[str, Any]:
+    """What the page shows; nothing raises when Redis or Postgres is away.
+
+    *fresh*: what is seen from now on, and not a moment ago.
+
+    ``redis`` is whether it answers this process: ``ok`` or ``down``. ``redis_place`` is
+    where it is, which says who can stop it.
+    """
+    global _taken
+    with _lock:
+        at, seen = _taken
+        if fresh or time.monotonic() - at > _FRESH:
+            seen = _look()
+            _taken = (time.monotonic(), seen)
+    return seen
+
+
+def _look() -> dict[str, Any]:
+    report = stats.collect()
+    return {
+        **report,
+        "postgres": "down" if report["repair"]["backlog"] is None else "ok",
+        "gates": gates.collect(),
+        "redis_place": faults.redis_place(),
+        "check_share": conf.get().CHECK_SHARE,
+        "links": links.collect(),
+    }

@@ -1,0 +1,347 @@
+"""The console in a real browser, in front of a real lab: the whole tour, outage included."""
+
+import re
+from contextlib import contextmanager
+
+import pytest
+from playwright.sync_api import expect
+
+from itemsite.lab.ports import free_port
+from itemsite.lab.process import wait_until
+from itemsite.lab.redis_server import Redis
+from itemsite.lab.web import Web
+from itemsite.tests.running_lab import RunningLab
+
+PHONE, DESK = (390, 844), (1440, 900)
+SAMPLE = "550e8400-e29b-41d4-a716-446655440001"
+#: Milliseconds: other programs share the machine.
+PATIENCE = 60_000
+
+pytestmark = [pytest.mark.timeout(400)]
+
+# A slow machine's late answer is not the outage that these tests are about.
+PATIENT = """
+CACHES["default"]["OPTIONS"] |= {"SOCKET_CONNECT_TIMEOUT": 5, "SOCKET_TIMEOUT": 5}
+CACHELAYER |= {"REQUEST_BUDGET": 10.0}
+"""
+
+
+@contextmanager
+def running(checkout):
+    with RunningLab(checkout) as lab:
+        with (lab.root / "itemsite" / "settings.py").open("a") as settings:
+            settings.write(PATIENT)
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def lab(browser, tmp_path_factory):
+    with running(tmp_path_factory.mktemp("console") / "checkout") as lab:
+        yield lab.start()
+
+
+@pytest.fixture
+def console(lab, page):
+    """The console, showing a healthy lab."""
+    lab.redis.start()
+    assert wait_until(lambda: lab.health() == "ok", 60)
+    page.goto(f"http://127.0.0.1:{lab.port}/")
+    expect(page.locator("#health")).to_have_text("healthy", timeout=PATIENCE)
+    return page
+
+
+def check(console, number):
+    """The tour's check *number* of this step is met; its fact."""
+    item = console.locator("#tour-checks > li").nth(number)
+    expect(item).to_have_attribute("data-met", "true", timeout=PATIENCE)
+    return item.locator(".fact").inner_text()
+
+
+def by_mouse(console, selector):
+    console.locator(selector).click()
+
+
+def by_keyboard(console, selector):
+    """Tab to it and press Enter."""
+    for _ in range(120):
+        if console.evaluate("selector => document.activeElement.matches(selector)", selector):
+            break
+        console.keyboard.press("Tab")
+    else:
+        raise AssertionError(f"{selector} cannot be reached with Tab")
+    console.keyboard.press("Enter")
+
+
+def follow_tour(console, press):
+    """Do what each step says and see what it promises."""
+
+    def do(*names):
+        for name in names:
+            press(console, f'[data-todo="{name}"]')
+            expect(console.locator(f'[data-todo="{name}"]')).to_be_enabled(timeout=PATIENCE)
+
+    def step(number, title):
+        expect(console.locator("#tour-title")).to_have_text(f"The tour, step {number} of 8")
+        expect(console.locator("#tour-step")).to_have_text(title)
+
+    step(1, "A write goes to both")
+    do("create")
+    assert re.match(r"Postgres [\d.]+ ms, Redis [\d.]+ ms", check(console, 0))
+    do("read")
+    assert check(console, 1) == "X-Cache: HIT"
+    press(console, "#tour-next")
+
+    step(2, "A hit touches Redis only")
+    do("read", "many")
+    assert "postgres;dur=0.000" in check(console, 0)
+    assert check(console, 1) == "100 of 100"
+    press(console, "#tour-next")
+
+    step(3, "A miss fills the cache")
+    do("clear", "read", "read")
+    assert check(console, 0).startswith("keys_deleted: ")
+    assert check(console, 1).startswith("X-Cache: MISS")
+    assert check(console, 2) == "X-Cache: HIT"
+    press(console, "#tour-next")
+
+    step(4, "An update is seen at once")
+    do("update", "read")
+    price = check(console, 0)
+    assert check(console, 1) == f"{price}, X-Cache: HIT"
+    press(console, "#tour-next")
+
+    step(5, "Redis goes away")
+    do("stop-redis", "update", "read")
+    assert re.match(r"open in \d of 2 workers", check(console, 0))
+    assert check(console, 1) == "status 200, repair log 1"
+    price = check(console, 2)
+    assert price.endswith("X-Cache: BYPASS")
+    expect(console.locator("#health")).to_have_text("degraded: Redis away")
+    expect(console.locator("#picture .switch")).to_have_class("switch open")
+    expect(console.locator("#picture .log")).to_have_text("repair log: 1 key")
+    press(console, "#tour-next")
+
+    step(6, "Redis comes back, with old rows")
+    do("start-redis")
+    assert check(console, 0) == "2 workers, 0 keys"
+    do("read", "read")
+    assert check(console, 1).partition(",")[0] == price.partition(",")[0]
+    assert check(console, 2) == "X-Cache: HIT"
+    expect(console.locator("#picture .switch")).to_have_class("switch")
+    press(console, "#tour-next")
+
+    step(7, "Beside a naive cache")
+    do("race")
+    assert re.match(r"\d+ stale of \d+ reads", check(console, 0))
+    assert re.match(r"0 stale of [1-9]\d* reads", check(console, 1))
+    expect(console.locator("#ours-stale")).to_have_text("0")
+    press(console, "#tour-next")
+
+    step(8, "That is all of it")
+
+
+def fits(console):
+    """Nothing is wider than the screen."""
+    return console.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.parametrize(
+    ("viewport", "color_scheme", "press"),
+    [(DESK, "light", by_mouse), (PHONE, "dark", by_keyboard)],
+    ids=["desk-light-mouse", "phone-dark-keyboard"],
+)
+def test_the_tour_shows_what_it_says(console, viewport, color_scheme, press):
+    follow_tour(console, press)
+    assert fits(console)
+
+
+def test_each_button_shows_its_request_and_its_answer(console):
+    for name, line, status in [
+        ("create", "-X POST http://127.0.0.1:", "201"),
+        ("read", "curl -i http://127.0.0.1:", "200"),
+        ("update", "-X PATCH http://127.0.0.1:", "200"),
+        ("list", "/items?limit=10", "200"),
+        ("remove", "-X DELETE http://127.0.0.1:", "204"),
+        ("clear", "-X POST http://127.0.0.1:", "200"),
+    ]:
+        by_mouse(console, f'[data-do="{name}"]')
+        expect(console.locator("#exchange pre").first).to_contain_text(line, timeout=PATIENCE)
+        expect(console.locator("#exchange dd").first).to_have_text(status)
+    by_mouse(console, '[data-do="many"]')
+    expect(console.locator("#exchange")).to_contain_text("100 of these", timeout=PATIENCE)
+
+
+def test_the_curl_line_does_what_the_button_did(console, lab):
+    by_mouse(console, '[data-do="read"]')
+    expect(console.locator("#exchange pre").first).to_have_text(
+        f"curl -i http://127.0.0.1:{lab.port}/items/{SAMPLE}", timeout=PATIENCE
+    )
+
+
+def test_the_sample_rows_cannot_be_deleted_from_here(console):
+    expect(console.locator('[data-do="remove"]')).to_be_disabled()
+    by_mouse(console, '[data-do="create"]')
+    expect(console.locator('[data-do="remove"]')).to_be_enabled(timeout=PATIENCE)
+
+
+def test_the_picture_lights_the_way_that_was_taken(console):
+    by_mouse(console, '[data-do="clear"]')
+    expect(console.locator("#caption")).to_contain_text("Redis drop", timeout=PATIENCE)
+    by_mouse(console, '[data-do="read"]')
+    expect(console.locator("#caption")).to_contain_text("Miss:", timeout=PATIENCE)
+    expect(console.locator("#picture .node.postgres")).to_have_class(re.compile("lit"))
+    by_mouse(console, '[data-do="read"]')
+    expect(console.locator("#caption")).to_contain_text("Hit:", timeout=PATIENCE)
+    expect(console.locator("#picture .node.redis")).to_have_class(re.compile("lit"))
+    expect(console.locator("#picture .node.postgres")).not_to_have_class(re.compile("lit"))
+
+
+def test_somebody_elses_request_is_drawn_too(console, lab):
+    lab.ask(f"/items/{SAMPLE}")
+    # What was there before the page is not played.
+    expect(console.locator("#requests .row").first).to_be_visible(timeout=PATIENCE)
+    console.wait_for_timeout(2500)
+    lab.ask(f"/items/{SAMPLE}")
+    expect(console.locator("#caption")).to_contain_text("Somebody else", timeout=PATIENCE)
+    expect(console.locator("#picture .node.client")).to_contain_text("somebody else")
+    expect(console.locator("#latency")).to_contain_text(" ms", timeout=PATIENCE)
+
+
+def test_a_request_opens_into_its_spans(console):
+    by_mouse(console, '[data-do="update"]')
+    # The answer is there at once, the spans come when they have been collected.
+    expect(console.locator("#caption")).to_contain_text(
+        re.compile(r"UPDATE [\d.]+ ms → Redis mark [\d.]+ ms → Postgres COMMIT [\d.]+ ms → "),
+        timeout=PATIENCE,
+    )
+    by_mouse(console, "#requests .row >> nth=0")
+    spans = console.locator("#requests .waterfall")
+    for name in ("PATCH", "transaction", "UPDATE", "cache.mark", "COMMIT", "cache.push"):
+        expect(spans).to_contain_text(name, timeout=PATIENCE)
+    link = spans.locator("a")
+    expect(link).to_have_attribute("href", re.compile(r"/trace/[0-9a-f]{32}$"), timeout=PATIENCE)
+    by_mouse(console, "#requests .row >> nth=0")
+    expect(spans).to_have_count(0)
+
+
+def test_links_say_which_answer(console):
+    traces = console.locator("#links li", has_text="Traces")
+    expect(traces.locator(".led")).to_have_class("led on", timeout=PATIENCE)
+
+
+def test_without_motion_the_way_is_shown_at_once(console):
+    console.emulate_media(reduced_motion="reduce")
+    by_mouse(console, '[data-do="update"]')
+    expect(console.locator("#picture .edge.lit")).to_have_count(3, timeout=PATIENCE)
+    expect(console.locator("#picture .dot")).to_be_hidden()
+
+
+def test_a_killed_worker_is_replaced(console, lab):
+    web = Web(lab.folder.path / "web", lab.port, {})
+    before = set(web.workers)
+    by_mouse(console, '[data-fault="kill-worker"]')
+    expect(console.locator("#said")).to_contain_text("is killed (SIGKILL)", timeout=PATIENCE)
+    assert wait_until(lambda: len(set(web.workers)) == 2 and set(web.workers) != before, 60)
+
+
+def test_a_pause_ends_by_itself(console, lab):
+    by_mouse(console, '[data-fault="pause-redis"]')
+    expect(console.locator("#said")).to_have_text("Redis is paused for 5 s.", timeout=PATIENCE)
+    assert wait_until(lambda: lab.health() == "ok", 60)
+    expect(console.locator("#health")).to_have_text("healthy", timeout=PATIENCE)
+
+
+def test_without_postgres_hits_are_served_and_a_write_is_refused(console, lab, expected_statuses):
+    expected_statuses.add(503)
+    by_mouse(console, '[data-do="read"]')
+    expect(console.locator("#exchange dl")).to_be_visible(timeout=PATIENCE)
+    assert lab.command("postgres", "stop").returncode == 0
+    try:
+        expect(console.locator("#health")).to_have_text("degraded: Postgres away", timeout=PATIENCE)
+        by_mouse(console, '[data-do="read"]')
+        expect(console.locator("#caption")).to_contain_text("Hit:", timeout=PATIENCE)
+        by_mouse(console, '[data-do="update"]')
+        expect(console.locator("#caption")).to_contain_text(
+            "In vain: status 503. ", timeout=PATIENCE
+        )
+    finally:
+        assert lab.command("postgres", "start").returncode == 0
+    expect(console.locator("#health")).to_have_text("healthy", timeout=PATIENCE)
+
+
+def test_the_theme_is_remembered(console):
+    root = console.locator("html")
+    by_mouse(console, "#theme")
+    expect(root).to_have_attribute("data-theme", "dark")
+    console.reload()
+    expect(root).to_have_attribute("data-theme", "dark")
+    by_mouse(console, "#theme")
+    expect(root).to_have_attribute("data-theme", "light")
+    by_mouse(console, "#theme")
+    expect(root).not_to_have_attribute("data-theme", re.compile(".*"))
+
+
+def test_an_api_that_does_not_answer_is_said(console, expected_statuses):
+    expected_statuses.add(500)
+    console.route("**/console/live*", lambda route: route.fulfill(status=500))
+    expect(console.locator("#away")).to_be_visible(timeout=PATIENCE)
+    console.unroute("**/console/live*")
+    expect(console.locator("#away")).to_be_hidden(timeout=PATIENCE)
+
+
+def test_nobody_asks_while_nobody_looks(console):
+    asked = []
+    console.on("request", lambda request: asked.append(request.url))
+    hide = """hidden => {
+        Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+        document.dispatchEvent(new Event("visibilitychange"));
+    }"""
+    console.evaluate(hide, True)
+    console.wait_for_timeout(1500)  # What was under way has ended.
+    asked.clear()
+    console.wait_for_timeout(3500)
+    assert asked == []
+    with console.expect_request("**/console/live*", timeout=PATIENCE):
+        console.evaluate(hide, False)
+
+
+@pytest.mark.parametrize("viewport", [PHONE, DESK])
+@pytest.mark.parametrize("color_scheme", ["light", "dark"])
+def test_nothing_is_wider_than_the_screen(console, viewport, color_scheme):
+    by_mouse(console, '[data-do="create"]')
+    expect(console.locator("#exchange dl")).to_be_visible(timeout=PATIENCE)
+    assert fits(console)
+
+
+@pytest.fixture
+def redis(tmp_path):
+    """A Redis that is not the lab's own."""
+    redis = Redis(tmp_path / "redis", free_port())
+    redis.start()
+    yield redis
+    redis.stop()
+
+
+def test_where_redis_is_somebody_elses_the_tour_says_what_to_do(page, redis, tmp_path):
+    checkout = tmp_path / "lab" / "checkout"
+    checkout.parent.mkdir()
+    with running(checkout) as lab:
+        lab.start(REDIS_URL=redis.url)
+        page.goto(f"http://127.0.0.1:{lab.port}/")
+        for _ in range(4):
+            by_mouse(page, "#tour-next")
+        expect(page.locator("#tour .yours")).to_have_text("Stop the Redis of your REDIS_URL.")
+        expect(page.locator('[data-fault="stop-redis"]')).to_have_count(0)
+        redis.stop()
+        for name in ("update", "read"):
+            by_mouse(page, f'[data-todo="{name}"]')
+            expect(page.locator(f'[data-todo="{name}"]')).to_be_enabled(timeout=PATIENCE)
+        for number in range(3):
+            check(page, number)
+        by_mouse(page, "#tour-next")
+        expect(page.locator("#tour .yours")).to_have_text(
+            "Start the Redis of your REDIS_URL again."
+        )
+        redis.start()
+        check(page, 0)
+        expect(page.locator("#race-outage")).to_be_disabled()

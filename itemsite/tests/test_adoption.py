@@ -1,0 +1,371 @@
+"""The README's "Put it in front of your own models", followed in a new project, step by step."""
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import uuid
+from fnmatch import fnmatch
+from importlib.metadata import packages_distributions
+
+import psycopg
+import pytest
+
+from itemsite.lab.bootstrap import ROOT
+from itemsite.lab.ports import free_port
+from itemsite.lab.redis_server import Redis
+
+pytestmark = pytest.mark.timeout(300)
+
+[SECTION] = re.findall(
+    r"^## Put it in front of your own models\n(.*?)^## ",
+    (ROOT / "README.md").read_text(),
+    re.M | re.S,
+)
+#: What the README's project has already: other models, a serializer, and the imports.
+HAD = {
+    "models.py": """
+import cachelayer
+from django.db import models
+
+
+class Author(models.Model):
+    name = models.CharField(max_length=50)
+
+
+class Publisher(models.Model):
+    name = models.CharField(max_length=50)
+""",
+    "serializers.py": """
+from rest_framework import serializers
+from shop.models import Book
+
+
+class BookSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Book
+        fields = ["id", "title", "author", "publisher"]
+""",
+    "apps.py": "from django.apps import AppConfig\n",
+    "views.py": """
+from cachelayer.rest import CachedViewMixin
+from rest_framework import viewsets
+from shop.models import Book
+from shop.serializers import BookSerializer
+""",
+    "admin.py": """
+from cachelayer.admin import CachedRowPanel
+from django.contrib import admin
+from shop.models import Book
+""",
+}
+URLS = """
+from django.contrib import admin
+from django.urls import include, path
+from rest_framework.routers import SimpleRouter
+from shop.views import BookViewSet
+
+router = SimpleRouter(trailing_slash=False)
+router.register("books", BookViewSet)
+urlpatterns = [path("", include(router.urls)), path("admin/", admin.site.urls)]
+"""
+#: What every script of a test begins with.
+PRELUDE = """
+import json
+import django
+django.setup()
+import cachelayer
+from cachelayer import link
+from django.test import Client
+from shop.models import Author, Book, Publisher
+
+def cached(pk):
+    value = link.client().get(f"book:{pk}")
+    return value and json.loads(value)
+
+def titles(*pks):
+    rows = [cached(pk) for pk in pks]
+    return [row and row["title"] for row in rows]
+"""
+
+
+class Project:
+    """A new project, made by django-admin and the README."""
+
+    def __init__(self, folder, database, redis):
+        self.folder = folder
+        self.database = database
+        self.redis = redis
+
+    def run(self, *arguments, code=0):
+        """Run Python in it; what it writes to standard output."""
+        ran = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=self.folder,
+            env={
+                "PATH": os.environ["PATH"],
+                "DJANGO_SETTINGS_MODULE": "mysite.settings",
+                # The copy beside manage.py, and not this checkout.
+                "PYTHONPATH": str(self.folder),
+            },
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert ran.returncode == code, ran.stdout + ran.stderr
+        return ran.stdout
+
+    def script(self, text):
+        """Run a script in it; what it prints, which is JSON."""
+        return json.loads(self.run("-c", PRELUDE + text))
+
+    def sql(self, statement):
+        """As psql or another program would."""
+        with psycopg.connect(self.database, autocommit=True) as other:
+            other.execute(statement)
+
+
+def steps():
+    """The README's python block, by file, and the commands of its sh block."""
+    [python] = re.findall(r"^```python\n(.*?)^```", SECTION, re.M | re.S)
+    [shell] = re.findall(r"^```sh\n(.*?)^```", SECTION, re.M | re.S)
+    parts = re.split(r"^# (\w+\.py)\n", python, flags=re.M)
+    return dict(zip(parts[1::2], parts[2::2], strict=True)), shell.splitlines()
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("adoption") / "mysite"
+    redis = Redis(tmp_path_factory.mktemp("adoption-redis"), free_port(), persistent=False)
+    name = f"adoption_{uuid.uuid4().hex[:8]}"
+    server = os.environ["DATABASE_URL"]
+    database = re.sub(r"(?<=[^/])/[^/?]*(?=\?|$)", f"/{name}", server)
+    with psycopg.connect(server, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name}")
+        redis.start()
+        try:
+            yield make(Project(folder, database, redis))
+        finally:
+            redis.kill()
+            admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def make(project):
+    """What django-admin makes, what the project has, and what the README adds."""
+    folder = project.folder
+    folder.mkdir()
+    django_admin = [sys.executable, "-m", "django", "startproject", "mysite", "."]
+    environment = {name: v for name, v in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+    subprocess.run(django_admin, cwd=folder, env=environment, check=True)
+    leave_out = shutil.ignore_patterns("tests", "model", "__pycache__")
+    shutil.copytree(ROOT / "cachelayer", folder / "cachelayer", ignore=leave_out)
+    shop = folder / "shop"
+    (shop / "migrations").mkdir(parents=True)
+    (shop / "__init__.py").touch()
+    (shop / "migrations" / "__init__.py").touch()
+    added, _ = steps()
+    with (folder / "mysite" / "settings.py").open("a") as settings:
+        settings.write(f"\nINSTALLED_APPS += ['shop']\nDATABASES = {in_settings(project)}\n")
+        url = f"redis://127.0.0.1:{project.redis.port}/0"
+        settings.write(added.pop("settings.py").replace("redis://127.0.0.1:6379/0", url))
+        # This machine is busy: a timeout of the README's would only be a bypass.
+        settings.write("for name in CACHES['default']['OPTIONS']:\n")
+        settings.write("    CACHES['default']['OPTIONS'][name] = 5\n")
+        settings.write("CACHELAYER = {'REQUEST_BUDGET': 10.0}\n")
+    (folder / "mysite" / "urls.py").write_text(URLS)
+    for name, text in HAD.items():
+        (shop / name).write_text(text + "\n\n" + added.pop(name, ""))
+    assert not added, "the README adds to files that this project does not have"
+    follow_commands(project)
+    return project
+
+
+def in_settings(project):
+    parts = psycopg.conninfo.conninfo_to_dict(project.database)
+    names = {"dbname": "NAME", "user": "USER", "password": "PASSWORD", "host": "HOST"}
+    found = {names[name]: value for name, value in parts.items() if name in names}
+    return {
+        "default": {
+            "ENGINE": "django.db.backends.postgresql",
+            "PORT": parts.get("port", ""),
+            **found,
+        }
+    }
+
+
+def follow_commands(project):
+    for command in steps()[1]:
+        _, manage, *arguments = command.split()
+        # It would not end.
+        once = ["--once"] if arguments == ["cache_repair"] else []
+        # A new app has no migrations as yet: Django then wants its name.
+        app = ["shop"] if arguments == ["makemigrations"] else []
+        project.run(manage, *arguments, *app, *once)
+
+
+def test_the_checks_pass_and_no_migration_is_left_to_make(project):
+    project.run("manage.py", "check", "--database", "default", "--fail-level", "WARNING")
+    project.run("manage.py", "makemigrations", "--check")
+
+
+def test_the_project_knows_nothing_of_the_lab(project):
+    found = project.script(
+        "import sys; print(json.dumps([cachelayer.__file__, sorted(sys.modules)]))"
+    )
+    assert found[0].startswith(str(project.folder))
+    assert not {"items", "itemsite"} & set(found[1])
+
+
+def test_every_way_to_write_is_followed(project):
+    found = project.script("""
+author, publisher = Author.objects.create(name="Ann"), Publisher.objects.create(name="Faber")
+book = Book.objects.create(title="one", author=author, publisher=publisher)
+seen = {"created": cached(book.pk)}
+book.title = "two"
+book.save()
+seen["saved"] = titles(book.pk)
+Book.objects.filter(pk=book.pk).update(title="three")
+seen["updated"] = titles(book.pk)
+more = Book.objects.bulk_create(Book(title=f"more {n}", author=author) for n in range(3))
+pks = [each.pk for each in more]
+seen["bulk created"] = titles(*pks)
+for each in more:
+    each.title = "changed"
+Book.objects.bulk_update(more, ["title"])
+seen["bulk updated"] = titles(*pks)
+publisher.delete()
+seen["publisher set null"] = cached(book.pk)["publisher"]
+more[0].delete()
+Book.objects.filter(pk=pks[1]).delete()
+seen["deleted"] = [link.client().get(f"book:{pk}").decode() for pk in pks[:2]]
+author.delete()
+seen["cascade"] = link.client().get(f"book:{book.pk}").decode()
+seen["foreign keys"] = [author.pk or seen["created"]["author"], seen["created"]["publisher"]]
+print(json.dumps(seen))
+""")
+    assert found["created"]["title"] == "one"
+    assert isinstance(found["created"]["id"], int)
+    assert found["foreign keys"] == [found["created"]["author"], found["created"]["publisher"]]
+    assert found["saved"] == ["two"]
+    assert found["updated"] == ["three"]
+    assert found["bulk created"] == ["more 0", "more 1", "more 2"]
+    assert found["bulk updated"] == ["changed"] * 3
+    assert found["publisher set null"] is None
+    assert found["deleted"] == ["null", "null"]
+    assert found["cascade"] == "null"
+
+
+def test_the_view_answers_from_the_cache(project):
+    found = project.script("""
+book = Book.objects.create(title="Emma", author=Author.objects.create(name="Jane"))
+client = Client(SERVER_NAME="localhost")
+url = f"/books/{book.pk}"
+def ask(**headers):
+    answer = client.get(url, headers=headers)
+    return answer.status_code, answer.headers.get("X-Cache"), answer.content.decode()
+tag = client.get(url)["ETag"]
+seen = {"hit": ask(), "not modified": ask(**{"If-None-Match": tag})}
+link.client().delete(f"book:{book.pk}")
+seen["miss"] = ask()
+body = {"title": "Persuasion", "author": book.author_id}
+seen["put"] = client.put(url, body, "application/json").status_code
+seen["changed"] = ask(**{"If-None-Match": tag})
+seen["person"] = client.get(url, headers={"Accept": "text/html"}).status_code
+seen["wrong id"] = client.get("/books/emma").status_code
+seen["deleted"] = [client.delete(url).status_code, client.get(url).status_code]
+print(json.dumps(seen))
+""")
+    status, outcome, body = found["hit"]
+    assert (status, outcome) == (200, "HIT")
+    assert json.loads(body)["title"] == "Emma"
+    assert found["not modified"] == [304, "HIT", ""]
+    assert found["miss"] == [200, "MISS", body]
+    assert found["put"] == 200
+    status, outcome, body = found["changed"]
+    assert (status, outcome, json.loads(body)["title"]) == (200, "HIT", "Persuasion")
+    assert found["person"] == 200
+    assert found["wrong id"] == 404
+    assert found["deleted"] == [204, 404]
+
+
+def test_sql_from_another_program_is_followed(project):
+    pk = project.script("""
+book = Book.objects.create(title="before", author=Author.objects.create(name="Jane"))
+print(book.pk)
+""")
+    project.sql(f"UPDATE shop_book SET title = 'after' WHERE id = {pk}")
+    project.run("manage.py", "cache_repair", "--once")
+    read = f"print(cachelayer.read(Book, {pk}).row.decode())"
+    assert project.script(read)["title"] == "after"
+
+
+def test_the_admin_has_the_cache_page_and_the_panel(project):
+    found = project.script("""
+from django.contrib.auth.models import User
+client = Client(SERVER_NAME="localhost")
+client.force_login(User.objects.create_superuser("admin"))
+book = Book.objects.create(title="Emma", author=Author.objects.create(name="Jane"))
+page = client.get("/admin/cachelayer/cache/", {"key": f"book:{book.pk}"})
+panel = client.get(f"/admin/shop/book/{book.pk}/change/").content.decode()
+add = client.get("/admin/shop/book/add/")
+print(json.dumps([page.status_code, page.content.decode(), panel, add.status_code, book.pk]))
+""")
+    status, page, panel, add, pk = found
+    assert (status, add) == (200, 200)
+    assert "The cached bytes are those of the database row." in page
+    assert f"book:{pk}" in panel
+    assert "the same bytes as the database row" in panel
+
+
+def test_nothing_differs_in_the_end(project):
+    assert re.fullmatch(
+        r"Compared \d+ cached rows: 0 differences\.\n", project.run("manage.py", "cache_verify")
+    )
+
+
+def test_every_package_that_cachelayer_imports_is_among_its_dependencies():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    optional = project["optional-dependencies"].values()
+    named = [*project["dependencies"], *(name for names in optional for name in names)]
+    dependencies = {re.match(r"[\w-]+", name)[0] for name in named}
+    distributions = packages_distributions()
+    missing = {
+        name
+        for name in third_party_imports()
+        if not dependencies
+        & {each.lower().replace("_", "-") for each in distributions.get(name, [])}
+    }
+    assert missing == set()
+
+
+def third_party_imports():
+    """The packages that modules of cachelayer import, but for its tests and its model."""
+    found = set()
+    for path in (ROOT / "cachelayer").rglob("*.py"):
+        if path.relative_to(ROOT / "cachelayer").parts[0] in ("tests", "model"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                found.add(node.module.partition(".")[0])
+    return found - set(sys.stdlib_module_names) - {"cachelayer"}
+
+
+def test_what_is_installed_is_the_whole_of_cachelayer():
+    """Scripts, templates and stylesheets are no modules: each kind is named."""
+    options = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    patterns = options["package-data"]["cachelayer"]
+    package = ROOT / "cachelayer"
+    data = [
+        path.relative_to(package)
+        for path in package.rglob("*")
+        if path.is_file() and path.suffix not in (".py", ".pyc")
+    ]
+    data = [path for path in data if path.parts[0] not in ("model", "tests")]
+    assert {path.parts[0] for path in data} == {"lua", "templates", "static"}
+    assert [path for path in data if not any(fnmatch(str(path), each) for each in patterns)] == []

@@ -53,19 +53,6 @@ def operation(
     return decorate
 
 
-def record_get(key: str, value: bytes, began: int, ended: int) -> None:
-    """Below the current span, the span of a ``get`` that is over (nanoseconds since 1970)."""
-    from cachelayer import states
-
-    span = _tracer.start_span(
-        "cache.get",
-        kind=SpanKind.CLIENT,
-        attributes={**of_keys([key]), "cache.state": states.name(value)},
-        start_time=began,
-    )
-    span.end(ended)
-
-
 def background(
     name: str,
 ) -> Callable[[Callable[Rest, Result]], Callable[Rest, Result]]:

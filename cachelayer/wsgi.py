@@ -14,8 +14,8 @@ or a page for browsers stays Django's, and no header is set in two places.
 import logging
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from contextlib import AbstractContextManager
+from typing import Any, Final, NamedTuple, Protocol
 
 from django.conf import settings
 from django.core.signals import setting_changed
@@ -50,28 +50,26 @@ _KINDS: Final = 500
 _OWN: Final = ("ETag", "Content-Length", "X-Cache", "Server-Timing")
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A hit that was answered here, as a trace has it. Times in nanoseconds since 1970."""
+class Sampling(Protocol):
+    """Says of a request, before anything is done for it, whether it is traced.
 
-    key: str
-    value: bytes
-    status: str
-    began: int
-    asked: int
-    answered: int
+    One that is traced is Django's, whose instrumentation makes its spans; of one that is
+    not, none is made.
+    """
 
+    def is_sampled(self, environ: Environ) -> bool: ...
 
-#: Makes the spans of a hit, if the request is to be traced; gives the headers of its response.
-Trace = Callable[[Environ, Hit, Headers], Headers]
+    def decided(self, sampled: bool) -> "AbstractContextManager[None]":
+        """Inside the block, Django's instrumentation keeps to that."""
+        ...
 
 
-def fast_hits(application: Application, trace: Trace | None = None) -> Application:
+def fast_hits(application: Application, sampling: Sampling | None = None) -> Application:
     """*application*, Django's, with its hits answered below it; as it is without ``FAST_HITS``.
 
-    *trace* is called for every hit, when its response is known and not yet sent.
+    Without *sampling*, a hit that is answered here is never traced.
     """
-    return FastHits(application, trace) if conf.get().FAST_HITS else application
+    return FastHits(application, sampling) if conf.get().FAST_HITS else application
 
 
 class Row(NamedTuple):
@@ -85,9 +83,9 @@ class Row(NamedTuple):
 class FastHits:
     """The layer. One per process; made before the URLconf can be imported."""
 
-    def __init__(self, application: Application, trace: Trace | None = None) -> None:
+    def __init__(self, application: Application, sampling: Sampling | None = None) -> None:
         self._django = application
-        self._trace = trace
+        self._sampling = sampling
         self._known: _Known | None = None
         setting_changed.connect(self._forget)
 
@@ -96,6 +94,17 @@ class FastHits:
         row = known.row_of(environ)
         if row is None:
             return self._django(environ, start_response)
+        if self._sampling is None:
+            return self._measured(known, row, environ, start_response)
+        if self._sampling.is_sampled(environ):
+            with self._sampling.decided(True):
+                return self._learn(known, known.kind(environ, row.route), environ, start_response)
+        with self._sampling.decided(False):
+            return self._measured(known, row, environ, start_response)
+
+    def _measured(
+        self, known: "_Known", row: Row, environ: Environ, start_response: StartResponse
+    ) -> Iterable[bytes]:
         spent, token = timing.begin()
         try:
             return self._answer(known, row, environ, start_response, spent)
@@ -110,12 +119,11 @@ class FastHits:
         start_response: StartResponse,
         spent: timing.Timing,
     ) -> Iterable[bytes]:
-        began = time.time_ns()
         kind = known.kind(environ, row.route)
         templates = known.templates.get(kind)
         if templates is None:
             return self._learn(known, kind, environ, start_response)
-        asked = time.time_ns()
+        start = time.perf_counter()
         try:
             value = reads.look_up(row.key)
         except CacheUnavailable:
@@ -125,13 +133,9 @@ class FastHits:
             if_none_match = environ.get("HTTP_IF_NONE_MATCH")
             matches = if_none_match is not None and etags.names(if_none_match, tag)
             if template := templates.get(304 if matches else 200):
-                answered = time.time_ns()
                 reads.hit(row.route.cached, row.pk, row.key, value)
-                metrics.read_seconds["hit"].observe((answered - asked) / 1e9)
+                metrics.read_seconds["hit"].observe(time.perf_counter() - start)
                 headers = template.headers(tag, len(value), spent)
-                if self._trace:
-                    hit = Hit(row.key, value, template.status, began, asked, answered)
-                    headers = self._trace(environ, hit, headers)
                 start_response(template.status, headers)
                 return [b"" if matches else value]
         environ[LOOKED_UP] = reads.LookedUp(row.key, value)

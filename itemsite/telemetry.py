@@ -27,14 +27,14 @@ from opentelemetry.trace import SpanKind
 from itemsite.environment import TracingEnvironment
 
 if TYPE_CHECKING:
-    from cachelayer.wsgi import Trace
+    from cachelayer.wsgi import Sampling
 
 logger = logging.getLogger("itemsite.telemetry")
 
 #: Seconds in which a worker that ends may still send what it has recorded.
 _LAST_WORDS: Final = 1.0
 _provider: TracerProvider | None = None
-_decided: ContextVar[bool] = ContextVar("itemsite_sampled", default=False)
+_decided: ContextVar[bool | None] = ContextVar("itemsite_sampled", default=None)
 
 
 def instrument() -> None:
@@ -52,19 +52,19 @@ def instrument() -> None:
     transaction_spans.instrument()
 
 
-def of_hits() -> "Trace | None":
-    """What traces the hits that are answered below Django; None where nothing is traced."""
+def sampling() -> "Sampling | None":
+    """Who says which reads are traced, for the layer below Django; None: nothing is."""
     if not TracingEnvironment.read().enabled:
         return None
-    from itemsite.hit_spans import HitSpans
+    from itemsite.sampling import Sampling
 
-    return HitSpans()
+    return Sampling()
 
 
 @contextmanager
-def sampled() -> Iterator[None]:
-    """Spans that begin in the block are recorded: the sampler has been asked already."""
-    token = _decided.set(True)
+def decided(sampled: bool) -> Iterator[None]:
+    """The sampler has been asked already: server spans that begin in the block keep to that."""
+    token = _decided.set(sampled)
     try:
         yield
     finally:
@@ -137,8 +137,9 @@ class _Requests(Sampler):
         *args: Any,
         **kwargs: Any,
     ) -> SamplingResult:
-        if _decided.get():
-            return SamplingResult(Decision.RECORD_AND_SAMPLE)
+        sampled = _decided.get()
+        if kind is SpanKind.SERVER and sampled is not None:
+            return SamplingResult(Decision.RECORD_AND_SAMPLE if sampled else Decision.DROP)
         above = trace.get_current_span(parent_context).get_span_context()
         if kind is SpanKind.CLIENT and not above.is_valid:
             return SamplingResult(Decision.DROP)

@@ -14,4 +14,4 @@ _django = get_wsgi_application()
 # Not at the top: it needs the settings.
 from cachelayer.wsgi import fast_hits  # noqa: E402
 
-application = fast_hits(_django, telemetry.of_hits())
+application = fast_hits(_django, telemetry.sampling())

@@ -25,9 +25,10 @@ _KEPT: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "USER")
 class OwnLab:
     """Everything that ``./lab`` starts, in *directory*, on ports of its own."""
 
-    def __init__(self, directory: Path, partition: str = "bounded") -> None:
+    def __init__(self, directory: Path, partition: str = "bounded", **settings: str) -> None:
+        """*settings* go into the environment of everything that is started."""
         self._directory = directory
-        self._choice = {"PARTITION": partition}
+        self._choice = {"PARTITION": partition, **settings}
         self._root = directory / "checkout"
         self._launcher: subprocess.Popen[bytes] | None = None
         self._others: list[subprocess.Popen[bytes]] = []

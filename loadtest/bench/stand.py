@@ -44,7 +44,12 @@ class Stand:
 
     def __init__(self, directory: Path, rows: int) -> None:
         self._directory, self.rows = directory, rows
-        self.lab = OwnLab(directory)
+        # Traces as a server makes them, and not all of them, as a lab does.
+        self.lab = OwnLab(
+            directory,
+            OTEL_TRACES_SAMPLER="parentbased_traceidratio",
+            OTEL_TRACES_SAMPLER_ARG="0.01",
+        )
         self._peers: dict[str, Served] = {}
 
     def start(self) -> None:

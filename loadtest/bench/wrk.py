@@ -83,7 +83,6 @@ def once(served: Served, load: Load, seconds: float, discarded: int = 0) -> Run:
         raise RuntimeError(
             f"{served.url}{load.path} refused {said['refused']} of {said['requests']} requests."
         )
-    spent: list[float] = [after[pid] - before.get(pid, 0.0) for pid in after]
     return Run(
         rate=said["requests"] / said["seconds"],
         requests=said["requests"],
@@ -91,9 +90,14 @@ def once(served: Served, load: Load, seconds: float, discarded: int = 0) -> Run:
         p99_ms=said["p99_ms"],
         refused=said["refused"],
         broken=said["broken"],
-        balance=min(spent) / max(spent) if spent and max(spent) else 1.0,
+        balance=_balance(before, after),
         discarded=discarded,
     )
+
+
+def _balance(before: dict[int, float], after: dict[int, float]) -> float:
+    spent = sorted(after[pid] - before.get(pid, 0.0) for pid in after)
+    return spent[0] / spent[-1] if spent and spent[-1] else 1.0
 
 
 def _cpu_seconds(pids: list[int]) -> dict[int, float]:

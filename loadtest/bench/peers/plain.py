@@ -7,7 +7,7 @@ indexes, ``bench_items``; the middlewares, the database settings and the steps o
 
 import os
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 import dj_database_url
 import django
@@ -77,7 +77,7 @@ class Item(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
-    objects = models.Manager()
+    objects: "ClassVar[models.Manager[Item]]" = models.Manager()
 
     class Meta:
         app_label = "bench"

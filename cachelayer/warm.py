@@ -33,31 +33,28 @@ def warm(model: type[models.Model]) -> Iterator[tuple[int, int]]:
 def fill(cached: CachedModel, pks: Sequence[Any]) -> int:
     """Load and fill those rows of *pks* that are absent; answer how many."""
     _refuse_transaction(cached)
-    return _fill(cached, pks, lambda leased: read_rows(None, cached, leased))
+    return _fill(cached, pks, read_rows)
 
 
 def _fill_neighbours(cached: CachedModel, pks: Sequence[Any]) -> tuple[int, int]:
     """As ``fill``, of *pks* between which there are no others; also how many they are."""
-
-    def load(leased: Sequence[Any]) -> dict[Any, bytes]:
-        if len(leased) * 2 < len(pks):
-            return read_rows(None, cached, leased)
-        # A range costs Postgres less than a list. Rows that are new in it are not leased.
-        found = cached.load(cached.rows().order_by().filter(pk__range=(pks[0], pks[-1])))
-        return {pk: found.get(pk, states.NULL) for pk in leased}
-
-    return len(pks), _fill(cached, pks, load)
+    return len(pks), _fill(cached, pks, read_neighbours)
 
 
-def _fill(
-    cached: CachedModel, pks: Sequence[Any], load: Callable[[Sequence[Any]], dict[Any, bytes]]
-) -> int:
+def read_neighbours(using: str | None, cached: CachedModel, pks: Sequence[Any]) -> dict[Any, bytes]:
+    """As ``read_rows``, by a range: it costs Postgres less than a list. For most of a range."""
+    found = cached.load(cached.rows(using).order_by().filter(pk__gte=pks[0], pk__lte=pks[-1]))
+    # Rows that are new in it are not leased.
+    return {pk: found.get(pk, states.NULL) for pk in pks}
+
+
+def _fill(cached: CachedModel, pks: Sequence[Any], read: Callable[..., dict[Any, bytes]]) -> int:
     token = states.new_lease()
     taken = states.lease([cached.key(pk) for pk in pks], token)
     leased = [pk for pk, took in zip(pks, taken, strict=True) if took]
     if not leased:
         return 0
-    rows = load(leased)
+    rows = read(None, cached, leased)
     return sum(states.fill({cached.key(pk): row for pk, row in rows.items()}, token))
 
 

@@ -14,6 +14,14 @@ from itemsite.lab.redis_server import Redis
 pytest_plugins = ["itemsite.tests.browser", "itemsite.tests.sentinel", "pytester"]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--compose",
+        action="store_true",
+        help="Also run the tests that start docker-compose.yml, on its real ports.",
+    )
+
+
 @pytest.fixture(autouse=True)
 def _fresh_cache(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     conf.get.cache_clear()

@@ -64,7 +64,7 @@ def gates() -> Processes:
     found = []
     for path in sorted(Path(folder).glob("gauge_livesum_*.db")):
         pid = int(path.stem.rpartition("_")[2])
-        if _is_alive(pid):
+        if _is_alive(pid) and _is_written(path):
             changed = _value(path.with_name(f"gauge_livemax_{pid}.db"), _CHANGED)
             found.append(Process(pid, bool(_value(path, _GATE)), changed))
     return Processes(found, all_known=True)
@@ -115,6 +115,14 @@ def _value(path: Path, name: str) -> float:
         sample.value for family in families for sample in family.samples if sample.name == name
     ]
     return sum(values)
+
+
+def _is_written(path: Path) -> bool:
+    """Not so when the process has only just made it, or has ended and taken it along."""
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def _is_alive(pid: int) -> bool:

@@ -145,7 +145,7 @@ class WebEnvironment:
             workers=_number(environ, "WEB_WORKERS", 2, at_most=256),
             threads=_number(environ, "WEB_THREADS", 4, at_most=256),
             # prometheus-client reads this one itself, in every worker.
-            metrics_dir=environ.get("PROMETHEUS_MULTIPROC_DIR", ""),
+            metrics_dir=_writable_folder(environ, "PROMETHEUS_MULTIPROC_DIR"),
             takes_over="GUNICORN_PID" in environ,
         )
 
@@ -235,6 +235,16 @@ def _number(
             f"{name}={value!r} does not do. Set it to a whole number from {at_least} to {at_most}."
         )
     return int(value)
+
+
+def _writable_folder(environ: Mapping[str, str], name: str) -> str:
+    value = environ.get(name, "")
+    if value and not os.access(value, os.W_OK | os.X_OK):
+        raise ImproperlyConfigured(
+            f"{name}={value!r} is no folder that this user can write to. Make it, empty, "
+            "before every start, or leave the variable unset."
+        )
+    return value
 
 
 def _required(environ: Mapping[str, str], name: str, advice: str) -> str:

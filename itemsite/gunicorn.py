@@ -14,6 +14,8 @@ bind = _environment.bind
 worker_class = "gthread"
 workers = _environment.workers
 threads = _environment.threads
+# The workers share what the master has imported; whatever connects, does so after the fork.
+preload_app = True
 keepalive = 30
 timeout = 30
 graceful_timeout = 10
@@ -25,7 +27,7 @@ control_socket_disable = True
 def on_starting(server: Any) -> None:
     """Refuse to start with a configuration that breaks a promise of the cache.
 
-    In a process of its own: the master must not load the application. Without an
+    In a process of its own: the master must not connect to anything. Without an
     answer from Postgres its time limits cannot be checked, and serving hits
     matters more.
     """
@@ -52,8 +54,13 @@ def post_fork(server: Any, worker: Any) -> None:
 
 def worker_exit(server: Any, worker: Any) -> None:
     """Save what this worker has counted and not yet written to Redis; send its last traces."""
+<<<<<<< HEAD
     # Not at the top: the master process must not load the application.
     from cachelayer import batched, counters
+=======
+    # Not at the top: gunicorn reads this file before there are settings.
+    from cachelayer import counters
+>>>>>>> main
     from itemsite import telemetry
 
     counters.flush()

@@ -65,7 +65,9 @@ class Collector(MultiProcessCollector):
 
     def collect(self) -> Iterable[Metric]:
         with _locked(self._folder, fcntl.LOCK_SH):
-            files = glob.glob(os.path.join(glob.escape(str(self._folder)), "*.db"))
+            found = glob.glob(os.path.join(glob.escape(str(self._folder)), "*.db"))
+            # A worker that has just been forked makes its files: nothing is in one yet.
+            files = [path for path in found if os.path.getsize(path)]
             return list(self.merge(files, accumulate=True))  # type: ignore[no-untyped-call]
 
 

@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 
 from cachelayer import counters, link, repair, states, verify
-from cachelayer.management.commands import cache_stats
+from cachelayer.management.commands import cache_repair, cache_stats
 from cachelayer.tests.bookshop.models import Note, Stamp
 from cachelayer.tests.commands import run, run_in_a_pipe
 
@@ -251,3 +251,24 @@ class TestVerify:
         with pytest.raises(SystemExit):
             call_command("cache_verify", stdout=out)
         assert out.getvalue().endswith(": 2 differences, 1 of them not listed.\n")
+
+
+@pytest.mark.parametrize("redis", ["there", "away"])
+def test_the_heartbeat_of_cache_repair_goes_on(own_redis, tmp_path, monkeypatch, redis):
+    heartbeat, rounds = tmp_path / "alive", []
+
+    class OverError(Exception):
+        pass
+
+    def wait(self):
+        rounds.append(heartbeat.exists())
+        heartbeat.unlink(missing_ok=True)
+        if len(rounds) == 3:
+            raise OverError
+
+    monkeypatch.setattr(cache_repair.Command, "_wait", wait)
+    if redis == "away":
+        own_redis.stop()
+    with pytest.raises(OverError):
+        run("cache_repair", "--heartbeat", str(heartbeat))
+    assert rounds == [True, True, True]

@@ -53,6 +53,12 @@ def workers(tmp_path, monkeypatch):
         worker.communicate()
 
 
+def test_a_process_that_has_just_begun_is_not_there_yet(workers, tmp_path):
+    worker = workers(False)
+    (tmp_path / f"gauge_livesum_{os.getpid()}.db").write_bytes(b"")
+    assert [process.pid for process in processes.gates().gates] == [worker.pid]
+
+
 def test_every_live_process_is_there_with_its_gate(workers):
     closed, opened, killed = workers(False), workers(True), workers(True)
     killed.kill()

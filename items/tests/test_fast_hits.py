@@ -270,12 +270,6 @@ def test_one_setting_turns_it_off(settings):
     assert fast_hits(django) is django
 
 
-def test_the_server_runs_it():
-    from itemsite.wsgi import application
-
-    assert isinstance(application, FastHits)
-
-
 def test_answers_are_remembered_for_so_many_kinds_of_requests(site, monkeypatch):
     monkeypatch.setattr("cachelayer.wsgi._KINDS", 3)
     for number in range(10):

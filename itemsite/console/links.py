@@ -14,7 +14,12 @@ from cachelayer.ticker import Ticker
 _INTERVAL: Final = 5.0
 _TIMEOUT: Final = 1.0
 _TOOLS: Final = ("Jaeger", "Grafana", "Prometheus", "Locust")
-_PAGES: Final = (("API docs", "/api/docs"), ("Admin", "/admin/"), ("Metrics", "/metrics"))
+_PAGES: Final = (
+    ("API docs", "/api/docs"),
+    ("Cache page", "/admin/cachelayer/cache/"),
+    ("Admin", "/admin/"),
+    ("Metrics", "/metrics"),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ import threading
 import time
 from typing import Any, Final
 
-from cachelayer import conf, stats
-from itemsite.console import faults, gates, links
+from cachelayer import conf, processes, stats
+from itemsite.console import faults, links
 
 #: Seconds for which one look serves. Half of the page's interval.
 _FRESH: Final = 0.4
@@ -33,10 +33,11 @@ def snapshot(*, fresh: bool = False) -> dict[str, Any]:
 
 def _look() -> dict[str, Any]:
     report = stats.collect()
+    workers = processes.gates()
     return {
         **report,
         "postgres": "down" if report["repair"]["backlog"] is None else "ok",
-        "gates": gates.collect(),
+        "gates": {"workers": len(workers.gates), "open": workers.passing_redis},
         "redis_place": faults.redis_place(),
         "check_share": conf.get().CHECK_SHARE,
         "links": links.collect(),

@@ -25,7 +25,7 @@ _PATIENCE: Final = 120_000
 _SETTLE: Final = 3_500
 #: So that one request after the other is seen in the picture.
 _STEP: Final = 700
-_SIZE: Final = (1280, 690)
+_SIZE: Final = (1280, 730)
 
 
 def main() -> int:

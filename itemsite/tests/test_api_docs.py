@@ -108,8 +108,13 @@ def test_conditions_are_documented(document):
         assert names == {"id", header}
 
 
-def fuzz(url, *arguments):
+@pytest.fixture
+def fuzz(tmp_path):
     """Run schemathesis, always with the same choices; what it said when it found something."""
+    return lambda url, *arguments: _fuzz(tmp_path, url, arguments)
+
+
+def _fuzz(folder, url, arguments):
     done = subprocess.run(
         [
             *(sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()"),
@@ -121,12 +126,14 @@ def fuzz(url, *arguments):
         capture_output=True,
         text=True,
         timeout=200,
+        # Where it may leave what it remembers.
+        cwd=folder,
     )
     return "" if done.returncode == 0 else done.stdout + done.stderr
 
 
 @pytest.mark.timeout(240)
-def test_no_request_gets_a_5xx_or_an_answer_that_is_not_documented(settings, live_server):
+def test_no_request_gets_a_5xx_or_an_answer_that_is_not_documented(settings, live_server, fuzz):
     settings.LAB = True
     Item.objects.create(pk="550e8400-e29b-41d4-a716-446655440001", name="Tea", price=1)
     said = fuzz(live_server.url)
@@ -134,7 +141,7 @@ def test_no_request_gets_a_5xx_or_an_answer_that_is_not_documented(settings, liv
 
 
 @pytest.mark.timeout(240)
-def test_nor_outside_the_lab_with_and_without_a_login(settings, live_server, admin_user):
+def test_nor_outside_the_lab_with_and_without_a_login(settings, live_server, admin_user, fuzz):
     settings.LAB = False
     token = Token.objects.create(user=admin_user)
     Item.objects.create(pk="550e8400-e29b-41d4-a716-446655440001", name="Tea", price=1)

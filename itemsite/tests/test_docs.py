@@ -49,3 +49,10 @@ def test_every_check_that_is_named_exists():
     assert [
         check for check in re.findall(r"cachelayer\.[EW]\d{3}", README) if check not in checks
     ] == []
+
+
+def test_every_alert_is_in_the_table_and_no_other():
+    [table] = re.findall(r"^\| alert \| says \|\n(.*?)\n\n", README, re.MULTILINE | re.DOTALL)
+    rules = (ROOT / "docker" / "prometheus" / "alerts.yml").read_text()
+    listed = re.findall(r"`([A-Za-z]+)`", "".join(re.findall(r"^\|[^|]+\|", table, re.MULTILINE)))
+    assert sorted(listed) == sorted(re.findall(r"- alert: (\w+)", rules))

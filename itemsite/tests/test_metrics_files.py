@@ -144,6 +144,12 @@ def test_the_page_shows_what_the_collector_gives(tmp_path, worker):
     assert 'reads_total{outcome="hit"} 5.0' in text
 
 
+def test_a_file_that_is_just_being_made_is_no_error(worker, tmp_path):
+    worker(3)
+    (tmp_path / "counter_1.db").touch()
+    assert shown(tmp_path)["reads_total", "hit"] == 3
+
+
 @pytest.mark.timeout(300)
 def test_counts_never_go_down_while_workers_are_killed_under_load(tmp_path_factory):
     with running_site(tmp_path_factory) as site:

@@ -8,7 +8,7 @@ import sys
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from itemsite.environment import Environment, for_child
+from itemsite.environment import Environment, WebEnvironment, for_child
 from itemsite.lab.bootstrap import ROOT
 
 NEEDED = {
@@ -115,3 +115,9 @@ def test_gunicorn_refuses_a_mark_that_may_end_before_its_transaction(lifetime, t
     command = [sys.executable, "-m", "django", "check", "--database", "default"]
     checked = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert ("cachelayer.E011" in checked.stderr) == (lifetime < 30)
+
+
+def test_a_folder_for_metrics_that_cannot_be_written_to_is_refused(tmp_path):
+    assert WebEnvironment.read({"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}).metrics_dir
+    with pytest.raises(ImproperlyConfigured, match="no folder that this user can write to"):
+        WebEnvironment.read({"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "missing")})

@@ -38,12 +38,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stand = Stand(directory, rows=30_000 if options.quick else 120_000)
     outcomes: list[Outcome] = []
     sweeps: dict[str, Any] = {}
+    unmeasured: list[str] = []
     try:
         say("Starting a lab for the benchmark")
         stand.start()
         for name in rows:
             say(name)
-            outcomes += _measure(stand, name, options)
+            try:
+                outcomes += _measure(stand, name, options)
+            except RuntimeError as error:
+                unmeasured.append(name)
+                say(f"{name} could not be measured: {error}")
+                continue
             report.show(outcomes[-1:])
         if options.sweep:
             say("sweep")
@@ -56,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report.show(outcomes)
     report.write(options.out, outcomes, sweeps, _plain(options))
     say(f"Written to {options.out}.")
+    if unmeasured:
+        return 2
     return 0 if all(outcome.met for outcome in outcomes) else 1
 
 

@@ -1,6 +1,7 @@
 import logging
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
@@ -23,6 +24,13 @@ class Command(CacheCommand):
         parser.add_argument("--once", action="store_true", help="Stop when the log is empty.")
         parser.add_argument(
             "--timeout", type=float, default=60.0, help="With --once: give up after seconds (60)."
+        )
+        parser.add_argument(
+            "--heartbeat",
+            type=Path,
+            metavar="FILE",
+            help="Touch this file every time round, at least every few seconds, "
+            "so that others can see that it is alive.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -56,9 +64,12 @@ class Command(CacheCommand):
             self.stdout.write(f"Repaired {drained} keys.")
 
     def _forever(self, options: dict[str, Any]) -> None:
+        heartbeat: Path | None = options["heartbeat"]
         if sys.stderr.isatty():
             self.stderr.write("Repairing keys as they are logged. Ctrl-C ends.")
         while True:
+            if heartbeat:
+                heartbeat.touch()
             try:
                 link.ping()
                 if gate.mode is Mode.CLOSED and repair.has_backlog():

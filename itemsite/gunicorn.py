@@ -54,13 +54,8 @@ def post_fork(server: Any, worker: Any) -> None:
 
 def worker_exit(server: Any, worker: Any) -> None:
     """Save what this worker has counted and not yet written to Redis; send its last traces."""
-<<<<<<< HEAD
-    # Not at the top: the master process must not load the application.
-    from cachelayer import batched, counters
-=======
     # Not at the top: gunicorn reads this file before there are settings.
-    from cachelayer import counters
->>>>>>> main
+    from cachelayer import batched, counters
     from itemsite import telemetry
 
     counters.flush()

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Final
 
 from cachelayer import clear, registry, states
-from cachelayer.batches import batched, overlapped
+from cachelayer.batches import batched, patiently
 from cachelayer.registry import CachedModel
 from cachelayer.write import read_rows
 
@@ -45,8 +45,8 @@ def verify() -> Iterator[Report]:
     """
     report = Report()
     for cached in registry.all_cached():
-        batches = batched(clear.keys([cached.prefix]))
-        for compared, found in overlapped(partial(compare, cached), batches):
+        for batch in batched(clear.keys([cached.prefix])):
+            compared, found = patiently(partial(compare, cached), batch)
             report.compared += compared
             report.differing += len(found)
             report.differences += found[: LISTED - len(report.differences)]

@@ -8,7 +8,7 @@ from django.db import connections, models, router
 from django.db.transaction import TransactionManagementError
 
 from cachelayer import registry, states
-from cachelayer.batches import batched, overlapped
+from cachelayer.batches import batched, patiently
 from cachelayer.registry import CachedModel
 from cachelayer.write import read_rows
 
@@ -24,9 +24,9 @@ def warm(model: type[models.Model]) -> Iterator[tuple[int, int]]:
     _refuse_transaction(cached)
     seen = filled = 0
     pks = cached.rows().order_by("pk").values_list("pk", flat=True).iterator(chunk_size=1000)
-    for looked_at, took in overlapped(partial(_fill_neighbours, cached), batched(pks)):
-        seen += looked_at
-        filled += took
+    for batch in batched(pks):
+        filled += patiently(partial(_fill_neighbours, cached), batch)
+        seen += len(batch)
         yield seen, filled
 
 
@@ -36,9 +36,9 @@ def fill(cached: CachedModel, pks: Sequence[Any]) -> int:
     return _fill(cached, pks, read_rows)
 
 
-def _fill_neighbours(cached: CachedModel, pks: Sequence[Any]) -> tuple[int, int]:
-    """As ``fill``, of *pks* between which there are no others; also how many they are."""
-    return len(pks), _fill(cached, pks, read_neighbours)
+def _fill_neighbours(cached: CachedModel, pks: Sequence[Any]) -> int:
+    """As ``fill``, of *pks* between which there are no others."""
+    return _fill(cached, pks, read_neighbours)
 
 
 def read_neighbours(using: str | None, cached: CachedModel, pks: Sequence[Any]) -> dict[Any, bytes]:

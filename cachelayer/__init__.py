@@ -10,10 +10,10 @@ rows with ``read``::
 
 from typing import TYPE_CHECKING, Any
 
-from cachelayer import registry, timing
+from cachelayer import registry, rendering, timing
 from cachelayer.etags import etag
 from cachelayer.queryset import CachedManager, CachedQuerySet
-from cachelayer.reads import Read, read, read_many
+from cachelayer.reads import Read, read, read_many, rows
 from cachelayer.write import invalidate
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def register(
     model: "type[Model]",
-    serializer: registry.Serializer,
+    serializer: rendering.Serializer,
     *,
     prefix: str | None = None,
     reread: bool = False,
@@ -68,5 +68,6 @@ __all__ = [
     "read_many",
     "register",
     "render",
+    "rows",
     "timing",
 ]

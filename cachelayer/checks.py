@@ -158,7 +158,7 @@ def _wrong_types(settings: conf.Settings) -> Iterator[CheckMessage]:
     for name, wanted in conf.Settings.__annotations__.items():
         value = getattr(settings, name)
         fits = (int, float) if wanted is float else wanted
-        if isinstance(value, bool) or not isinstance(value, fits):
+        if isinstance(value, bool) is not (wanted is bool) or not isinstance(value, fits):
             yield Error(
                 f"CACHELAYER[{name!r}] is {value!r}. Give it a {wanted.__name__}.",
                 id="cachelayer.E002",

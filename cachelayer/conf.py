@@ -78,6 +78,10 @@ class Settings:
         "where people see a trace, with `{trace_id}` in it; responses of traced requests link "
         "there",
     )
+    FAST_HITS: bool = _option(
+        True,
+        "whether hits of public rows are answered below Django's handler (`wsgi.fast_hits`)",
+    )
 
     @classmethod
     def read(cls) -> "Settings":

@@ -10,10 +10,10 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from django_redis import get_redis_connection
 from redis import ConnectionPool, Redis
@@ -33,8 +33,11 @@ from redis.exceptions import (
 from redis.retry import Retry
 from redis.sentinel import SentinelConnectionPool
 
-from cachelayer import conf, incarnation, metrics, timing
+from cachelayer import conf, incarnation, lean, metrics, timing
 from cachelayer.gate import CacheUnavailable, Mode, Use, gate
+from cachelayer.lean import Lines
+
+T = TypeVar("T")
 
 #: What makes a Sentinel pool, beside the options of its connections.
 _OF_SENTINEL: Final = ("service_name", "sentinel_manager", "is_master", "check_connection")
@@ -99,13 +102,33 @@ def round_trip(*commands: Command, use: Use = Use.WRITE, resend: bool = True) ->
     """
     if _acting.unverified:
         return _raise_refusals(_with_scripts(commands, client().connection_pool, resend))
+    return _guarded(
+        _name(commands[0]),
+        use,
+        lambda: _raise_refusals(_with_scripts(commands, pool(), resend)),
+    )
+
+
+def get(keys: Sequence[str]) -> list[bytes | None]:
+    """The values of *keys*, by a shorter way than ``round_trip``; raises ``CacheUnavailable``."""
+    if _acting.unverified:
+        values: list[bytes | None] = round_trip(("MGET", *keys))[0]
+        return values
+    return _guarded("GET", Use.READ, lambda: _get_reconnecting(keys))
+
+
+def _guarded(name: str, use: Use, send: Callable[[], T]) -> T:
+    """What *send* gives: let through by the gate, within the budget, timed and counted.
+
+    Every command of the cache layer comes through here.
+    """
     gate.enter(use)
     # A mark or push is not subject to the budget: without it, a write is unmarked.
     if use is Use.READ and timing.redis_spent() > conf.get().REQUEST_BUDGET:
         raise CacheUnavailable("This request has spent its time for Redis.")
     start = time.perf_counter()
     try:
-        results = _raise_refusals(_with_scripts(commands, pool(), resend))
+        result = send()
     except MaxConnectionsError as error:
         # This process has too many threads for its pool; Redis is well.
         raise CacheUnavailable(str(error)) from error
@@ -122,10 +145,10 @@ def round_trip(*commands: Command, use: Use = Use.WRITE, resend: bool = True) ->
     finally:
         took = time.perf_counter() - start
         timing.add_redis(took)
-        metrics.observe_redis(_name(commands[0]), took)
+        metrics.observe_redis(name, took)
     # A new connection may have found Redis settling.
     gate.enter(use)
-    return results
+    return result
 
 
 @contextmanager
@@ -152,11 +175,14 @@ def ping() -> bool:
 def _with_scripts(
     commands: Sequence[Command], connections: ConnectionPool, resend: bool
 ) -> list[Any]:
-    results = _send_reconnecting(commands, connections, resend)
+    def send(commands: Sequence[Command]) -> list[Any]:
+        return _reconnecting(lambda: _send(commands, connections), connections, resend)
+
+    results = send(commands)
     unknown = [i for i, result in enumerate(results) if isinstance(result, NoScriptError)]
     if unknown:
         # A server that has restarted has forgotten the scripts.
-        again = _send_reconnecting([_with_text(commands[i]) for i in unknown], connections, resend)
+        again = send([_with_text(commands[i]) for i in unknown])
         for i, result in zip(unknown, again, strict=True):
             results[i] = result
     return results
@@ -171,28 +197,29 @@ def _raise_refusals(results: list[Any]) -> list[Any]:
     return results
 
 
-def _send_reconnecting(
-    commands: Sequence[Command], connections: ConnectionPool, resend: bool
-) -> list[Any]:
+def _reconnecting(send: Callable[[], T], connections: ConnectionPool, resend: bool = True) -> T:
     """Send; answer a broken connection by one fresh one, which verifies where it has come to.
 
-    Were the gate opened at once, a process that has not noticed a restart would
+    Were reads given up at once, a process that has not noticed a restart would
     write without a mark while others already trust the new Redis.
     """
     try:
-        return _send(commands, connections)
+        return send()
     except MaxConnectionsError:
         raise
     except (RedisConnectionError, RedisTimeoutError) as error:
         connections.disconnect(inuse_connections=False)
+        _lines.forget()
         if not resend:
             raise _Broke(str(error)) from error
         if isinstance(error, RedisTimeoutError):
             raise  # A reader does not wait for a second one.
-        return _send(commands, connections)
+        return send()
 
 
 def _send(commands: Sequence[Command], connections: ConnectionPool) -> list[Any]:
+    if connections is _pool:
+        return _lines.ask(lean.pack(*commands), len(commands))
     connection: Any = connections.get_connection()
     try:
         connection.send_packed_command(connection.pack_commands(commands), check_health=False)
@@ -203,6 +230,16 @@ def _send(commands: Sequence[Command], connections: ConnectionPool) -> list[Any]
         raise
     finally:
         connections.release(connection)
+
+
+def _get_reconnecting(keys: Sequence[str]) -> list[bytes | None]:
+    [value] = _raise_refusals([_reconnecting(lambda: _get(keys), pool())])
+    return [value] if len(keys) == 1 else value
+
+
+def _get(keys: Sequence[str]) -> Any:
+    [value] = _lines.ask(lean.pack_get(keys), 1)
+    return value
 
 
 def _answer(connection: Any) -> Any:
@@ -260,6 +297,14 @@ def _verify(connection: Any) -> None:
         gate.settle(reason)
 
 
+def _new_connection() -> Any:
+    connections = pool()
+    return connections.connection_class(**connections.connection_kwargs)
+
+
+_lines = Lines(_new_connection, lambda: pool().max_connections)
+
+
 @contextmanager
 def fresh_connection() -> Iterator[Any]:
     """One new connection, not verified: for the reconcile. Raises ``RedisError``."""
@@ -279,11 +324,13 @@ def forget_connections() -> None:
     if _pool is not None:
         _pool.disconnect(inuse_connections=False)
         _pool = None
+    _lines.forget()
 
 
 def _start_afresh() -> None:
     global _pool
     _pool = None
+    _lines.start_afresh()
 
 
 os.register_at_fork(after_in_child=_start_afresh)

@@ -1,6 +1,6 @@
 """What Prometheus may ask, of one process or, in prometheus_client's multiprocess mode, of all.
 
-Children are bound once: on the hot path a count is one addition.
+Children are bound once; those of the hot path are batched.
 """
 
 import os
@@ -24,6 +24,10 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+# Before any metric is registered: what it has noted is added up first.
+from cachelayer import batched
+from cachelayer.batched import BatchedCounter, BatchedHistogram
+
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 
 #: The protocol's operations: the plain commands, and the scripts by their names.
@@ -31,7 +35,9 @@ _OPERATIONS: Final = ("get", "lease", "fill", "mark", "push", "repair", "drop", 
 _OF_COMMAND: Final = {"GET": "get", "MGET": "get", "SET": "mark"}
 
 _reads = Counter("cachelayer_reads", "Reads of cached rows.", ["outcome"])
-reads: Final = {outcome: _reads.labels(outcome) for outcome in ("hit", "miss", "bypass")}
+reads: Final = {
+    outcome: BatchedCounter(_reads.labels(outcome)) for outcome in ("hit", "miss", "bypass")
+}
 
 _read = Histogram(
     "cachelayer_read_seconds",
@@ -39,7 +45,7 @@ _read = Histogram(
     ["outcome"],
     buckets=(0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1),
 )
-read_seconds: Final = {outcome: _read.labels(outcome) for outcome in reads}
+read_seconds: Final = {outcome: BatchedHistogram(_read.labels(outcome)) for outcome in reads}
 
 _write = Histogram(
     "cachelayer_write_seconds",
@@ -56,7 +62,7 @@ _redis = Histogram(
     ["operation"],
     buckets=(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25),
 )
-_redis_seconds: Final = {name: _redis.labels(name) for name in _OPERATIONS}
+_redis_seconds: Final = {name: BatchedHistogram(_redis.labels(name)) for name in _OPERATIONS}
 
 #: Live ones only: a worker that was killed with an open gate is no open gate.
 gate_open: Final = Gauge(
@@ -94,6 +100,11 @@ stale_reads: Final = Counter(
 )
 
 
+_redis_of_name: Final = _redis_seconds | {
+    command: _redis_seconds[name] for command, name in _OF_COMMAND.items()
+}
+
+
 class _Outcome(Protocol):
     @property
     def outcome(self) -> str: ...
@@ -124,8 +135,7 @@ def observe_write(total: float, postgres: float, redis: float) -> None:
 
 def observe_redis(name: str, seconds: float) -> None:
     """Note a round trip: *name* is that of a command or of a script."""
-    name = _OF_COMMAND.get(name, name)
-    (_redis_seconds.get(name) or _redis_seconds["other"]).observe(seconds)
+    (_redis_of_name.get(name) or _redis_seconds["other"]).observe(seconds)
 
 
 def gate_changed(mode: str) -> None:
@@ -167,6 +177,7 @@ def page(processes: Collector | None = None) -> bytes:
 
     *processes* collects those, if not in prometheus_client's own way.
     """
+    batched.flush()
     registry = CollectorRegistry()
     if processes:
         registry.register(processes)

@@ -1,6 +1,6 @@
 """For REST framework views: rows as bytes, conditional requests, timing headers."""
 
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from django.core.exceptions import ValidationError
@@ -16,9 +16,12 @@ from rest_framework.response import Response
 from rest_framework.settings import api_settings
 from rest_framework.utils.encoders import JSONEncoder
 
-from cachelayer import registry, timing
+from cachelayer import etags, registry, timing
 from cachelayer.etags import etag
 from cachelayer.reads import Read, read
+
+#: In the WSGI environment: the ``LookedUp`` of the layer below Django's handler (``wsgi.py``).
+LOOKED_UP: Final = "cachelayer.looked_up"
 
 _encode_odd_types = JSONEncoder().default
 
@@ -79,10 +82,18 @@ class CachedViewMixin:
         response["Server-Timing"] = spent.header()
         return response
 
+    def perform_authentication(self, request: Request) -> None:
+        """Do nothing: who it is, is looked up when a permission asks.
+
+        So a read needs no Postgres for the session of somebody who is logged in.
+        """
+
     def retrieve(self, request: Request, pk: Any) -> Response:
         """The row, from the cache if it is there."""
+        # What the layer below Django has found under the key a moment ago, if it is there.
+        looked_up = request.META.get(LOOKED_UP)
         try:
-            found = read(self._model(), pk)
+            found = read(self._model(), pk, looked_up)
         except ValidationError as error:
             raise Http404 from error  # No row has such an id.
         if found.row is None:
@@ -94,8 +105,7 @@ class CachedViewMixin:
         assert found.row is not None
         response = self.row_response(found.row)
         response["X-Cache"] = found.outcome.upper()
-        known = parse_etags(request.headers.get("If-None-Match", ""))
-        if known == ["*"] or response["ETag"] in [tag.removeprefix("W/") for tag in known]:
+        if etags.names(request.META.get("HTTP_IF_NONE_MATCH", ""), response["ETag"]):
             response.status_code = status.HTTP_304_NOT_MODIFIED
             response.data = None
         return response

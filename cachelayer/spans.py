@@ -6,6 +6,7 @@ below the current one. Where the current span is not recorded there is none, and
 costs one look at it; so work in the background, which belongs to no request, makes no traces.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
@@ -108,3 +109,20 @@ def response_headers(span: Span) -> list[tuple[str, str]]:
     if link := conf.get().TRACE_LINK:
         headers.append(("Link", f'<{link.replace("{trace_id}", trace_id)}>; rel="trace"'))
     return headers
+
+
+def without_trace(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """*headers* of a response, without what ``response_headers`` has put among them."""
+    kept = []
+    for name, value in headers:
+        if name == "traceresponse":
+            continue
+        if name == "Link":
+            value = _TRACE_LINK.sub("", value)
+            if not value:
+                continue
+        kept.append((name, value))
+    return kept
+
+
+_TRACE_LINK = re.compile(r'(?:, )?<[^>]*>; rel="trace"$')

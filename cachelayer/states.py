@@ -25,6 +25,8 @@ from cachelayer import conf, incarnation, link, spans
 from cachelayer.gate import CacheUnavailable, Use, gate
 
 NULL: Final = b"null"
+#: The first byte of a row.
+ROW: Final = b"{"
 #: Pushed in place of a row: the key is deleted, the next reader loads the row.
 INVALIDATE: Final = b""
 
@@ -38,7 +40,7 @@ _drop = link.script("drop")
 
 def is_known(value: bytes | None) -> bool:
     """Whether *value* answers a read: a row or ``null``."""
-    return value is not None and (value[:1] == b"{" or value == NULL)
+    return value is not None and (value[:1] == ROW or value == NULL)
 
 
 def is_mark(value: bytes | None) -> bool:
@@ -73,12 +75,7 @@ def new_lease() -> bytes:
 @spans.operation("get", lambda values: {"cache.state": name(values[0])} if len(values) == 1 else {})
 def get(keys: Sequence[str]) -> list[bytes | None]:
     """The values of *keys*."""
-    if not keys:
-        return []
-    if len(keys) == 1:
-        return link.round_trip(("GET", keys[0]), use=Use.READ)
-    values: list[bytes | None] = link.round_trip(("MGET", *keys), use=Use.READ)[0]
-    return values
+    return link.get(keys) if keys else []
 
 
 @spans.operation("lease", lambda taken: {"cache.leased": sum(taken)})

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ class Timing:
 
     redis: float = 0.0
     postgres: float = 0.0
+    #: Whether statements are timed, too.
+    has_clocks: bool = False
 
     def header(self) -> str:
         """The value of a ``Server-Timing`` header (W3C Server Timing)."""
@@ -27,10 +29,17 @@ _current: ContextVar[Timing | None] = ContextVar("cachelayer_timing", default=No
 
 @contextmanager
 def measure() -> Iterator[Timing]:
-    """Collect the times of everything that this thread does inside the block."""
-    timing = Timing()
+    """Collect the times of everything that this thread does inside the block.
+
+    Inside another such block, or after ``begin``, it is that one's Timing that goes on.
+    """
+    outer = _current.get()
+    timing = outer or Timing()
     token = _current.set(timing)
     wrapped = [(connection, _clock(timing)) for connection in connections.all()]
+    if outer and outer.has_clocks:
+        wrapped = []
+    timing.has_clocks = True
     for connection, wrapper in wrapped:
         connection.execute_wrappers.append(wrapper)
     try:
@@ -39,6 +48,16 @@ def measure() -> Iterator[Timing]:
         for connection, wrapper in wrapped:
             connection.execute_wrappers.remove(wrapper)
         _current.reset(token)
+
+
+def begin() -> tuple[Timing, Token[Timing | None]]:
+    """Start collecting the times of Redis only, at the least cost; ``end`` takes the token."""
+    timing = Timing()
+    return timing, _current.set(timing)
+
+
+def end(token: Token[Timing | None]) -> None:
+    _current.reset(token)
 
 
 def add_redis(seconds: float) -> None:

@@ -7,10 +7,11 @@ versions: their worst bug was an old payload under the newest version.
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from cachelayer import clear, registry, states
-from cachelayer.batches import batched
+from cachelayer.batches import batched, patiently
 from cachelayer.registry import CachedModel
 from cachelayer.write import read_rows
 
@@ -45,7 +46,7 @@ def verify() -> Iterator[Report]:
     report = Report()
     for cached in registry.all_cached():
         for batch in batched(clear.keys([cached.prefix])):
-            compared, found = compare(cached, batch)
+            compared, found = patiently(partial(compare, cached), batch)
             report.compared += compared
             report.differing += len(found)
             report.differences += found[: LISTED - len(report.differences)]

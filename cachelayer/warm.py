@@ -1,12 +1,14 @@
 """Warming: every row that is not cached yet is loaded and filled, under leases."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
 
 from django.db import connections, models, router
 from django.db.transaction import TransactionManagementError
 
 from cachelayer import registry, states
-from cachelayer.batches import batched
+from cachelayer.batches import batched, patiently
 from cachelayer.registry import CachedModel
 from cachelayer.write import read_rows
 
@@ -21,22 +23,38 @@ def warm(model: type[models.Model]) -> Iterator[tuple[int, int]]:
     cached = registry.get(model)
     _refuse_transaction(cached)
     seen = filled = 0
-    pks = cached.rows().order_by().values_list("pk", flat=True).iterator(chunk_size=1000)
+    pks = cached.rows().order_by("pk").values_list("pk", flat=True).iterator(chunk_size=1000)
     for batch in batched(pks):
-        filled += fill(cached, batch)
+        filled += patiently(partial(_fill_neighbours, cached), batch)
         seen += len(batch)
         yield seen, filled
 
 
-def fill(cached: CachedModel, pks: Sequence[object]) -> int:
+def fill(cached: CachedModel, pks: Sequence[Any]) -> int:
     """Load and fill those rows of *pks* that are absent; answer how many."""
     _refuse_transaction(cached)
+    return _fill(cached, pks, read_rows)
+
+
+def _fill_neighbours(cached: CachedModel, pks: Sequence[Any]) -> int:
+    """As ``fill``, of *pks* between which there are no others."""
+    return _fill(cached, pks, read_neighbours)
+
+
+def read_neighbours(using: str | None, cached: CachedModel, pks: Sequence[Any]) -> dict[Any, bytes]:
+    """As ``read_rows``, by a range: it costs Postgres less than a list. For most of a range."""
+    found = cached.load(cached.rows(using).order_by().filter(pk__gte=pks[0], pk__lte=pks[-1]))
+    # Rows that are new in it are not leased.
+    return {pk: found.get(pk, states.NULL) for pk in pks}
+
+
+def _fill(cached: CachedModel, pks: Sequence[Any], read: Callable[..., dict[Any, bytes]]) -> int:
     token = states.new_lease()
     taken = states.lease([cached.key(pk) for pk in pks], token)
     leased = [pk for pk, took in zip(pks, taken, strict=True) if took]
     if not leased:
         return 0
-    rows = read_rows(None, cached, leased)
+    rows = read(None, cached, leased)
     return sum(states.fill({cached.key(pk): row for pk, row in rows.items()}, token))
 
 

@@ -176,9 +176,9 @@ def pending(using: str) -> Iterator[Write]:
             yield hook
 
 
-def has_written(using: str, cached: CachedModel, pk: Any) -> bool:
-    """Whether the running transaction has written this row, uncommitted as yet."""
-    return any(write.cached is cached and pk in write.rows for write in pending(using))
+def written_pks(using: str, cached: CachedModel) -> set[Any]:
+    """The rows of *cached* that the running transaction has written, uncommitted as yet."""
+    return {pk for write in pending(using) if write.cached is cached for pk in write.rows}
 
 
 def _intercept_commit(connection: BaseDatabaseWrapper) -> None:
@@ -253,11 +253,12 @@ def read_rows(
     pks = list(pks)
     rows = dict.fromkeys(pks, states.NULL)
     if pks:
-        found = cached.rows(using)
+        # Not in the order of Meta.ordering: nobody asked for one.
+        found = cached.rows(using).order_by()
         found = found.filter(pk=pks[0]) if len(pks) == 1 else found.filter(pk__in=pks)
         if lock:
             found = found.select_for_update()
-        rows |= {instance.pk: cached.render(instance) for instance in found}
+        rows |= cached.load(found)
     return rows
 
 

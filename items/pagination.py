@@ -64,14 +64,14 @@ def _no_cursor() -> ParseError:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The items of one page, and where the next one begins (None: nowhere)."""
+    """The ids of one page's items, and where the next one begins (None: nowhere)."""
 
-    items: list[Item]
+    ids: list[uuid.UUID]
     next: Cursor | None
 
 
 def page(rows: "QuerySet[Item]", limit: int, after: Cursor | None) -> Page:
-    """At most *limit* of *rows* that come after *after*, in one query.
+    """At most *limit* of *rows* that come after *after*, in one query of the index alone.
 
     Items that are created in the meantime come before the first page, so no
     later page repeats or skips any.
@@ -81,10 +81,10 @@ def page(rows: "QuerySet[Item]", limit: int, after: Cursor | None) -> Page:
         # rows of one INSERT, which all have the same created_at.
         key = Tuple(F("created_at"), F("id"))
         rows = rows.filter(TupleLessThan(key, (after.created_at, after.id)))
-    found = list(rows.order_by("-created_at", "-id")[: limit + 1])
-    items = found[:limit]
+    newest_first = rows.order_by("-created_at", "-id").values_list("created_at", "id")
+    found = list(newest_first[: limit + 1])
     more = len(found) > limit
-    return Page(items, Cursor(items[-1].created_at, items[-1].id) if more else None)
+    return Page([pk for _, pk in found[:limit]], Cursor(*found[limit - 1]) if more else None)
 
 
 def limit_of(request: Request) -> int:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 class LoginToWrite(IsAuthenticatedOrReadOnly):
     """Everybody may read. Writing needs a login, except in the lab's open mode."""
 
+    same_for_anonymous = True
+
     def has_permission(self, request: Request, view: "APIView") -> bool:
         return (
             bool(settings.LAB)

@@ -41,6 +41,7 @@ class WriteThrottle(BaseThrottle):
     Counted in Redis in one round trip; while Redis is away there is no limit.
     """
 
+    same_for_anonymous = True
     _wait: float | None = None
 
     def allow_request(self, request: Request, view: Any) -> bool:

@@ -76,6 +76,7 @@ _IDLE_IN_TRANSACTION_TIMEOUT_MS = 15_000
 DATABASES: dict[str, Any] = {
     "default": {
         **dj_database_url.parse(ENVIRONMENT.database_url),
+        "ENGINE": "itemsite.database",
         "CONN_MAX_AGE": None,
         "CONN_HEALTH_CHECKS": True,
     }

@@ -12,8 +12,10 @@ that begins and one when it ends.
 import logging
 import os
 import threading
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
@@ -24,11 +26,15 @@ from opentelemetry.trace import SpanKind
 
 from itemsite.environment import TracingEnvironment
 
+if TYPE_CHECKING:
+    from cachelayer.wsgi import Sampling
+
 logger = logging.getLogger("itemsite.telemetry")
 
 #: Seconds in which a worker that ends may still send what it has recorded.
 _LAST_WORDS: Final = 1.0
 _provider: TracerProvider | None = None
+_decided: ContextVar[bool | None] = ContextVar("itemsite_sampled", default=None)
 
 
 def instrument() -> None:
@@ -44,6 +50,25 @@ def instrument() -> None:
     DjangoInstrumentor().instrument(response_hook=_link_to_trace)
     PsycopgInstrumentor().instrument()
     transaction_spans.instrument()
+
+
+def sampling() -> "Sampling | None":
+    """Who says which reads are traced, for the layer below Django; None: nothing is."""
+    if not TracingEnvironment.read().enabled:
+        return None
+    from itemsite.sampling import Sampling
+
+    return Sampling()
+
+
+@contextmanager
+def decided(sampled: bool) -> Iterator[None]:
+    """The sampler has been asked already: server spans that begin in the block keep to that."""
+    token = _decided.set(sampled)
+    try:
+        yield
+    finally:
+        _decided.reset(token)
 
 
 def start() -> None:
@@ -112,6 +137,9 @@ class _Requests(Sampler):
         *args: Any,
         **kwargs: Any,
     ) -> SamplingResult:
+        sampled = _decided.get()
+        if kind is SpanKind.SERVER and sampled is not None:
+            return SamplingResult(Decision.RECORD_AND_SAMPLE if sampled else Decision.DROP)
         above = trace.get_current_span(parent_context).get_span_context()
         if kind is SpanKind.CLIENT and not above.is_valid:
             return SamplingResult(Decision.DROP)

@@ -9,4 +9,9 @@ from itemsite import telemetry
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "itemsite.settings")
 # Before Django reads its middlewares.
 telemetry.instrument()
-application = get_wsgi_application()
+_django = get_wsgi_application()
+
+# Not at the top: it needs the settings.
+from cachelayer.wsgi import fast_hits  # noqa: E402
+
+application = fast_hits(_django, telemetry.sampling())

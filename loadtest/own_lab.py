@@ -25,9 +25,10 @@ _KEPT: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "USER")
 class OwnLab:
     """Everything that ``./lab`` starts, in *directory*, on ports of its own."""
 
-    def __init__(self, directory: Path, partition: str = "bounded") -> None:
+    def __init__(self, directory: Path, partition: str = "bounded", **settings: str) -> None:
+        """*settings* go into the environment of everything that is started."""
         self._directory = directory
-        self._choice = {"PARTITION": partition}
+        self._choice = {"PARTITION": partition, **settings}
         self._root = directory / "checkout"
         self._launcher: subprocess.Popen[bytes] | None = None
         self._others: list[subprocess.Popen[bytes]] = []
@@ -104,11 +105,18 @@ class OwnLab:
             start_new_session=True,
         )
 
-    def serve(self, name: str, application: Sequence[str], changes: Mapping[str, str]) -> "Served":
-        """Start one more gunicorn, with the lab's settings and *changes*, and wait for it."""
+    def serve(
+        self,
+        name: str,
+        application: Sequence[str],
+        changes: Mapping[str, str],
+        *,
+        module: str = "gunicorn",
+    ) -> "Served":
+        """Start one more web server, with the lab's settings and *changes*, and wait for it."""
         port = free_port()
         bind = {"BIND": f"127.0.0.1:{port}"}
-        command = ["-m", "gunicorn", *application]
+        command = ["-m", module, *application]
         process = self._spawn(
             name, command, {**self.settings, **self._choice, **bind, **changes}, port=port
         )

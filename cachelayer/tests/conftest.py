@@ -31,7 +31,15 @@ def round_trips(monkeypatch):
         trips.append([command[0] for command in commands])
         return send(commands, connections)
 
+    get = link._get
+
+    def count_get(keys):
+        if not threading.current_thread().daemon:
+            trips.append(["GET" if len(keys) == 1 else "MGET"])
+        return get(keys)
+
     monkeypatch.setattr(link, "_send", count)
+    monkeypatch.setattr(link, "_get", count_get)
     return trips
 
 

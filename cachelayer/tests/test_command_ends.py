@@ -96,13 +96,13 @@ def test_ctrl_c_ends_a_long_command_with_130(rows, monkeypatch):
 def test_ctrl_c_lets_the_batch_that_is_running_come_to_its_end(rows, monkeypatch):
     """Its leases would make readers wait, were it broken off between lease and fill."""
     link.client().delete(rows[0])
-    load = warm.read_rows
+    load = warm.read_neighbours
 
     def interrupted(*args):
         signal.raise_signal(signal.SIGINT)
         return load(*args)
 
-    monkeypatch.setattr(warm, "read_rows", interrupted)
+    monkeypatch.setattr(warm, "read_neighbours", interrupted)
     with pytest.raises(CommandError, match="Stopped") as stopped:
         run("cache_warm")
     assert stopped.value.returncode == 130
@@ -117,7 +117,7 @@ def test_a_second_ctrl_c_does_not_wait(rows, monkeypatch):
         signal.raise_signal(signal.SIGINT)
         raise AssertionError("the second one was not heard")
 
-    monkeypatch.setattr(warm, "read_rows", hang)
+    monkeypatch.setattr(warm, "read_neighbours", hang)
     with pytest.raises(CommandError, match="Stopped"):
         run("cache_warm")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -197,8 +197,9 @@ def test_every_outcome_is_on_the_page_before_it_happens():
 
 _WORKER = """
 import sys
-from cachelayer import metrics
+from cachelayer import batched, metrics
 metrics.reads["hit"].inc(int(sys.argv[1]))
+batched.flush()
 metrics.gate_changed(sys.argv[2])
 print("ready", flush=True)
 sys.stdin.read()

@@ -1,0 +1,131 @@
+"""Rows as JSON bytes, by the serializer that a model is registered with.
+
+REST framework asks every field of a serializer a dozen questions for every row. Where
+a serializer is plain (fields that take one column each, nothing of it overridden), they
+are answered once, and a row costs one call of ``to_representation`` for each column; also
+straight from the columns' values, without an instance. The bytes are those that the
+serializer itself gives: its own fields make them.
+"""
+
+import inspect
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import orjson
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import models
+from django.db.models import signals
+from django.db.models.query_utils import DeferredAttribute
+
+#: A DRF serializer class, or any callable that turns an instance into a dict.
+Serializer = Callable[[Any], Any]
+
+_encode_odd_types = DjangoJSONEncoder().default
+#: The methods that decide what a serializer makes of an instance.
+_OF_SERIALIZER = ("to_representation", "_readable_fields", "fields")
+_OF_LOADING = ("from_db", "__init__", "__setattr__", "__getattribute__")
+_OF_FIELD = ("get_attribute", "get_value")
+
+
+class _Made(threading.local):
+    """Each thread's own serializers: they are not made to be shared."""
+
+    def __init__(self) -> None:
+        self.serializers: dict[Serializer, Any] = {}
+        self.plans: dict[tuple[Serializer, type[models.Model]], Plan | None] = {}
+
+
+_made = _Made()
+
+
+class Plan:
+    """What a plain serializer makes of a row: a name, a column and a conversion for each field."""
+
+    __slots__ = ("_fields", "columns")
+
+    def __init__(self, fields: Sequence[tuple[str, str, Callable[[Any], Any]]]) -> None:
+        self._fields = [(name, i, convert) for i, (name, _, convert) in enumerate(fields)]
+        #: The attributes of an instance, or names for ``values_list``, in the order of ``data``.
+        self.columns = [column for _, column, _ in fields]
+
+    def data(self, values: Sequence[Any]) -> dict[str, Any]:
+        return {
+            name: None if values[i] is None else convert(values[i])
+            for name, i, convert in self._fields
+        }
+
+
+def plan_of(serializer: Serializer, model: type[models.Model]) -> Plan | None:
+    """This thread's plan of *serializer* for rows of *model*; None where it is not plain."""
+    known = (serializer, model)
+    if known not in _made.plans:
+        _made.plans[known] = _plan(serializer, model)
+    return _made.plans[known]
+
+
+def data(serializer: Serializer, instance: models.Model) -> Any:
+    """What *serializer* makes of *instance*."""
+    if not hasattr(serializer, "to_representation"):
+        return serializer(instance)
+    plan = plan_of(serializer, type(instance))
+    values = instance.__dict__
+    if plan is not None:
+        try:
+            return plan.data([values[column] for column in plan.columns])
+        except KeyError:
+            pass  # A deferred column: the serializer loads it.
+    return _of_thread(serializer).to_representation(instance)
+
+
+def dump(data: Any) -> bytes:
+    return orjson.dumps(data, default=_encode_odd_types, option=orjson.OPT_NON_STR_KEYS)
+
+
+def _of_thread(serializer: Serializer) -> Any:
+    # Making a REST framework serializer costs ten times what it does with one row.
+    made = _made.serializers.get(serializer)
+    if made is None:
+        made = _made.serializers[serializer] = serializer()  # type: ignore[call-arg]
+    return made
+
+
+def _plan(serializer: Serializer, model: type[models.Model]) -> Plan | None:
+    # Only here: REST framework is needed by those who use its serializers.
+    from rest_framework import serializers
+
+    plain = (serializers.Serializer, serializers.ModelSerializer)
+    if not isinstance(serializer, type) or not issubclass(serializer, plain):
+        return None
+    if any(_owner(serializer, name) not in (*plain, serializers.BaseSerializer)
+           for name in _OF_SERIALIZER):  # fmt: skip
+        return None
+    columns = {field.attname for field in model._meta.concrete_fields if not field.is_relation}
+    fields = []
+    for field in _of_thread(serializer)._readable_fields:
+        source = "".join(field.source_attrs) if len(field.source_attrs) == 1 else ""
+        if source == "pk":
+            source = model._meta.pk.attname
+        own = any(_owner(type(field), name) is not serializers.Field for name in _OF_FIELD)
+        # A property or a descriptor of the model's may come between a column and its name.
+        if own or source not in columns or not _is_stored(model, source):
+            return None
+        fields.append((field.field_name, source, field.to_representation))
+    return Plan(fields)
+
+
+def _owner(cls: type, name: str) -> type | None:
+    return next((base for base in cls.__mro__ if name in vars(base)), None)
+
+
+def _is_stored(model: type[models.Model], name: str) -> bool:
+    """Whether an instance has the column's value under *name* in its ``__dict__``, as it is."""
+    return type(inspect.getattr_static(model, name)) is DeferredAttribute
+
+
+def are_values_enough(model: type[models.Model]) -> bool:
+    """Whether an instance that is loaded has just the columns' values: nothing changes them."""
+    plain = all(_owner(model, name) in (models.Model, object) for name in _OF_LOADING)
+    return plain and not (
+        signals.pre_init.has_listeners(model) or signals.post_init.has_listeners(model)
+    )

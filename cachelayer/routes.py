@@ -1,0 +1,208 @@
+"""Which URLs lead to rows that anybody may read, found in the URLconf and its views.
+
+A hit may be answered without Django only where Django would have given the same
+answer to everybody. So every part that Django would have asked is looked at: the
+middlewares, and the view's permissions, throttles, authenticators and negotiation. A
+part that is not known here must say of itself ``same_for_anonymous = True``, in its own
+class: for a read without credentials it decides by ``Host``, ``Accept``, scheme and the
+view alone. What the decision is need not be said: ``wsgi.py`` asks Django once.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.urls import URLPattern, URLResolver, get_resolver
+from django.urls.resolvers import LocalePrefixPattern, RoutePattern
+from django.utils.module_loading import import_string
+
+from cachelayer import registry
+from cachelayer.registry import CachedModel
+from cachelayer.rest import CachedViewMixin
+
+#: Django's and others' parts that treat all reads without credentials alike.
+_SAME: Final = frozenset(
+    {
+        "django.middleware.security.SecurityMiddleware",
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.middleware.common.CommonMiddleware",
+        "django.middleware.csrf.CsrfViewMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+        "django.contrib.messages.middleware.MessageMiddleware",
+        "django.middleware.clickjacking.XFrameOptionsMiddleware",
+        "whitenoise.middleware.WhiteNoiseMiddleware",
+        # What these note of a request, cachelayer notes of a hit in its own metrics and spans.
+        "django_prometheus.middleware.PrometheusBeforeMiddleware",
+        "django_prometheus.middleware.PrometheusAfterMiddleware",
+        "opentelemetry.instrumentation.django.middleware.otel_middleware._DjangoMiddleware",
+        "rest_framework.permissions.AllowAny",
+        "rest_framework.permissions.IsAuthenticatedOrReadOnly",
+        "rest_framework.permissions.DjangoModelPermissionsOrAnonReadOnly",
+        "rest_framework.authentication.BasicAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+        "rest_framework.authentication.TokenAuthentication",
+        "rest_framework.negotiation.DefaultContentNegotiation",
+        "rest_framework.versioning.AcceptHeaderVersioning",
+        "rest_framework.versioning.HostNameVersioning",
+        "rest_framework.versioning.NamespaceVersioning",
+        "rest_framework.versioning.QueryParameterVersioning",
+        "rest_framework.versioning.URLPathVersioning",
+    }
+)
+#: What of a view decides about a read; a project's own version of one may do anything.
+_READING: Final = (
+    *("as_view", "dispatch", "setup", "initialize_request", "initial", "finalize_response"),
+    *("get_authenticators", "perform_authentication", "get_permissions", "check_permissions"),
+    *("get_throttles", "check_throttles", "determine_version", "get_content_negotiator"),
+    *("perform_content_negotiation", "get_renderers", "get_renderer_context"),
+    *("get_format_suffix", "retrieve", "answer_read", "row_response", "_model"),
+)
+_OURS: Final = ("rest_framework.", "django.", "cachelayer.rest.")
+
+_Pattern = Any  # Of django.urls.resolvers: RoutePattern or RegexPattern.
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The URL pattern of one cached model's rows."""
+
+    cached: CachedModel
+    #: What each path begins with; the parts of the pattern, as Django nests them.
+    literal: str
+    patterns: tuple[_Pattern, ...]
+    #: Routes that come before this one and could match the same path.
+    before: list[tuple[_Pattern, ...]] = field(default_factory=list)
+
+    def pk(self, path: str) -> Any:
+        """The primary key that *path* (without the slash in front) names; else None."""
+        kwargs = _match(self.patterns, path)
+        if kwargs is None or kwargs.keys() != {"pk"}:
+            return None
+        if any(_match(patterns, path) is not None for patterns in self.before):
+            return None
+        try:
+            return self.cached.to_python(kwargs["pk"])
+        except ValidationError:
+            return None
+
+
+def find() -> list[Route]:
+    """The routes whose hits need no Django; none when a middleware could make a difference."""
+    if unknown_middlewares() or (settings.SECURE_SSL_REDIRECT and settings.SECURE_REDIRECT_EXEMPT):
+        return []
+    routes: list[Route] = []
+    before: list[tuple[str, bool, tuple[_Pattern, ...]]] = []
+    for patterns, callback in _leaves(get_resolver()):
+        literal, whole = _literal(patterns)
+        if callback is not None and (cached := _public_rows_of(callback)):
+            shadows = [
+                earlier
+                for text, is_whole, earlier in before
+                if text.startswith(literal) or (not is_whole and literal.startswith(text))
+            ]
+            routes.append(Route(cached, literal, patterns, shadows))
+        before.append((literal, whole, patterns))
+    return routes
+
+
+def unknown_middlewares() -> list[str]:
+    """Those of ``MIDDLEWARE`` that may treat two reads without credentials differently."""
+    return [path for path in settings.MIDDLEWARE if not _is_same(import_string(path))]
+
+
+def _public_rows_of(callback: Any) -> CachedModel | None:
+    """The model whose rows *callback* gives, if it is a plain view of rows anybody may read."""
+    view = getattr(callback, "cls", None)
+    # ViewSet.as_view wraps dispatch, csrf_exempt wraps that; a decorator would be one more.
+    if view is None or getattr(callback.__wrapped__, "__wrapped__", None) is not view.dispatch:
+        return None
+    if not issubclass(view, CachedViewMixin) or callback.actions.get("get") != "retrieve":
+        return None
+    given: dict[str, Any] = callback.initkwargs
+
+    def of_view(name: str) -> Any:
+        return given.get(name, getattr(view, name, None))
+
+    parts = [
+        *(of_view("permission_classes") or []),
+        *(of_view("throttle_classes") or []),
+        *(of_view("authentication_classes") or []),
+        of_view("content_negotiation_class"),
+        *filter(None, [of_view("versioning_class")]),
+    ]
+    untouched = all(name not in given and _is_untouched(view, name) for name in _READING)
+    if not untouched or not all(map(_is_same, parts)):
+        return None
+    queryset = of_view("queryset")
+    return None if queryset is None else registry.find(queryset.model)
+
+
+def _is_same(part: Any) -> bool:
+    # Not inherited: a subclass may decide by anything.
+    if "same_for_anonymous" in getattr(part, "__dict__", {}):
+        return bool(part.same_for_anonymous)
+    name = f"{getattr(part, '__module__', '')}.{getattr(part, '__qualname__', '')}"
+    return name in _SAME
+
+
+def _is_untouched(view: type, name: str) -> bool:
+    """Whether *view* takes *name* from REST framework or from ``CachedViewMixin``."""
+    owner = next((base for base in view.__mro__ if name in vars(base)), None)
+    return owner is None or f"{owner.__module__}.".startswith(_OURS)
+
+
+def _leaves(
+    resolver: URLResolver, above: tuple[_Pattern, ...] = ()
+) -> Iterator[tuple[tuple[_Pattern, ...], Any]]:
+    """Every URL pattern in the order in which Django tries them, with its view.
+
+    None for the view of one that has arguments of its own, or a language in its path.
+    """
+    for entry in resolver.url_patterns:
+        patterns = (*above, entry.pattern)
+        if isinstance(entry, URLResolver):
+            extra = entry.default_kwargs or isinstance(entry.pattern, LocalePrefixPattern)
+            for below, callback in _leaves(entry, patterns):
+                yield below, None if extra else callback
+        elif isinstance(entry, URLPattern):
+            yield patterns, None if entry.default_args else entry.callback
+
+
+def _match(patterns: Sequence[_Pattern], path: str) -> dict[str, Any] | None:
+    """What Django's own match of *path*, part by part, gives as arguments."""
+    kwargs: dict[str, Any] = {}
+    for pattern in patterns:
+        matched = pattern.match(path)
+        if matched is None:
+            return None
+        path, args, named = matched
+        if args:
+            return {"args": args}
+        kwargs |= named
+    return kwargs
+
+
+def _literal(patterns: Sequence[_Pattern]) -> tuple[str, bool]:
+    """What every path that *patterns* match begins with, and whether that is all of it."""
+    text = ""
+    for pattern in patterns:
+        if isinstance(pattern, RoutePattern):
+            fixed, variable, _ = str(pattern).partition("<")
+            text += fixed
+            if variable:
+                return text, False
+        else:
+            regex = str(pattern)
+            found = re.match(r"\^?([\w/ -]*)(.?)", regex, re.DOTALL)
+            if found is None or "|" in regex:
+                return text, False
+            fixed, following = found.groups()
+            if not regex.startswith("^"):
+                return text, False  # Django searches.
+            text += fixed[:-1] if following and following in "?*+{" else fixed
+            if following:
+                return text, False
+    return text, True

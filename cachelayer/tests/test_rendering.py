@@ -1,0 +1,113 @@
+"""The short way to render gives the serializer's own bytes, or is not taken."""
+
+import datetime
+from decimal import Decimal
+
+import orjson
+import pytest
+from django.db.models import signals
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.django import TestCase
+from rest_framework import serializers
+
+from cachelayer import registry, rendering
+from cachelayer.tests.bookshop.models import Book, Note
+from cachelayer.tests.bookshop.serializers import BookSerializer, NoteSerializer
+
+note_values = st.fixed_dictionaries(
+    {
+        "text": st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")),
+        "stars": st.integers(-(2**31), 2**31 - 1),
+        "price": st.none() | st.decimals(-999999, 999999, places=2),
+        "weight": st.none() | st.floats(allow_nan=False, allow_infinity=False),
+        "printed": st.none()
+        | st.datetimes(datetime.datetime(1900, 1, 1), timezones=st.just(datetime.UTC)),
+    }
+)
+
+
+def by_serializer(instance, serializer=NoteSerializer):
+    return rendering.dump(serializer().to_representation(instance))
+
+
+class Values(TestCase):
+    @given(note_values)
+    def test_instances_and_values_give_the_serializers_bytes(self, values):
+        assert rendering.plan_of(NoteSerializer, Note) is not None
+        cached = registry.get(Note)
+        note = Note(**values)
+        assert cached.render(note) == by_serializer(note)
+        Note.objects.bulk_create([note])
+        [loaded] = Note.objects.filter(pk=note.pk)
+        assert cached.render(loaded) == by_serializer(loaded)
+        assert cached.load(Note.objects.filter(pk=note.pk)) == {note.pk: by_serializer(loaded)}
+
+
+class OwnField(serializers.IntegerField):
+    def get_attribute(self, instance):
+        return 7
+
+
+def with_fields(**fields):
+    shown = [name for name in fields if not name.startswith("get_")]
+    meta = type("Meta", (), {"model": Note, "fields": ["id", "stars", *shown]})
+    return type("Own", (serializers.ModelSerializer,), {"Meta": meta, **fields})
+
+
+class OwnRepresentation(NoteSerializer):
+    def to_representation(self, instance):
+        return {**super().to_representation(instance), "stars": 99}
+
+
+class Upper(serializers.CharField):
+    def to_representation(self, value):
+        return value.upper()
+
+
+@pytest.mark.parametrize(
+    ("serializer", "plain"),
+    [
+        (NoteSerializer, True),
+        (with_fields(text=Upper()), True),
+        (with_fields(renamed=serializers.CharField(source="text")), True),
+        (with_fields(same=serializers.UUIDField(source="pk")), True),
+        (with_fields(text=OwnField()), False),
+        (with_fields(method=serializers.SerializerMethodField(), get_method=lambda s, o: 1), False),
+        (with_fields(year=serializers.IntegerField(source="printed.year")), False),
+        (OwnRepresentation, False),
+        (BookSerializer, False),
+        (lambda instance: {"id": 1}, False),
+    ],
+)
+def test_only_plain_serializers_are_rendered_the_short_way(serializer, plain):
+    model = Book if serializer is BookSerializer else Note
+    assert (rendering.plan_of(serializer, model) is not None) is plain
+    if model is Note:
+        printed = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
+        note = Note(text="tea", price=Decimal("1.50"), printed=printed)
+        given = serializer(note) if not isinstance(serializer, type) else None
+        theirs = rendering.dump(given) if given else by_serializer(note, serializer)
+        assert rendering.dump(rendering.data(serializer, note)) == theirs
+
+
+@pytest.mark.django_db
+def test_a_deferred_column_is_loaded():
+    note = Note.objects.create(text="tea")
+    [deferred] = Note.objects.defer("text").filter(pk=note.pk)
+    assert orjson.loads(registry.get(Note).render(deferred))["text"] == "tea"
+
+
+@pytest.mark.django_db
+def test_a_model_that_changes_what_is_loaded_is_loaded_as_instances():
+    note = Note.objects.create(stars=1)
+
+    def louder(instance, **kwargs):
+        instance.stars += 1
+
+    signals.post_init.connect(louder, sender=Note)
+    try:
+        [row] = registry.get(Note).load(Note.objects.filter(pk=note.pk)).values()
+    finally:
+        signals.post_init.disconnect(louder, sender=Note)
+    assert orjson.loads(row)["stars"] == 2

@@ -1,0 +1,12 @@
+"""The benchmark: what this project costs and saves, against what it could be compared with.
+
+    python -m loadtest.bench            every row, about 20 minutes
+    python -m loadtest.bench --quick    every row, short and small, about 4 minutes
+    python -m loadtest.bench --row hit --row page --repeats 9
+
+It starts a lab of its own, and beside it the peers in ``peers/``: the same service as
+plain REST framework without the cache layer (``plain.py``), a naive write-through cache
+(``loadtest/naive.py``), WSGI applications of a few lines (``bare.py``), and an async
+service on FastAPI (``fast_api.py``). Two that are compared are measured in turns, so that
+what else the machine does falls on both; what counts is the ratio.
+"""

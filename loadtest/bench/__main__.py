@@ -1,0 +1,110 @@
+"""``python -m loadtest.bench``; see the package."""
+
+import argparse
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import loadtest.bench
+from loadtest.bench import bulk, memory, report, scaling, stampede, wrk
+from loadtest.bench.comparisons import compare, comparisons
+from loadtest.bench.outcome import Outcome
+from loadtest.bench.say import say
+from loadtest.bench.stand import Stand, missing_for_fast_api
+
+_OTHERS: Final = ("stampede", "scaling", "memory", "bulk")
+_NAMES: Final = (*(each.row for each in comparisons(100_000)), *_OTHERS)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit 0 when every goal is met, 1 when one is missed, 2 when it could not be measured."""
+    options = _parse(arguments)
+    if not wrk.is_installed():
+        say(
+            "The load generator wrk is not installed. Install it (Debian and Ubuntu: "
+            "apt install wrk; macOS: brew install wrk), then run this again."
+        )
+        return 2
+    rows = list(options.row or _NAMES)
+    if "hit_async" in rows and (advice := missing_for_fast_api()):
+        say(f"hit_async is left out: its peer needs packages. Run: {advice}")
+        rows.remove("hit_async")
+    directory = Path(tempfile.mkdtemp(prefix="bench-"))
+    # Started by root, Postgres runs as somebody else, who must get through to its data.
+    directory.chmod(0o711)
+    stand = Stand(directory, rows=30_000 if options.quick else 120_000)
+    outcomes: list[Outcome] = []
+    sweeps: dict[str, Any] = {}
+    unmeasured: list[str] = []
+    try:
+        say("Starting a lab for the benchmark")
+        stand.start()
+        for name in rows:
+            say(name)
+            try:
+                outcomes += _measure(stand, name, options)
+            except RuntimeError as error:
+                unmeasured.append(name)
+                say(f"{name} could not be measured: {error}")
+                continue
+            report.show(outcomes[-1:])
+        if options.sweep:
+            say("sweep")
+            sweeps = scaling.sweep(stand, options.seconds)
+    except KeyboardInterrupt:
+        say("Stopped; what follows was measured until then.")
+    finally:
+        stand.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+    report.show(outcomes)
+    report.write(options.out, outcomes, sweeps, _plain(options))
+    say(f"Written to {options.out}.")
+    if unmeasured:
+        return 2
+    return 0 if all(outcome.met for outcome in outcomes) else 1
+
+
+def _measure(stand: Stand, name: str, options: argparse.Namespace) -> list[Outcome]:
+    if name == "stampede":
+        return stampede.measure(stand, options.repeats)
+    if name == "scaling":
+        return scaling.measure(stand, options.repeats, options.seconds)
+    if name == "memory":
+        return memory.measure(stand, 100_000 if options.quick else 1_000_000)
+    if name == "bulk":
+        many, repeats = (100_000, 1) if options.quick else (1_000_000, 2)
+        return bulk.measure(stand, options.rows or many, repeats)
+    for comparison in comparisons(stand.rows):
+        if comparison.row == name:
+            return [compare(stand, comparison, options.repeats, options.seconds)]
+    raise AssertionError(name)
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m loadtest.bench",
+        description=loadtest.bench.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--row", action="append", choices=_NAMES, help="only this one; repeatable")
+    parser.add_argument("--repeats", type=int, help="pairs of runs for each row (7; quick: 3)")
+    parser.add_argument("--seconds", type=float, help="length of a run (5; quick: 2)")
+    parser.add_argument("--rows", type=int, help="of the row bulk (1000000; quick: 100000)")
+    parser.add_argument("--quick", action="store_true", help="short runs, fewer rows")
+    parser.add_argument("--sweep", action="store_true", help="also the curves of growth")
+    parser.add_argument("--out", type=Path, default=Path("var/bench"), help="folder of the results")
+    options = parser.parse_args(arguments)
+    options.repeats = options.repeats or (3 if options.quick else 7)
+    options.seconds = options.seconds or (2.0 if options.quick else 5.0)
+    return options
+
+
+def _plain(options: argparse.Namespace) -> dict[str, Any]:
+    return {name: value for name, value in vars(options).items() if name != "out"}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

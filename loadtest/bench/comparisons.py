@@ -1,0 +1,153 @@
+"""The rows of the goal table that compare answers per second, measured in turns."""
+
+import statistics
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Final
+
+from loadtest.bench import wrk
+from loadtest.bench.outcome import Outcome, of_rates
+from loadtest.bench.say import say
+from loadtest.bench.stand import HOT, WRITTEN, Stand
+from loadtest.bench.wrk import Load, Run
+
+
+def _nothing(stand: Stand) -> None:
+    pass
+
+
+def _warm(stand: Stand) -> None:
+    stand.warm("lab")
+
+
+def _warm_fast_api(stand: Stand) -> None:
+    stand.warm("lab")
+    stand.warm("fast_api")
+
+
+def _warm_naive(stand: Stand) -> None:
+    stand.warm("lab")
+    stand.warm("naive")
+
+
+@contextmanager
+def _outage(stand: Stand) -> Iterator[None]:
+    with stand.without_redis():
+        yield
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """*load* on the lab, against the same (or *base_load*) on the peer *base*."""
+
+    row: str
+    what: str
+    goal: float
+    base: str
+    load: Load
+    base_load: Load | None = None
+    prepare: Callable[[Stand], None] = _nothing
+    around: Callable[[Stand], Any] = nullcontext
+    #: Of the lab's reads: which outcome they must have had, nearly all of them.
+    outcome: str = ""
+
+
+def _page() -> Load:
+    return Load("page", path="/items?limit=50")
+
+
+def comparisons(rows: int) -> list[Comparison]:
+    """All of them; *rows* is how many rows can be missed."""
+    cold = Load("walk", first=10_001, count=rows - 10_000)
+    return [
+        Comparison("hit", "hit / bare WSGI + redis-py GET", 1.0, "redis_get", HOT,
+                   prepare=_warm, outcome="hits"),
+        Comparison("hit_async", "hit / async FastAPI with telemetry", 2.5, "fast_api", HOT,
+                   prepare=_warm_fast_api, outcome="hits"),
+        Comparison("hit_naive", "hit / naive write-through in bare WSGI", 1.0, "naive", HOT,
+                   prepare=_warm_naive, outcome="hits"),
+        Comparison("hit_plain", "hit / the service without a cache", 1.0, "plain", HOT,
+                   prepare=_warm, outcome="hits"),
+        Comparison("hit_constant", "hit / bare WSGI constant", 0.5, "constant", HOT,
+                   prepare=_warm, outcome="hits"),
+        Comparison("miss", "miss / the service without a cache", 0.75, "plain", cold,
+                   prepare=Stand.clear, outcome="misses"),
+        Comparison("put", "PUT / the same without the cache layer", 0.85, "plain", WRITTEN),
+        Comparison("post", "POST / the same without the cache layer", 0.85, "plain",
+                   Load("post")),
+        Comparison("page", "50-row page / plain ListAPIView", 3.0, "plain", _page(),
+                   prepare=_warm),
+        Comparison("outage", "read, gate open / the service without a cache", 0.9, "plain", HOT,
+                   around=_outage),
+    ]  # fmt: skip
+
+
+#: The share of a run's reads that must have had the outcome that it is about.
+_PURE: Final = 0.95
+
+
+@dataclass(slots=True)
+class _Pair:
+    """One turn of each, and which share of the lab's reads had the outcome it is about."""
+
+    subject: Run
+    base: Run
+    share: float
+
+
+def compare(stand: Stand, comparison: Comparison, repeats: int, seconds: float) -> Outcome:
+    """Measure *comparison* in turns, the first of each pair changing.
+
+    A pair in which the lab's reads were something else (the gate was not closed: Redis
+    was too slow for a moment) does not count, and is measured again; ``RuntimeError``
+    when there are too many.
+    """
+    pairs: list[_Pair] = []
+    impure = 0
+    with comparison.around(stand):
+        while len(pairs) < repeats:
+            pair = _measure(stand, comparison, seconds, lab_first=len(pairs) % 2 == 0)
+            if pair.share >= _PURE:
+                pairs.append(pair)
+                continue
+            impure += 1
+            say(f"{pair.share:.0%} of these reads were {comparison.outcome}; once more")
+            if impure > 2 * repeats:
+                raise RuntimeError(
+                    f"Too few of the reads of '{comparison.row}' are {comparison.outcome}: Redis "
+                    "does not answer in time. Measure on a machine that is less busy."
+                )
+    subjects, bases = [pair.subject for pair in pairs], [pair.base for pair in pairs]
+    return of_rates(
+        comparison.row,
+        comparison.what,
+        comparison.goal,
+        [run.rate for run in subjects],
+        [run.rate for run in bases],
+        peer=comparison.base,
+        p99_ms=statistics.median(run.p99_ms for run in subjects),
+        p99_ms_of_base=statistics.median(run.p99_ms for run in bases),
+        unbalanced=sum(run.discarded for run in [*subjects, *bases]),
+        impure=impure,
+        rates=[round(run.rate) for run in subjects],
+        rates_of_base=[round(run.rate) for run in bases],
+    )
+
+
+def _measure(stand: Stand, comparison: Comparison, seconds: float, *, lab_first: bool) -> _Pair:
+    comparison.prepare(stand)
+    lab, base = stand.peer("lab"), stand.peer(comparison.base)
+    base_load = comparison.base_load or comparison.load
+    base_run = None if lab_first else wrk.run(base, base_load, seconds)
+    before = stand.counts() if comparison.outcome else {}
+    run = wrk.run(lab, comparison.load, seconds)
+    share = _share(comparison.outcome, before, stand.counts()) if before else 1.0
+    return _Pair(run, base_run or wrk.run(base, base_load, seconds), share)
+
+
+def _share(outcome: str, before: dict[str, int], after: dict[str, int]) -> float:
+    """Which share of the reads between two counts had *outcome*."""
+    done = {name: after[name] - before[name] for name in after}
+    total = sum(done.values())
+    return done[outcome] / total if total > 0 else 0.0

@@ -1,0 +1,44 @@
+"""Whether a worker's memory stays flat over many requests."""
+
+from pathlib import Path
+from typing import Final
+
+from loadtest.bench import wrk
+from loadtest.bench.outcome import Outcome
+from loadtest.bench.stand import HOT, Stand
+
+#: MB per worker that allocators and caches may still move after the first tenth.
+_FLAT: Final = 8.0
+_STEP: Final = 5.0
+
+
+def measure(stand: Stand, requests: int) -> list[Outcome]:
+    """Growth of the largest worker from a tenth of *requests* on, in MB."""
+    done = 0.0
+    course: list[tuple[int, float]] = []
+    while done < requests:
+        stand.warm("lab")
+        run = wrk.run(stand.lab.web, HOT, _STEP)
+        done += run.rate * _STEP
+        course.append((round(done), _megabytes(stand.lab.web.workers)))
+    settled = next(size for count, size in course if count >= requests / 10)
+    growth = course[-1][1] - settled
+    return [
+        Outcome(
+            *("memory", f"memory of a worker after {requests:,} hits: growth", growth, _FLAT),
+            at_least=False,
+            unit="MB",
+            figures={"course": course},
+        )
+    ]
+
+
+def _megabytes(pids: list[int]) -> float:
+    return max(_resident(pid) for pid in pids)
+
+
+def _resident(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    return 0.0

@@ -1,0 +1,64 @@
+"""What the benchmark prints and writes."""
+
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+from loadtest.bench import plot
+from loadtest.bench.outcome import Outcome
+from loadtest.bench.stand import versions
+
+
+def show(outcomes: Sequence[Outcome]) -> None:
+    """The table; rows that miss their goal say so."""
+    table = Table("row", "what", "reached", "goal", "spread", "medians", "")
+    for outcome in outcomes:
+        bound = "≥" if outcome.at_least else "≤"
+        spread = "{:.2f} to {:.2f}".format(*outcome.spread) if outcome.spread else ""
+        figures = outcome.figures
+        medians = ""
+        if "median" in figures:
+            medians = f"{figures['median']:,.0f} / {figures['median_of_base']:,.0f} per s"
+        table.add_row(
+            outcome.row,
+            outcome.what,
+            f"{outcome.value:,.2f} {outcome.unit}",
+            f"{bound} {outcome.goal:g}",
+            spread,
+            medians,
+            "" if outcome.met else "missed",
+        )
+    Console(width=None if os.isatty(1) else 150).print(table)
+
+
+def write(
+    folder: Path, outcomes: Sequence[Outcome], sweeps: dict[str, Any], options: dict[str, Any]
+) -> None:
+    """bench.json, goals.svg and, after a sweep, scaling.svg in *folder*."""
+    folder.mkdir(parents=True, exist_ok=True)
+    body = {
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": {
+            "cores": os.cpu_count(),
+            "python": platform.python_version(),
+            "system": platform.platform(),
+            "load_average": os.getloadavg(),
+        },
+        "versions": versions(),
+        "options": options,
+        "rows": [{**asdict(outcome), "met": outcome.met} for outcome in outcomes],
+        "scaling": sweeps,
+    }
+    (folder / "bench.json").write_bytes(orjson.dumps(body, option=orjson.OPT_INDENT_2))
+    if outcomes:
+        (folder / "goals.svg").write_text(plot.bars(outcomes))
+    if sweeps:
+        (folder / "scaling.svg").write_text(plot.curves(sweeps))

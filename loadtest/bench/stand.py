@@ -1,0 +1,197 @@
+"""What the benchmark measures, running: a lab of its own, and the peers beside it."""
+
+import importlib.util
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+import psycopg
+import redis
+
+from loadtest.bench import wrk
+from loadtest.bench.wrk import Load
+from loadtest.own_lab import OwnLab, Served, wait_until
+
+#: Rows that hits read, and rows that writes change: apart, so that a write warms no read.
+HOT: Final = Load("get", first=1, count=2000)
+WRITTEN: Final = Load("put", first=5001, count=2000)
+#: As the lab's gunicorn, without its application.
+_GUNICORN: Final = (
+    *("--worker-class", "gthread", "--workers", "2", "--threads", "4", "--keep-alive", "30"),
+    *("--bind", "127.0.0.1:PORT", "--no-control-socket"),
+)
+#: Walks over the rows until all are cached: a busy machine may miss some.
+_PASSES: Final = 6
+_LAB: Final = ("-c", "python:itemsite.gunicorn", "itemsite.wsgi:application")
+_INSERT: Final = """
+    INSERT INTO items (id, name, description, price, created_at, updated_at)
+    SELECT ('00000000-0000-4000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'Item ' || n,
+           repeat('Two boilers, one group. ', %s), n %% 10000 + 0.25,
+           now() - n * interval '1 second', now()
+    FROM generate_series(%s::int, %s::int) AS n
+    ON CONFLICT DO NOTHING
+"""
+
+
+class Stand:
+    """A lab with *rows* rows, in *directory*, and the peers that were asked for."""
+
+    def __init__(self, directory: Path, rows: int) -> None:
+        self._directory, self.rows = directory, rows
+        # Traces as a server makes them, and not all of them, as a lab does.
+        self.lab = OwnLab(
+            directory,
+            OTEL_TRACES_SAMPLER="parentbased_traceidratio",
+            OTEL_TRACES_SAMPLER_ARG="0.01",
+        )
+        self._peers: dict[str, Served] = {}
+
+    def start(self) -> None:
+        self.lab.start()
+        self.fill_tables(self.rows)
+
+    def stop(self) -> None:
+        self.lab.stop()
+
+    @property
+    def redis(self) -> "redis.Redis":
+        return redis.Redis.from_url(self.lab.settings["REDIS_URL"])
+
+    @contextmanager
+    def postgres(self) -> Iterator["psycopg.Connection[Any]"]:
+        """A connection whose writes the cache need not follow: nothing is cached as yet."""
+        with psycopg.connect(
+            self.lab.settings["DATABASE_URL"], autocommit=True, options="-c cachelayer.own=on"
+        ) as connection:
+            yield connection
+
+    def fill_tables(self, rows: int, first: int = 1, words: int = 4) -> None:
+        """Rows number *first* to *rows* in the lab's table, and all of it in the peers' copy."""
+        with self.postgres() as connection:
+            connection.execute(_INSERT, [words, first, rows])
+            connection.execute("CREATE TABLE IF NOT EXISTS bench_items (LIKE items INCLUDING ALL)")
+            connection.execute("INSERT INTO bench_items TABLE items ON CONFLICT DO NOTHING")
+            connection.execute("VACUUM ANALYZE items")
+            connection.execute("VACUUM ANALYZE bench_items")
+
+    def peer(self, name: str) -> Served:
+        """The peer *name*, started when it is first asked for."""
+        if name == "lab":
+            return self.lab.web
+        if name not in self._peers:
+            self._peers[name] = self._serve(name)
+        return self._peers[name]
+
+    def lab_with(self, name: str, **changes: str) -> Served:
+        """The lab's application once more, with other settings in its environment."""
+        return self.lab.serve(
+            name, _LAB, {"PROMETHEUS_MULTIPROC_DIR": self._folder(name), **changes}
+        )
+
+    def _serve(self, name: str) -> Served:
+        if name == "fast_api":
+            command = [
+                *("loadtest.bench.peers.fast_api:application", "--port", "PORT"),
+                *("--workers", "2", "--loop", "uvloop", "--http", "httptools", "--no-access-log"),
+            ]
+            return self.lab.serve(name, command, {}, module="uvicorn")
+        module = {
+            "constant": "loadtest.bench.peers.bare:constant",
+            "redis_get": "loadtest.bench.peers.bare:redis_get",
+            "plain": "loadtest.bench.peers.plain:application",
+            "naive": "loadtest.naive:application",
+        }[name]
+        changes = {"PROMETHEUS_MULTIPROC_DIR": self._folder(name)} if name == "plain" else {}
+        return self.lab.serve(name, [module, *_GUNICORN], changes)
+
+    def _folder(self, name: str) -> str:
+        folder = self._directory / f"metrics-{name}"
+        folder.mkdir(exist_ok=True)
+        return str(folder)
+
+    def warm(self, name: str, load: Load = HOT) -> None:
+        """Have every row of *load* in the cache of *name*; ``RuntimeError`` if that fails."""
+        prefix = {"lab": "item", "naive": "naive", "fast_api": "async"}[name]
+        numbers = range(load.first, load.first + load.count)
+        keys = [f"{prefix}:00000000-0000-4000-8000-{number:012x}" for number in numbers]
+        for _ in range(_PASSES):
+            walked = 0
+            while walked < load.count:
+                rest = Load("walk", load.first + walked, load.count - walked, load.path)
+                walked += wrk.once(self.peer(name), rest, 1).requests
+            if int(self.redis.exists(*keys)) >= len(keys) * 0.999:
+                return
+        raise RuntimeError(f"{name} does not cache its rows; is Redis overloaded?")
+
+    def clear(self) -> None:
+        """Empty the lab's cache, as a client does."""
+        request = urllib.request.Request(f"{self.lab.url}/cache/clear", method="POST")
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as answer:
+            answer.read()
+
+    def get(self, path: str) -> bytes:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(self.lab.url + path, timeout=60) as answer:
+            return bytes(answer.read())
+
+    def counts(self) -> dict[str, int]:
+        """The lab's reads so far, by outcome."""
+        time.sleep(1.2)  # A process adds its own to the totals once a second.
+        stats = orjson.loads(self.get("/cache/stats"))
+        return {name: stats[f"total_{name}"] or 0 for name in ("hits", "misses", "bypasses")}
+
+    @contextmanager
+    def without_redis(self) -> Iterator[None]:
+        """Redis is stopped inside the block; after it, the lab trusts it again."""
+        self.lab.lab("redis", "stop")
+        try:
+            yield
+        finally:
+            self.lab.lab("redis", "start")
+            wait_until(self._is_closed, 30)
+
+    def _is_closed(self) -> bool:
+        stats = orjson.loads(self.get("/cache/stats"))
+        return bool(stats["redis"] == "ok" and stats["gate"]["state"] == "closed")
+
+    def manage(self, *arguments: str) -> "Command":
+        """Run a management command of the lab; its time and its memory."""
+        started = time.monotonic()
+        output = self.lab.lab("manage", *arguments)
+        return Command(time.monotonic() - started, output)
+
+
+class Command:
+    """What a command took (seconds), and what it printed."""
+
+    def __init__(self, seconds: float, output: str) -> None:
+        self.seconds, self.output = seconds, output
+
+
+def missing_for_fast_api() -> str:
+    """What to do before the async peer can run; empty when nothing."""
+    needed = ("fastapi", "uvicorn", "uvloop", "opentelemetry.instrumentation.fastapi")
+    for name in needed:
+        try:
+            if importlib.util.find_spec(name):
+                continue
+        except ModuleNotFoundError:
+            pass
+        return f"{sys.executable} -m pip install -r loadtest/requirements.txt"
+    return ""
+
+
+def versions() -> dict[str, str]:
+    """Of what was measured."""
+    listed = subprocess.run(
+        [sys.executable, "-m", "pip", "freeze"], capture_output=True, text=True, check=False
+    ).stdout
+    wanted = ("django", "djangorestframework", "redis", "hiredis", "psycopg", "gunicorn", "fastapi")
+    pairs = (line.lower().partition("==") for line in listed.splitlines())
+    return {name: version for name, _, version in pairs if name in wanted}

@@ -111,7 +111,12 @@ class Line:
                     raise TimeoutError
 
     def _refusal(self, reply: Exception) -> ResponseError:
-        error = self._connection._parser.parse_error(str(reply))
+        text = str(reply)
+        if "READONLY " in text:  # Redis 6 wraps what a script was told into a text of its own.
+            # A primary that has become a replica: a new connection asks Sentinel for the
+            # new one. Were this a refusal, the writer would go without its mark.
+            raise RedisConnectionError("This Redis has become a replica.")
+        error = self._connection._parser.parse_error(text)
         if isinstance(error, ResponseError):
             return error
         raise error  # Such as "loading", which redis-py takes for a broken connection.

@@ -1,10 +1,12 @@
 """A fail-over by a real Sentinel: from a primary to a replica that lags behind it."""
 
+from collections import deque
+
 import pytest
 import redis
 
 import cachelayer
-from cachelayer import link
+from cachelayer import lean, link
 from cachelayer.gate import gate
 from cachelayer.models import Repair
 from cachelayer.tests.bookshop.models import Note
@@ -45,3 +47,23 @@ def test_a_sentinel_that_is_gone_costs_no_request_its_time(behind_sentinel):
     assert cachelayer.read(Note, note.pk).outcome == "bypass"
     set_stars(note, 2)
     assert stars(note) == 2
+
+
+def test_a_primary_that_has_become_a_replica_is_left_for_the_new_one(behind_sentinel, monkeypatch):
+    """It answers, and refuses: taken for a refusal, the write would go without its mark."""
+    primary, replica, sentinel = behind_sentinel
+    note = Note.objects.create(stars=1)
+    until(sentinel.fail_over)
+    until(lambda: sentinel.primary() == replica.port)
+    with redis.Redis(port=primary.port) as old:
+        until(lambda: old.info("replication")["role"] == "slave")
+    until(closed)
+    # Sentinel has cut the old connections; this process has not noticed yet.
+    monkeypatch.setattr(link._lines, "_idle", deque([lean.Line(_connection_to(primary))]))
+    set_stars(note, 2)
+    assert not Repair.objects.exists()
+    until(lambda: stars(note) == 2 and closed())
+
+
+def _connection_to(server):
+    return redis.Connection(port=server.port, socket_timeout=0.5, protocol=2)

@@ -43,6 +43,14 @@ class Sentinel(Server):
                 return None
             return address and int(address[1])
 
+    def fail_over(self):
+        """Whether it has begun to; it refuses until it has heard of the replica's health."""
+        with redis.Redis(port=self.port) as connection:
+            try:
+                return connection.sentinel_failover(self.service)
+            except redis.ResponseError:
+                return False
+
     def knows_replica(self):
         with redis.Redis(port=self.port) as connection:
             return connection.info("sentinel")["master0"]["slaves"] == 1

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from cachelayer import link, registry
+from cachelayer import link, registry, scripts
 from cachelayer.gate import CacheUnavailable
 
 #: Up to this many keys are counted on the spot.
@@ -27,7 +27,7 @@ KEY: Final = "cachelayer:census"
 #: Is there from the start of a walk until the next one is due.
 _WALKED: Final = f"{KEY}:walked"
 
-_count_step = link.script("census")
+_count_step = scripts.load("census")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def _step(cursor: bytes) -> tuple[bytes, int, int]:
     return cursor, int(rows), int(others)
 
 
-def _due_later(*condition: str) -> link.Command:
+def _due_later(*condition: str) -> scripts.Command:
     return ("SET", _WALKED, "1", "PX", round(REFRESH * 1000), *condition)
 
 

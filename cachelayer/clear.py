@@ -7,13 +7,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from cachelayer import link, registry, states
+from cachelayer import link, registry, scripts, states
 from cachelayer.batches import PIPELINE, batched
 
 #: The cursor with which a walk over the keys begins and ends.
 START: Final = "0"
 
-_peek = link.script("peek")
+_peek = scripts.load("peek")
 
 
 def keys(prefixes: Sequence[str] | None = None) -> Iterator[str]:

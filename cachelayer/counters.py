@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from cachelayer import conf, link
+from cachelayer import conf, link, scripts
 from cachelayer.gate import CacheUnavailable
 from cachelayer.ticker import Ticker
 
@@ -33,7 +33,7 @@ SLICES: Final = 90
 #: Seconds for which a flush that was sent twice is known to be the same one.
 _REMEMBERED: Final = 3600
 
-_count = link.script("count")
+_count = scripts.load("count")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,11 @@ never retry by themselves, and each asks the server who it is before its first
 command, so that a silent reconnect cannot lead to a Redis with old data.
 """
 
-import hashlib
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib import resources
 from typing import Any, Final, TypeVar
 
 from django_redis import get_redis_connection
@@ -33,17 +31,15 @@ from redis.exceptions import (
 from redis.retry import Retry
 from redis.sentinel import SentinelConnectionPool
 
-from cachelayer import conf, incarnation, lean, metrics, timing
+from cachelayer import conf, incarnation, lean, metrics, scripts, timing
 from cachelayer.gate import CacheUnavailable, Mode, Use, gate
 from cachelayer.lean import Lines
+from cachelayer.scripts import Command
 
 T = TypeVar("T")
 
 #: What makes a Sentinel pool, beside the options of its connections.
 _OF_SENTINEL: Final = ("service_name", "sentinel_manager", "is_master", "check_connection")
-
-#: A command and its arguments, or a ``Script`` with its keys and arguments.
-Command = tuple[Any, ...]
 
 
 class BrokenConnection(CacheUnavailable):
@@ -58,32 +54,13 @@ class WrongType(ResponseError):  # noqa: N818  (as CacheUnavailable)
     """The key holds no string: it is not the cache layer's."""
 
 
-class Script:
-    """A Lua script: sent by its hash; with its text where Redis does not know it."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.text = resources.files("cachelayer").joinpath("lua", f"{name}.lua").read_bytes()
-        self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest()
-
-    def __call__(self, keys: Sequence[str], *args: Any) -> Command:
-        return ("EVALSHA", self.sha, len(keys), *keys, *args)
-
-
 class _Acting(threading.local):
     unverified = False
 
 
 _acting = _Acting()
-_scripts: dict[str, Script] = {}
 _pool_lock = threading.Lock()
 _pool: ConnectionPool | None = None
-
-
-def script(name: str) -> Script:
-    """The script in ``lua/<name>.lua``, read once."""
-    loaded = Script(name)
-    return _scripts.setdefault(loaded.sha, loaded)
 
 
 def client() -> Redis:
@@ -103,7 +80,7 @@ def round_trip(*commands: Command, use: Use = Use.WRITE, resend: bool = True) ->
     if _acting.unverified:
         return _raise_refusals(_with_scripts(commands, client().connection_pool, resend))
     return _guarded(
-        _name(commands[0]),
+        scripts.name(commands[0]),
         use,
         lambda: _raise_refusals(_with_scripts(commands, pool(), resend)),
     )
@@ -182,7 +159,7 @@ def _with_scripts(
     unknown = [i for i, result in enumerate(results) if isinstance(result, NoScriptError)]
     if unknown:
         # A server that has restarted has forgotten the scripts.
-        again = send([_with_text(commands[i]) for i in unknown])
+        again = send([scripts.with_text(commands[i]) for i in unknown])
         for i, result in zip(unknown, again, strict=True):
             results[i] = result
     return results
@@ -247,16 +224,6 @@ def _answer(connection: Any) -> Any:
         return connection.read_response()
     except ResponseError as error:
         return error
-
-
-def _name(command: Command) -> str:
-    """Of the command, or of the script that it runs."""
-    return _scripts[command[1]].name if command[0] == "EVALSHA" else str(command[0])
-
-
-def _with_text(command: Command) -> Command:
-    _, sha, *rest = command
-    return ("EVAL", _scripts[sha].text, *rest)
 
 
 def pool() -> ConnectionPool:

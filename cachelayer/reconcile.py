@@ -22,14 +22,14 @@ from typing import Any
 from django.db import DatabaseError, InterfaceError, connections
 from redis.exceptions import RedisError
 
-from cachelayer import clear, conf, incarnation, link, repair, states, strict
+from cachelayer import clear, conf, incarnation, link, repair, scripts, states, strict
 from cachelayer.batches import batched
 from cachelayer.gate import CacheUnavailable, Gate, Mode
 from cachelayer.incarnation import KEY
 
 logger = logging.getLogger("cachelayer.reconcile")
 
-_trust = link.script("trust")
+_trust = scripts.load("trust")
 
 #: Settling that has not ended after so many probe intervals was left by a process
 #: that died; another takes over.

@@ -21,7 +21,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from cachelayer import conf, incarnation, link, spans
+from cachelayer import conf, incarnation, link, scripts, spans
 from cachelayer.gate import CacheUnavailable, Use, gate
 
 NULL: Final = b"null"
@@ -30,12 +30,12 @@ ROW: Final = b"{"
 #: Pushed in place of a row: the key is deleted, the next reader loads the row.
 INVALIDATE: Final = b""
 
-_mark = link.script("mark")
-_lease = link.script("lease")
-_repair = link.script("repair")
-_fill = link.script("fill")
-_push = link.script("push")
-_drop = link.script("drop")
+_mark = scripts.load("mark")
+_lease = scripts.load("lease")
+_repair = scripts.load("repair")
+_fill = scripts.load("fill")
+_push = scripts.load("push")
+_drop = scripts.load("drop")
 
 
 def is_known(value: bytes | None) -> bool:

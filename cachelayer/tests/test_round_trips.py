@@ -5,7 +5,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 import cachelayer
-from cachelayer import link
+from cachelayer import link, scripts
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.fresh import empty_redis
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture(autouse=True)
 def scripts_are_known():
     """A server that does not know them is sent each once, which costs a round trip more."""
-    for script in link._scripts.values():
+    for script in scripts.every():
         link.client().script_load(script.text)
 
 

@@ -15,9 +15,10 @@ from cachelayer.processes import Processes, quantile
 #: Three processes with a gate each; they say when they are ready, and end with their input.
 PROGRAM = """
 import django; django.setup()
-from cachelayer import link, metrics
+from cachelayer import batched, link, metrics
 from cachelayer.gate import Mode, gate
 link.round_trip(("GET", "note:1"))
+batched.flush()
 if {opens}:
     metrics.gate_changed("open")
 print("ready", flush=True)

@@ -100,7 +100,7 @@ def test_a_page_deep_among_rows_of_one_insert_reads_its_own_rows_only(api):
         cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}")
         plan = cursor.fetchone()[0][0]["Plan"]
         cursor.execute("RESET enable_seqscan; RESET enable_sort")
-    assert plan["Plans"][0]["Node Type"] == "Index Scan"
+    assert plan["Plans"][0]["Node Type"] == "Index Only Scan"
     assert plan["Plans"][0].get("Rows Removed by Filter", 0) == 0
 
 

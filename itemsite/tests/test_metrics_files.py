@@ -199,8 +199,18 @@ def test_counts_never_go_down_while_workers_are_killed_under_load(tmp_path_facto
             for thread in threads:
                 thread.join()
         assert failures == []
-        hits = counts(site.get("/metrics").text)[("cachelayer_reads_total", "hit")]
-        assert hits >= answered.count(200) - 1
+
+        def hits():
+            return counts(site.get("/metrics").text)[("cachelayer_reads_total", "hit")]
+
+        # Killed, a worker loses what it had noted and not yet added up; what a scrape has
+        # shown is never lost, and of those that live every read is counted.
+        before = hits()
+        # A kill can come between a read's count and its answer: two clients, eight kills.
+        assert 0 < before <= answered.count(200) + 2 * 8
+        for _ in range(50):
+            assert site.get(HOT).status == 200
+        until(lambda: hits() >= before + 50, 60)
         # Those of the two that live, if they count already, and one for all that are dead.
         kinds = {path.name.rpartition("_")[0] for path in folder.glob("*.db")}
         assert len(list(folder.glob("*.db"))) <= 3 * len(kinds)

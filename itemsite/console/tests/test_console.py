@@ -145,8 +145,8 @@ def fits(console):
     return console.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-# A machine that stalls for a moment turns one of its hundred hits into a bypass, and the
-# tour says so: then it is walked once more, from its beginning.
+# Nothing makes the naive cache go stale in a race but real concurrency and a real outage; now
+# and then it does not, and the tour says so. Then it is walked again, from its beginning.
 @pytest.mark.flaky(reruns=2)
 @pytest.mark.parametrize(
     ("viewport", "color_scheme", "press"),

@@ -14,8 +14,7 @@ or a page for browsers stays Django's, and no header is set in two places.
 import logging
 import time
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 from django.conf import settings
 from django.core.signals import setting_changed
@@ -50,26 +49,12 @@ _KINDS: Final = 500
 _OWN: Final = ("ETag", "Content-Length", "X-Cache", "Server-Timing")
 
 
-class Sampling(Protocol):
-    """Says of a request, before anything is done for it, whether it is traced.
-
-    One that is traced is Django's, whose instrumentation makes its spans; of one that is
-    not, none is made.
-    """
-
-    def is_sampled(self, environ: Environ) -> bool: ...
-
-    def decided(self, sampled: bool) -> "AbstractContextManager[None]":
-        """Inside the block, Django's instrumentation keeps to that."""
-        ...
-
-
-def fast_hits(application: Application, sampling: Sampling | None = None) -> Application:
+def fast_hits(application: Application) -> Application:
     """*application*, Django's, with its hits answered below it; as it is without ``FAST_HITS``.
 
-    Without *sampling*, a hit that is answered here is never traced.
+    No hit that is answered here is traced: where requests are, lead those past this layer.
     """
-    return FastHits(application, sampling) if conf.get().FAST_HITS else application
+    return FastHits(application) if conf.get().FAST_HITS else application
 
 
 class Row(NamedTuple):
@@ -83,9 +68,8 @@ class Row(NamedTuple):
 class FastHits:
     """The layer. One per process; made before the URLconf can be imported."""
 
-    def __init__(self, application: Application, sampling: Sampling | None = None) -> None:
+    def __init__(self, application: Application) -> None:
         self._django = application
-        self._sampling = sampling
         self._known: _Known | None = None
         setting_changed.connect(self._forget)
 
@@ -94,17 +78,6 @@ class FastHits:
         row = known.row_of(environ)
         if row is None:
             return self._django(environ, start_response)
-        if self._sampling is None:
-            return self._measured(known, row, environ, start_response)
-        if self._sampling.is_sampled(environ):
-            with self._sampling.decided(True):
-                return self._learn(known, known.kind(environ, row.route), environ, start_response)
-        with self._sampling.decided(False):
-            return self._measured(known, row, environ, start_response)
-
-    def _measured(
-        self, known: "_Known", row: Row, environ: Environ, start_response: StartResponse
-    ) -> Iterable[bytes]:
         spent, token = timing.begin()
         try:
             return self._answer(known, row, environ, start_response, spent)

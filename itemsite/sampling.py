@@ -1,36 +1,66 @@
-"""Whether a request that could be answered below Django is traced: the sampler says, once."""
+"""Which requests are traced is decided before anything is done for one.
 
-from contextlib import AbstractContextManager
+What is not sampled must not pay for it: Django's instrumentation does its work for every
+request and psycopg's for every statement, recorded or not, which is a third of what a read
+costs. So there are two of Django's handlers, and only one has the instrumentation.
+"""
+
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from opentelemetry import propagate, trace
+from opentelemetry import context, propagate, trace
 from opentelemetry.context import Context
+from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.instrumentation.wsgi import wsgi_getter
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import SpanKind
 
 from itemsite import telemetry
 
+Application = Callable[..., Iterable[bytes]]
 
-class Sampling:
-    """A ``cachelayer.wsgi.Sampling``."""
 
-    def __init__(self) -> None:
+class BySampling:
+    """A WSGI application: *traced* answers what the sampler takes, *untraced* all else."""
+
+    def __init__(self, traced: Application, untraced: Application) -> None:
+        self._traced, self._untraced = traced, untraced
         fields = propagate.get_global_textmap().fields
         self._parents = [f"HTTP_{field.upper().replace('-', '_')}" for field in fields]
+        self._nobody = Context()
+        self._silent = _silent(self._nobody)
 
-    def is_sampled(self, environ: dict[str, Any]) -> bool:
-        """What the sampler says of a server span with the parent that *environ* names."""
-        provider = trace.get_tracer_provider()
-        if not isinstance(provider, TracerProvider):
-            return False
-        parent = Context()
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        parent, silent = self._nobody, self._silent
         if any(map(environ.get, self._parents)):
             parent = propagate.extract(environ, context=parent, getter=wsgi_getter)
-        trace_id = provider.id_generator.generate_trace_id()
-        asked = provider.sampler.should_sample(parent, trace_id, "GET", SpanKind.SERVER)
-        return bool(asked.decision.is_sampled())  # type: ignore[no-untyped-call]
+            # The caller's trace stays in the log lines.
+            silent = _silent(parent)
+        if _is_sampled(parent):
+            with telemetry.decided():
+                return self._traced(environ, start_response)
+        token = context.attach(silent)
+        try:
+            return self._untraced(environ, start_response)
+        finally:
+            context.detach(token)
 
-    def decided(self, sampled: bool) -> AbstractContextManager[None]:
-        """Server spans that begin in the block are recorded, or are not."""
-        return telemetry.decided(sampled)
+
+def _silent(parent: Context) -> Context:
+    """*parent*, with no instrumentation at work below it."""
+    token = context.attach(parent)
+    try:
+        with suppress_instrumentation():
+            return context.get_current()
+    finally:
+        context.detach(token)
+
+
+def _is_sampled(parent: Context) -> bool:
+    """What the sampler says of a server span below *parent*."""
+    provider = trace.get_tracer_provider()
+    if not isinstance(provider, TracerProvider):
+        return False
+    trace_id = provider.id_generator.generate_trace_id()
+    asked = provider.sampler.should_sample(parent, trace_id, "GET", SpanKind.SERVER)
+    return bool(asked.decision.is_sampled())  # type: ignore[no-untyped-call]

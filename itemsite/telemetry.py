@@ -1,7 +1,7 @@
 """Traces: OpenTelemetry, configured by its standard ``OTEL_*`` variables.
 
-Two steps. ``instrument()`` before the WSGI application is built, for Django reads its
-middlewares then; ``start()`` in each worker after the fork, for the thread that sends the
+Two steps. ``wrap()`` around the WSGI application, which builds another of Django's handlers
+for what is traced; ``start()`` in each worker after the fork, for the thread that sends the
 spans does not survive one. Without an endpoint to send them to, both do nothing.
 
 Nothing here can hold up or fail a request: spans go into a queue with a bound, a thread
@@ -12,7 +12,7 @@ that begins and one when it ends.
 import logging
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
@@ -27,20 +27,18 @@ from opentelemetry.trace import SpanKind
 from itemsite.environment import TracingEnvironment
 
 if TYPE_CHECKING:
-    from cachelayer.wsgi import Sampling
+    from itemsite.sampling import Application
 
 logger = logging.getLogger("itemsite.telemetry")
 
 #: Seconds in which a worker that ends may still send what it has recorded.
 _LAST_WORDS: Final = 1.0
 _provider: TracerProvider | None = None
-_decided: ContextVar[bool | None] = ContextVar("itemsite_sampled", default=None)
+_decided: ContextVar[bool] = ContextVar("itemsite_sampled", default=False)
 
 
-def instrument() -> None:
+def _instrument() -> None:
     """Let Django, psycopg and transactions make spans, in this process and those it forks."""
-    if not TracingEnvironment.read().enabled:
-        return
     # Only here: an import that costs nothing where nothing is traced.
     from opentelemetry.instrumentation.django import DjangoInstrumentor
     from opentelemetry.instrumentation.psycopg import PsycopgInstrumentor
@@ -52,19 +50,24 @@ def instrument() -> None:
     transaction_spans.instrument()
 
 
-def sampling() -> "Sampling | None":
-    """Who says which reads are traced, for the layer below Django; None: nothing is."""
-    if not TracingEnvironment.read().enabled:
-        return None
-    from itemsite.sampling import Sampling
+def wrap(untraced: "Application", traced: Callable[[], "Application"]) -> "Application":
+    """*untraced*, behind the choice of the requests that are traced.
 
-    return Sampling()
+    Those go to what *traced* makes after Django has been instrumented; it is not called,
+    and nothing is wrapped, where nothing is traced.
+    """
+    if not TracingEnvironment.read().enabled:
+        return untraced
+    _instrument()
+    from itemsite.sampling import BySampling
+
+    return BySampling(traced(), untraced)
 
 
 @contextmanager
-def decided(sampled: bool) -> Iterator[None]:
-    """The sampler has been asked already: server spans that begin in the block keep to that."""
-    token = _decided.set(sampled)
+def decided() -> Iterator[None]:
+    """The sampler takes this request: server spans that begin in the block are recorded."""
+    token = _decided.set(True)
     try:
         yield
     finally:
@@ -137,9 +140,8 @@ class _Requests(Sampler):
         *args: Any,
         **kwargs: Any,
     ) -> SamplingResult:
-        sampled = _decided.get()
-        if kind is SpanKind.SERVER and sampled is not None:
-            return SamplingResult(Decision.RECORD_AND_SAMPLE if sampled else Decision.DROP)
+        if kind is SpanKind.SERVER and _decided.get():
+            return SamplingResult(Decision.RECORD_AND_SAMPLE)
         above = trace.get_current_span(parent_context).get_span_context()
         if kind is SpanKind.CLIENT and not above.is_valid:
             return SamplingResult(Decision.DROP)

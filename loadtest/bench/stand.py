@@ -49,6 +49,9 @@ class Stand:
             directory,
             OTEL_TRACES_SAMPLER="parentbased_traceidratio",
             OTEL_TRACES_SAMPLER_ARG="0.01",
+            # The kernel shares connections out. Otherwise a worker that wakes first may take
+            # all of a burst, and then one core is measured.
+            GUNICORN_CMD_ARGS="--reuse-port",
         )
         self._peers: dict[str, Served] = {}
 

@@ -25,10 +25,11 @@ from cachelayer.write import read_rows
 
 logger = logging.getLogger("cachelayer.livecheck")
 
-#: Hits that wait to be checked; more are not sampled.
-QUEUE: Final = 100
+#: Hits that wait to be checked; more are not sampled. With the interval it is what bounds
+#: the cost: a process makes at most 20 checks a second, on two connections to Postgres.
+QUEUE: Final = 10
 #: Seconds between a hit and its check, at most, while nothing is in the way.
-_INTERVAL: Final = 0.05
+_INTERVAL: Final = 0.5
 #: Of the normal distribution: the ends of a 95 % interval.
 _Z: Final = 1.96
 

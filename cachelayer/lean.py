@@ -6,6 +6,8 @@ together by hand, one ``sendall``, one ``recv``, and hiredis. That is a third of
 redis-py's own way takes.
 """
 
+import socket
+import struct
 import threading
 import time
 from collections import deque
@@ -63,10 +65,13 @@ class Line:
         """Connect *connection*, redis-py's; raises ``RedisError``."""
         connection.connect()
         self._connection = connection
-        # Looked up once. redis-py has no public way to the socket.
-        self._send = connection._sock.sendall
-        self._receive = connection._sock.recv
+        # redis-py has no public way to the socket.
+        sock: socket.socket = connection._sock
         self._timeout: float | None = connection.socket_timeout
+        if self._timeout and type(sock) is socket.socket:
+            _let_the_kernel_time(sock, self._timeout)
+        # Looked up once.
+        self._send, self._receive = sock.sendall, sock.recv
         # Not redis-py's reader: it decodes where decode_responses is set.
         self._reader = hiredis.Reader()
 
@@ -79,7 +84,7 @@ class Line:
         try:
             self._send(packed)
             return self._read(count)
-        except TimeoutError as error:
+        except (TimeoutError, BlockingIOError) as error:
             raise RedisTimeoutError("Timeout reading from socket") from error
         except OSError as error:
             raise RedisConnectionError(str(error)) from error
@@ -120,6 +125,20 @@ class Line:
         if isinstance(error, ResponseError):
             return error
         raise error  # Such as "loading", which redis-py takes for a broken connection.
+
+
+def _let_the_kernel_time(sock: socket.socket, seconds: float) -> None:
+    """Have each ``send`` and ``recv`` of a plain *sock* end after *seconds* (``BlockingIOError``).
+
+    Python's own timeout asks ``poll`` before each of them, and lets go of the GIL twice.
+    """
+    timeval = struct.pack("@ll", *divmod(max(1, round(seconds * 1e6)), 1_000_000))
+    try:
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            sock.setsockopt(socket.SOL_SOCKET, option, timeval)
+    except OSError:
+        return  # A system that has other ideas of them keeps Python's.
+    sock.settimeout(None)
 
 
 class Lines:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 from django_redis import get_redis_connection
 from redis import ConnectionPool, Redis
@@ -37,6 +37,7 @@ from cachelayer.lean import Lines
 from cachelayer.scripts import Command
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 #: What makes a Sentinel pool, beside the options of its connections.
 _OF_SENTINEL: Final = ("service_name", "sentinel_manager", "is_master", "check_connection")
@@ -78,12 +79,8 @@ def round_trip(*commands: Command, use: Use = Use.WRITE, resend: bool = True) ->
     without *resend*, by ``BrokenConnection``.
     """
     if _acting.unverified:
-        return _raise_refusals(_with_scripts(commands, client().connection_pool, resend))
-    return _guarded(
-        scripts.name(commands[0]),
-        use,
-        lambda: _raise_refusals(_with_scripts(commands, pool(), resend)),
-    )
+        return _send_scripts(commands, client().connection_pool, resend)
+    return _guarded(scripts.name(commands[0]), use, _send_scripts, commands, pool(), resend)
 
 
 def get(keys: Sequence[str]) -> list[bytes | None]:
@@ -91,10 +88,10 @@ def get(keys: Sequence[str]) -> list[bytes | None]:
     if _acting.unverified:
         values: list[bytes | None] = round_trip(("MGET", *keys))[0]
         return values
-    return _guarded("GET", Use.READ, lambda: _get_reconnecting(keys))
+    return _guarded("GET", Use.READ, _get, keys)
 
 
-def _guarded(name: str, use: Use, send: Callable[[], T]) -> T:
+def _guarded(name: str, use: Use, send: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """What *send* gives: let through by the gate, within the budget, timed and counted.
 
     Every command of the cache layer comes through here.
@@ -105,7 +102,7 @@ def _guarded(name: str, use: Use, send: Callable[[], T]) -> T:
         raise CacheUnavailable("This request has spent its time for Redis.")
     start = time.perf_counter()
     try:
-        result = send()
+        result = send(*args, **kwargs)
     except MaxConnectionsError as error:
         # This process has too many threads for its pool; Redis is well.
         raise CacheUnavailable(str(error)) from error
@@ -149,39 +146,42 @@ def ping() -> bool:
     return True
 
 
-def _with_scripts(
+def _send_scripts(
     commands: Sequence[Command], connections: ConnectionPool, resend: bool
 ) -> list[Any]:
-    def send(commands: Sequence[Command]) -> list[Any]:
-        return _reconnecting(lambda: _send(commands, connections), connections, resend)
-
-    results = send(commands)
+    results = _reconnecting(connections, resend, _send, commands, connections)
     unknown = [i for i, result in enumerate(results) if isinstance(result, NoScriptError)]
     if unknown:
         # A server that has restarted has forgotten the scripts.
-        again = send([scripts.with_text(commands[i]) for i in unknown])
+        texts = [scripts.with_text(commands[i]) for i in unknown]
+        again = _reconnecting(connections, resend, _send, texts, connections)
         for i, result in zip(unknown, again, strict=True):
             results[i] = result
-    return results
+    return [_unless_refused(result) for result in results]
 
 
-def _raise_refusals(results: list[Any]) -> list[Any]:
-    for result in results:
-        if isinstance(result, ResponseError) and "WRONGTYPE" in str(result):
-            raise WrongType(str(result)) from result
-        if isinstance(result, Exception):
-            raise result
-    return results
+def _unless_refused(result: T) -> T:
+    if isinstance(result, ResponseError) and "WRONGTYPE" in str(result):
+        raise WrongType(str(result)) from result
+    if isinstance(result, Exception):
+        raise result
+    return result
 
 
-def _reconnecting(send: Callable[[], T], connections: ConnectionPool, resend: bool = True) -> T:
+def _reconnecting(
+    connections: ConnectionPool,
+    resend: bool,
+    send: Callable[P, T],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
     """Send; answer a broken connection by one fresh one, which verifies where it has come to.
 
     Were reads given up at once, a process that has not noticed a restart would
     write without a mark while others already trust the new Redis.
     """
     try:
-        return send()
+        return send(*args, **kwargs)
     except MaxConnectionsError:
         raise
     except (RedisConnectionError, RedisTimeoutError) as error:
@@ -191,7 +191,7 @@ def _reconnecting(send: Callable[[], T], connections: ConnectionPool, resend: bo
             raise _Broke(str(error)) from error
         if isinstance(error, RedisTimeoutError):
             raise  # A reader does not wait for a second one.
-        return send()
+        return send(*args, **kwargs)
 
 
 def _send(commands: Sequence[Command], connections: ConnectionPool) -> list[Any]:
@@ -209,14 +209,10 @@ def _send(commands: Sequence[Command], connections: ConnectionPool) -> list[Any]
         connections.release(connection)
 
 
-def _get_reconnecting(keys: Sequence[str]) -> list[bytes | None]:
-    [value] = _raise_refusals([_reconnecting(lambda: _get(keys), pool())])
+def _get(keys: Sequence[str]) -> list[bytes | None]:
+    [value] = _reconnecting(pool(), True, _lines.ask, lean.pack_get(keys), 1)
+    _unless_refused(value)
     return [value] if len(keys) == 1 else value
-
-
-def _get(keys: Sequence[str]) -> Any:
-    [value] = _lines.ask(lean.pack_get(keys), 1)
-    return value
 
 
 def _answer(connection: Any) -> Any:

@@ -58,10 +58,12 @@ def look_up(key: str) -> bytes | None:
     return states.get([key])[0]
 
 
-def hit(cached: CachedModel, pk: Any, key: str, value: bytes) -> Read:
-    """The answer to a read under whose *key* a row or null was found; counted."""
+def note_hit(cached: CachedModel, pk: Any, key: str, value: bytes) -> None:
+    """Count a read that is answered with *value*, the row or null found under *key*."""
     livecheck.sample(cached, pk, key, value)
-    return _count(Read("hit", _unwrap(value)))
+    counters.add("hit")
+    metrics.reads["hit"].inc()
+    watch.ticker.poke()
 
 
 @metrics.timed
@@ -87,68 +89,72 @@ def read(model: type[models.Model], pk: Any, looked_up: LookedUp | None = None) 
 def read_many(model: type[models.Model], pks: Iterable[Any]) -> dict[Any, Read]:
     """The rows with primary keys *pks*, in that order; one round trip when all are hits."""
     cached = registry.get(model)
-    using = router.db_for_write(model)
     keys = _keys(cached, pks)
-    # One token serves for all: it says which reader may fill, not which row.
-    lease = states.new_lease()
-    outcomes: dict[Any, Outcome] = dict.fromkeys(keys, "bypass")
-    rows: dict[Any, bytes] = {}
-    leased: list[Any] = []
-    with suppress(CacheUnavailable):
-        values = _look_up_many(using, cached, keys)
-        rows = _known(cached, keys, values)
-        outcomes |= dict.fromkeys(rows, "hit")
-        absent = [pk for pk, value in values.items() if value is None]
-        if absent and not connections[using].in_atomic_block:
-            taken = states.lease([keys[pk] for pk in absent], lease)
-            leased = [pk for pk, took in zip(absent, taken, strict=True) if took]
-    loaded = read_rows(using, cached, [pk for pk in keys if pk not in rows])
-    if leased:
-        _fill({keys[pk]: loaded[pk] for pk in leased}, lease)
-        outcomes |= dict.fromkeys(leased, "miss")
-    rows |= loaded
-    return {pk: _count(Read(outcomes[pk], _unwrap(rows[pk]))) for pk in keys}
+    rows, outcomes = _find(router.db_for_write(model), cached, keys)
+    return {pk: _count(Read(outcomes[key], _unwrap(rows[key]))) for key, pk in keys.items()}
 
 
 def rows(model: type[models.Model], pks: Iterable[Any]) -> list[bytes]:
     """Those of the rows with primary keys *pks* that there are, in that order, for a list of them.
 
-    From the cache what it has, the rest by one query. As new as those of ``read_many``;
-    but a list is no read of each of its rows, so nothing is counted or filled.
+    As ``read_many``; but a list is no read of each of its rows, so nothing is counted.
     """
     cached = registry.get(model)
-    using = router.db_for_write(model)
     keys = _keys(cached, pks)
-    found: dict[Any, bytes] = {}
-    with suppress(CacheUnavailable):
-        found = _known(cached, keys, _look_up_many(using, cached, keys))
-    if found:
+    rows, outcomes = _find(router.db_for_write(model), cached, keys)
+    if "hit" in outcomes.values():
         watch.ticker.poke()
-    if len(found) < len(keys):
-        found |= read_rows(using, cached, [pk for pk in keys if pk not in found])
-    return [row for row in map(found.__getitem__, keys) if row != states.NULL]
+    return [row for row in map(rows.__getitem__, keys) if row != states.NULL]
 
 
-def _keys(cached: CachedModel, pks: Iterable[Any]) -> dict[Any, str]:
-    return {pk: cached.key(pk) for pk in map(cached.to_python, pks)}
+def _keys(cached: CachedModel, pks: Iterable[Any]) -> dict[str, Any]:
+    """The primary keys in their one form, by key."""
+    return {cached.key(pk): pk for pk in map(cached.to_python, pks)}
 
 
-def _look_up_many(using: str, cached: CachedModel, keys: dict[Any, str]) -> dict[Any, bytes | None]:
+def _find(
+    using: str, cached: CachedModel, keys: dict[str, Any]
+) -> tuple[dict[str, bytes], dict[str, Outcome]]:
+    """The rows of *keys*, and where each has come from. What was absent is filled."""
+    # One token serves for all: it says which reader may fill, not which row.
+    lease = states.new_lease()
+    rows: dict[str, bytes] = {}
+    leased: list[str] = []
+    with suppress(CacheUnavailable):
+        values = _look_up_many(using, cached, keys)
+        rows = _known(cached, keys, values)
+        if len(rows) == len(keys):
+            return rows, dict.fromkeys(keys, "hit")
+        absent = [key for key, value in values.items() if value is None]
+        if absent and not connections[using].in_atomic_block:
+            taken = states.lease(absent, lease)
+            leased = [key for key, took in zip(absent, taken, strict=True) if took]
+    unknown = {pk: key for key, pk in keys.items() if key not in rows}
+    loaded = {unknown[pk]: row for pk, row in read_rows(using, cached, unknown).items()}
+    if leased:
+        _fill({key: loaded[key] for key in leased}, lease)
+    outcomes: dict[str, Outcome] = dict.fromkeys(keys, "bypass")
+    outcomes |= dict.fromkeys(rows, "hit")
+    outcomes |= dict.fromkeys(leased, "miss")
+    return rows | loaded, outcomes
+
+
+def _look_up_many(using: str, cached: CachedModel, keys: dict[str, Any]) -> dict[str, bytes | None]:
     """As ``look_up``, without the rows that this transaction has written itself."""
     if not strict.trust.held():
         raise CacheUnavailable(_NO_TRUST)
     written = written_pks(using, cached)
-    pks = [pk for pk in keys if pk not in written] if written else list(keys)
-    return dict(zip(pks, states.get([keys[pk] for pk in pks]), strict=True))
+    wanted = [key for key, pk in keys.items() if pk not in written] if written else list(keys)
+    return dict(zip(wanted, states.get(wanted), strict=True))
 
 
 def _known(
-    cached: CachedModel, keys: dict[Any, str], values: dict[Any, bytes | None]
-) -> dict[Any, bytes]:
+    cached: CachedModel, keys: dict[str, Any], values: dict[str, bytes | None]
+) -> dict[str, bytes]:
     """Of the *values* that were looked up: rows and nulls; a share of them is checked."""
-    known = {pk: value for pk, value in values.items() if value and states.is_known(value)}
-    for pk, value in known.items():
-        livecheck.sample(cached, pk, keys[pk], value)
+    known = {key: value for key, value in values.items() if value and states.is_known(value)}
+    for key, value in known.items():
+        livecheck.sample(cached, keys[key], key, value)
     return known
 
 
@@ -160,7 +166,9 @@ def _read_cached(
     pause = _FIRST_PAUSE
     while True:
         if value is not None and states.is_known(value):
-            return hit(cached, pk, key, value)
+            note_hit(cached, pk, key, value)
+            spans.outcome("hit")
+            return Read("hit", _unwrap(value))
         is_free = value is None or (states.is_mark(value) and states.is_over(value))
         if is_free and not connections[using].in_atomic_block:
             token = states.new_lease()

@@ -106,7 +106,7 @@ class FastHits:
             if_none_match = environ.get("HTTP_IF_NONE_MATCH")
             matches = if_none_match is not None and etags.names(if_none_match, tag)
             if template := templates.get(304 if matches else 200):
-                reads.hit(row.route.cached, row.pk, row.key, value)
+                reads.note_hit(row.route.cached, row.pk, row.key, value)
                 metrics.read_seconds["hit"].observe(time.perf_counter() - start)
                 headers = template.headers(tag, len(value), spent)
                 start_response(template.status, headers)

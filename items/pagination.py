@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from django.db.models import F, QuerySet
+from django.db.models import BigIntegerField, F, Func, QuerySet
 from django.db.models.fields.tuple_lookups import Tuple, TupleLessThan
 from django.utils.crypto import constant_time_compare, salted_hmac
 from rest_framework.exceptions import ParseError
@@ -19,6 +19,11 @@ MAX_LIMIT: Final = 100
 
 _SIGNATURE_LENGTH: Final = 6
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECONDS: Final = Func(
+    F("created_at"),
+    template="(extract(epoch FROM %(expressions)s) * 1000000)::bigint",
+    output_field=BigIntegerField(),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,7 @@ class Cursor:
         if not constant_time_compare(data, place + _signature(place)):
             raise _no_cursor()
         microseconds = int.from_bytes(place[:8], "big", signed=True)
-        return cls(_EPOCH + timedelta(microseconds=microseconds), uuid.UUID(bytes=place[8:]))
+        return cls(_from_microseconds(microseconds), uuid.UUID(bytes=place[8:]))
 
     def __str__(self) -> str:
         microseconds = (self.created_at - _EPOCH) // timedelta(microseconds=1)
@@ -81,10 +86,17 @@ def page(rows: "QuerySet[Item]", limit: int, after: Cursor | None) -> Page:
         # rows of one INSERT, which all have the same created_at.
         key = Tuple(F("created_at"), F("id"))
         rows = rows.filter(TupleLessThan(key, (after.created_at, after.id)))
-    newest_first = rows.order_by("-created_at", "-id").values_list("created_at", "id")
+    # A number, for making 50 datetimes takes as long as the rest of the query.
+    newest_first = rows.order_by("-created_at", "-id").values_list(_MICROSECONDS, "id")
     found = list(newest_first[: limit + 1])
+    ids = [pk for _, pk in found[:limit]]
     more = len(found) > limit
-    return Page([pk for _, pk in found[:limit]], Cursor(*found[limit - 1]) if more else None)
+    last = Cursor(_from_microseconds(found[limit - 1][0]), ids[-1]) if more else None
+    return Page(ids, last)
+
+
+def _from_microseconds(microseconds: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=microseconds)
 
 
 def limit_of(request: Request) -> int:

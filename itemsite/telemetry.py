@@ -142,9 +142,10 @@ class _Requests(Sampler):
     ) -> SamplingResult:
         if kind is SpanKind.SERVER and _decided.get():
             return SamplingResult(Decision.RECORD_AND_SAMPLE)
-        above = trace.get_current_span(parent_context).get_span_context()
-        if kind is SpanKind.CLIENT and not above.is_valid:
-            return SamplingResult(Decision.DROP)
+        if kind is SpanKind.CLIENT:
+            above = trace.get_current_span(parent_context).get_span_context()
+            if not above.is_valid:
+                return SamplingResult(Decision.DROP)
         return self._configured.should_sample(parent_context, trace_id, name, kind, *args, **kwargs)
 
     def get_description(self) -> str:

@@ -86,6 +86,27 @@ def test_a_hundred_hits_cost_one_round_trip(round_trips):
     assert [read.outcome for read in found.values()] == ["hit"] * 100
 
 
+def test_a_list_fills_what_it_has_loaded(round_trips):
+    """So that the next page of the same rows costs one round trip and no row of Postgres."""
+    notes = Note.objects.bulk_create([Note() for _ in range(100)])
+    pks = [note.pk for note in notes]
+    keys = [f"note:{pk}" for pk in pks]
+    link.client().delete(*keys[:90])
+    link.client().set(keys[0], b"w:somebody")
+    round_trips.clear()
+    with CaptureQueriesContext(connection) as queries:
+        rows = cachelayer.rows(Note, [*pks, 0])
+    assert rows == [cachelayer.render(note) for note in notes]
+    assert round_trips == [["MGET"], ["EVALSHA"] * 90, ["EVALSHA"] * 90]
+    assert len(queries) == 1
+    round_trips.clear()
+    with CaptureQueriesContext(connection) as queries:
+        assert cachelayer.rows(Note, pks[1:]) == rows[1:]
+    assert round_trips == [["MGET"]]
+    assert len(queries) == 0
+    assert link.client().get(keys[0]) == b"w:somebody", "a writer's mark stays"
+
+
 def test_a_server_that_forgot_the_scripts_gets_them_again(note, round_trips, value):
     link.client().script_flush()
     note.stars = 2

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from django.db.models import BigIntegerField, F, Func, QuerySet
-from django.db.models.fields.tuple_lookups import Tuple, TupleLessThan
+from django.db import connections, router
 from django.utils.crypto import constant_time_compare, salted_hmac
 from rest_framework.exceptions import ParseError
 from rest_framework.request import Request
@@ -19,11 +18,16 @@ MAX_LIMIT: Final = 100
 
 _SIGNATURE_LENGTH: Final = 6
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECONDS: Final = Func(
-    F("created_at"),
-    template="(extract(epoch FROM %(expressions)s) * 1000000)::bigint",
-    output_field=BigIntegerField(),
-)
+# SQL, for the ORM takes longer to put it together than all the rest of a page takes. A
+# number, for to make 50 datetimes takes as long as the query.
+_PAGE: Final = """
+    SELECT id, (extract(epoch FROM created_at) * 1000000)::bigint FROM items {where}
+    ORDER BY created_at DESC, id DESC LIMIT %s
+"""
+_FIRST: Final = _PAGE.format(where="")
+# Compared as a tuple, the index finds the place even among a million rows of one INSERT,
+# which all have the same created_at.
+_FOLLOWING: Final = _PAGE.format(where="WHERE (created_at, id) < (%s, %s)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,24 +79,20 @@ class Page:
     next: Cursor | None
 
 
-def page(rows: "QuerySet[Item]", limit: int, after: Cursor | None) -> Page:
-    """At most *limit* of *rows* that come after *after*, in one query of the index alone.
+def page(limit: int, after: Cursor | None) -> Page:
+    """At most *limit* items that come after *after*, in one query of the index alone.
 
     Items that are created in the meantime come before the first page, so no
     later page repeats or skips any.
     """
-    if after is not None:
-        # Compared as a tuple, the index finds the place even among a million
-        # rows of one INSERT, which all have the same created_at.
-        key = Tuple(F("created_at"), F("id"))
-        rows = rows.filter(TupleLessThan(key, (after.created_at, after.id)))
-    # A number, for making 50 datetimes takes as long as the rest of the query.
-    newest_first = rows.order_by("-created_at", "-id").values_list(_MICROSECONDS, "id")
-    found = list(newest_first[: limit + 1])
-    ids = [pk for _, pk in found[:limit]]
-    more = len(found) > limit
-    last = Cursor(_from_microseconds(found[limit - 1][0]), ids[-1]) if more else None
-    return Page(ids, last)
+    start: tuple[object, ...] = () if after is None else (after.created_at, after.id)
+    with connections[router.db_for_write(Item)].cursor() as cursor:
+        cursor.execute(_FOLLOWING if start else _FIRST, [*start, limit + 1])
+        found = cursor.fetchall()
+    ids = [pk for pk, _ in found[:limit]]
+    if len(found) <= limit:
+        return Page(ids, None)
+    return Page(ids, Cursor(_from_microseconds(found[limit - 1][1]), ids[-1]))
 
 
 def _from_microseconds(microseconds: int) -> datetime:

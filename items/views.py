@@ -41,7 +41,7 @@ class ItemViewSet(CachedViewMixin, GenericViewSet[Item]):
     def list(self, request: Request) -> Response:
         """One page: which items, says Postgres; ``count`` is the number of items on it."""
         limit, cursor = pagination.limit_of(request), pagination.cursor_of(request)
-        page = pagination.page(self.get_queryset(), limit, cursor)
+        page = pagination.page(limit, cursor)
         url = page.next and request.build_absolute_uri(f"?limit={limit}&cursor={page.next}")
         # Joined as they are, the items are byte for byte those of a GET.
         rows = cachelayer.rows(Item, page.ids)

@@ -92,7 +92,7 @@ def test_a_page_deep_among_rows_of_one_insert_reads_its_own_rows_only(api):
         cursor.execute("SET enable_seqscan = off; SET enable_sort = off")
         from items.pagination import Cursor, page
 
-        following = page(Item.objects.all(), 10, Cursor(middle.created_at, middle.id))
+        following = page(10, Cursor(middle.created_at, middle.id))
         assert [*following.ids] == list(
             Item.objects.order_by("-id").values_list("pk", flat=True)[2501:2511]
         )
@@ -110,5 +110,5 @@ def _sql_of_page(after):
     from items.pagination import Cursor, page
 
     with CaptureQueriesContext(connection) as queries:
-        page(Item.objects.all(), 10, Cursor(after.created_at, after.id))
+        page(10, Cursor(after.created_at, after.id))
     return queries[0]["sql"]

@@ -19,6 +19,7 @@ from rest_framework.utils.encoders import JSONEncoder
 from cachelayer import etags, registry, timing
 from cachelayer.etags import etag
 from cachelayer.reads import Read, read
+from cachelayer.registry import CachedModel
 
 #: In the WSGI environment: the ``LookedUp`` of the layer below Django's handler (``wsgi.py``).
 LOOKED_UP: Final = "cachelayer.looked_up"
@@ -123,13 +124,14 @@ class CachedViewMixin:
 
     def locked(self, pk: Any) -> Any:
         """The row's instance under SELECT … FOR UPDATE; ``Http404`` when there is none."""
-        instance = registry.get(self._model()).rows().select_for_update().filter(pk=pk).first()
-        if instance is None:
-            raise Http404
-        return instance
+        model = self._model()
+        try:
+            return self._cached().rows().select_for_update().get(pk=pk)
+        except model.DoesNotExist as error:
+            raise Http404 from error
 
-    def check_if_match(self, request: Request, row: bytes) -> None:
-        """Raise ``PreconditionFailed`` unless *row* is what ``If-Match`` names, if it is sent.
+    def check_if_match(self, request: Request, instance: models.Model) -> None:
+        """Raise ``PreconditionFailed`` unless ``If-Match`` names *instance*'s row, if it is sent.
 
         ``ParseError`` for a header that names nothing: a client that asked for
         care must not be answered with a blind write.
@@ -145,8 +147,11 @@ class CachedViewMixin:
             raise ParseError(
                 _("If-Match is not an ETag. Send one as it came, with its quotes, or *.")
             )
-        if wanted != ["*"] and etag(row) not in wanted:
+        if wanted != ["*"] and etag(self._cached().render(instance)) not in wanted:
             raise PreconditionFailed
+
+    def _cached(self) -> CachedModel:
+        return registry.get(self._model())
 
     def _model(self) -> type[models.Model]:
         model: type[models.Model] = self.queryset.model  # type: ignore[attr-defined]

@@ -6,7 +6,7 @@ Unknown fields of a body are ignored, and so are ``id``, ``created_at`` and
 
 from datetime import UTC
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from rest_framework import serializers
 
@@ -51,8 +51,26 @@ class TextField(serializers.CharField):
         return str(super().to_internal_value(data))
 
 
+# The messages stand in classes, not in arguments: a serializer makes its fields anew for
+# every request, and copies their arguments deeply.
+class NameField(TextField):
+    default_error_messages: ClassVar = _messages(
+        "name", f"a string of 1 to {NAME_LENGTH} characters"
+    )
+
+
+class DescriptionField(TextField):
+    default_error_messages: ClassVar = _messages(
+        "description", f"a string of at most {DESCRIPTION_LENGTH} characters"
+    )
+
+
 class PriceField(serializers.DecimalField):
     """A JSON number, in and out; exact, as ``BoundedJSONParser`` reads numbers."""
+
+    default_error_messages: ClassVar = _messages(
+        "price", "a JSON number from 0 to 99999999.99 with at most two decimals, such as 42.99"
+    )
 
     def to_internal_value(self, data: Any) -> Decimal:
         if not isinstance(data, Decimal):
@@ -67,35 +85,27 @@ class PriceField(serializers.DecimalField):
         return float(value)
 
 
-class ItemSerializer(serializers.ModelSerializer[Item]):
-    """An item as JSON: a function of the row's columns, and of nothing else."""
+class ItemSerializer(serializers.Serializer[Item]):
+    """An item as JSON: a function of the row's columns, and of nothing else.
 
-    name = TextField(
-        max_length=NAME_LENGTH,
-        error_messages=_messages("name", f"a string of 1 to {NAME_LENGTH} characters"),
+    No ``ModelSerializer``: that looks through the model again for every write.
+    """
+
+    id = serializers.UUIDField(read_only=True)
+    name = NameField(max_length=NAME_LENGTH)
+    description = DescriptionField(
+        default="", allow_blank=True, trim_whitespace=False, max_length=DESCRIPTION_LENGTH
     )
-    description = TextField(
-        default="",
-        allow_blank=True,
-        trim_whitespace=False,
-        max_length=DESCRIPTION_LENGTH,
-        error_messages=_messages(
-            "description", f"a string of at most {DESCRIPTION_LENGTH} characters"
-        ),
-    )
-    price = PriceField(
-        max_digits=10,
-        decimal_places=2,
-        min_value=Decimal(0),
-        error_messages=_messages(
-            "price",
-            "a JSON number from 0 to 99999999.99 with at most two decimals, such as 42.99",
-        ),
-    )
+    price = PriceField(max_digits=10, decimal_places=2, min_value=Decimal(0))
     # Not the time zone that happens to be active.
     created_at = serializers.DateTimeField(read_only=True, default_timezone=UTC)
     updated_at = serializers.DateTimeField(read_only=True, default_timezone=UTC)
 
-    class Meta:
-        model = Item
-        fields = ["id", "name", "description", "price", "created_at", "updated_at"]
+    def create(self, validated_data: dict[str, Any]) -> Item:
+        return Item.objects.create(**validated_data)
+
+    def update(self, instance: Item, validated_data: dict[str, Any]) -> Item:
+        for name, value in validated_data.items():
+            setattr(instance, name, value)
+        instance.save()
+        return instance

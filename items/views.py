@@ -70,7 +70,7 @@ class ItemViewSet(CachedViewMixin, GenericViewSet[Item]):
         """Delete the item."""
         with transaction.atomic():
             item = self.locked(pk)
-            self.check_if_match(request, cachelayer.render(item))
+            self.check_if_match(request, item)
             item.delete()
         return Response(status=status.HTTP_204_NO_CONTENT)
 
@@ -79,7 +79,7 @@ class ItemViewSet(CachedViewMixin, GenericViewSet[Item]):
         body = self._body(request)
         with transaction.atomic():
             item = self.locked(pk)
-            self.check_if_match(request, cachelayer.render(item))
+            self.check_if_match(request, item)
             changed = self.get_serializer(item, data=body, partial=partial)
             changed.is_valid(raise_exception=True)
             row = cachelayer.render(changed.save())

@@ -26,10 +26,11 @@ from cachelayer.write import read_rows
 logger = logging.getLogger("cachelayer.livecheck")
 
 #: Hits that wait to be checked; more are not sampled. With the interval it is what bounds
-#: the cost: a process makes at most 20 checks a second, on two connections to Postgres.
+#: the cost: a process makes at most five checks a second, and a connection in two.
 QUEUE: Final = 10
-#: Seconds between a hit and its check, at most, while nothing is in the way.
-_INTERVAL: Final = 0.5
+#: Seconds between a hit and its check, at most, while nothing is in the way. What is stale
+#: in the cache stays there for longer.
+_INTERVAL: Final = 2.0
 #: Of the normal distribution: the ends of a 95 % interval.
 _Z: Final = 1.96
 

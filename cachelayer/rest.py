@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 import orjson
-from django.core.exceptions import ValidationError
+from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.db import models
 from django.http import Http404
 from django.utils.http import parse_etags
@@ -124,10 +124,9 @@ class CachedViewMixin:
 
     def locked(self, pk: Any) -> Any:
         """The row's instance under SELECT … FOR UPDATE; ``Http404`` when there is none."""
-        model = self._model()
         try:
             return self._cached().rows().select_for_update().get(pk=pk)
-        except model.DoesNotExist as error:
+        except ObjectDoesNotExist as error:
             raise Http404 from error
 
     def check_if_match(self, request: Request, instance: models.Model) -> None:

@@ -4,7 +4,7 @@ import base64
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from django.db import connections, router
 from django.utils.crypto import constant_time_compare, salted_hmac
@@ -85,7 +85,7 @@ def page(limit: int, after: Cursor | None) -> Page:
     Items that are created in the meantime come before the first page, so no
     later page repeats or skips any.
     """
-    start = [] if after is None else [after.created_at, after.id]
+    start: list[Any] = [] if after is None else [after.created_at, after.id]
     with connections[router.db_for_write(Item)].cursor() as cursor:
         cursor.execute(_FOLLOWING if start else _FIRST, [*start, limit + 1])
         found = cursor.fetchall()

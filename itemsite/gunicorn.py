@@ -1,5 +1,6 @@
 """Gunicorn's configuration: ``gunicorn -c python:itemsite.gunicorn itemsite.wsgi``."""
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,16 @@ def on_starting(server: Any) -> None:
         sys.exit(1)
     if checked.returncode:
         server.log.warning("Started unchecked: %s", checked.stderr.strip().rpartition("\n")[2])
+
+
+def when_ready(server: Any) -> None:
+    """Take what is loaded by now out of the garbage collector's sight, in all workers.
+
+    It lives as long as they do, and each full collection would walk through it: a pause
+    that a twentieth of the requests notice. And what is not touched stays shared memory.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def post_fork(server: Any, worker: Any) -> None:

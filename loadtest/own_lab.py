@@ -133,6 +133,10 @@ class OwnLab:
         return self._recorded("redis")
 
     @property
+    def postgres_pid(self) -> int:
+        return self._recorded("postgres")
+
+    @property
     def repair_pid(self) -> int:
         """The process that runs ``cache_repair``."""
         return self._recorded("repair")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import loadtest.bench
-from loadtest.bench import bulk, memory, report, scaling, stampede, wrk
+from loadtest.bench import bulk, memory, report, scaling, servers, stampede, wrk
 from loadtest.bench.comparisons import compare, comparisons
 from loadtest.bench.outcome import Outcome
 from loadtest.bench.say import say
@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stand = Stand(directory, rows=30_000 if options.quick else 120_000)
     outcomes: list[Outcome] = []
     sweeps: dict[str, Any] = {}
+    settings: list[dict[str, Any]] = []
     unmeasured: list[str] = []
     try:
         say("Starting a lab for the benchmark")
@@ -54,13 +55,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.sweep:
             say("sweep")
             sweeps = scaling.sweep(stand, options.seconds)
+            say("servers")
+            settings = servers.measure(stand, options.repeats, options.seconds)
     except KeyboardInterrupt:
         say("Stopped; what follows was measured until then.")
     finally:
         stand.stop()
         shutil.rmtree(directory, ignore_errors=True)
     report.show(outcomes)
-    report.write(options.out, outcomes, sweeps, _plain(options))
+    report.show_cpu(outcomes)
+    if settings:
+        report.show_servers(settings)
+    report.write(options.out, outcomes, sweeps, settings, _plain(options))
     say(f"Written to {options.out}.")
     if unmeasured:
         return 2
@@ -94,7 +100,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, help="length of a run (5; quick: 2)")
     parser.add_argument("--rows", type=int, help="of the row bulk (1000000; quick: 100000)")
     parser.add_argument("--quick", action="store_true", help="short runs, fewer rows")
-    parser.add_argument("--sweep", action="store_true", help="also the curves of growth")
+    parser.add_argument(
+        "--sweep", action="store_true", help="also curves of growth, gunicorn's settings"
+    )
     parser.add_argument("--out", type=Path, default=Path("var/bench"), help="folder of the results")
     options = parser.parse_args(arguments)
     options.repeats = options.repeats or (3 if options.quick else 7)

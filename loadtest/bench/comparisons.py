@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from loadtest.bench import wrk
+from loadtest.bench.cpu import Account
 from loadtest.bench.outcome import Outcome, of_rates
 from loadtest.bench.say import say
 from loadtest.bench.stand import HOT, WRITTEN, Stand
 from loadtest.bench.wrk import Load, Run
+from loadtest.own_lab import Served
 
 
 def _nothing(stand: Stand) -> None:
@@ -88,11 +90,19 @@ _PURE: Final = 0.95
 
 
 @dataclass(slots=True)
+class _Turn:
+    """One run, and the microseconds of processor time that each request took of whom."""
+
+    run: Run
+    cpu: dict[str, float]
+
+
+@dataclass(slots=True)
 class _Pair:
     """One turn of each, and which share of the lab's reads had the outcome it is about."""
 
-    subject: Run
-    base: Run
+    subject: _Turn
+    base: _Turn
     share: float
 
 
@@ -118,7 +128,8 @@ def compare(stand: Stand, comparison: Comparison, repeats: int, seconds: float) 
                     f"Too few of the reads of '{comparison.row}' are {comparison.outcome}: Redis "
                     "does not answer in time. Measure on a machine that is less busy."
                 )
-    subjects, bases = [pair.subject for pair in pairs], [pair.base for pair in pairs]
+    turns = [pair.subject for pair in pairs], [pair.base for pair in pairs]
+    subjects, bases = ([turn.run for turn in series] for series in turns)
     return of_rates(
         comparison.row,
         comparison.what,
@@ -128,6 +139,8 @@ def compare(stand: Stand, comparison: Comparison, repeats: int, seconds: float) 
         peer=comparison.base,
         p99_ms=statistics.median(run.p99_ms for run in subjects),
         p99_ms_of_base=statistics.median(run.p99_ms for run in bases),
+        cpu_us=_median_cpu(turns[0]),
+        cpu_us_of_base=_median_cpu(turns[1]),
         unbalanced=sum(run.discarded for run in [*subjects, *bases]),
         impure=impure,
         rates=[round(run.rate) for run in subjects],
@@ -135,15 +148,25 @@ def compare(stand: Stand, comparison: Comparison, repeats: int, seconds: float) 
     )
 
 
+def _median_cpu(turns: list[_Turn]) -> dict[str, float]:
+    return {name: statistics.median(turn.cpu[name] for turn in turns) for name in turns[0].cpu}
+
+
 def _measure(stand: Stand, comparison: Comparison, seconds: float, *, lab_first: bool) -> _Pair:
     comparison.prepare(stand)
     lab, base = stand.peer("lab"), stand.peer(comparison.base)
     base_load = comparison.base_load or comparison.load
-    base_run = None if lab_first else wrk.run(base, base_load, seconds)
+    base_turn = None if lab_first else _turn(stand, base, base_load, seconds)
     before = stand.counts() if comparison.outcome else {}
-    run = wrk.run(lab, comparison.load, seconds)
+    turn = _turn(stand, lab, comparison.load, seconds)
     share = _share(comparison.outcome, before, stand.counts()) if before else 1.0
-    return _Pair(run, base_run or wrk.run(base, base_load, seconds), share)
+    return _Pair(turn, base_turn or _turn(stand, base, base_load, seconds), share)
+
+
+def _turn(stand: Stand, served: Served, load: Load, seconds: float) -> _Turn:
+    account = Account({"workers": [served.pid], **stand.servers()})
+    run = wrk.run(served, load, seconds)
+    return _Turn(run, account.per_request(run.all_requests))
 
 
 def _share(outcome: str, before: dict[str, int], after: dict[str, int]) -> float:

@@ -2,7 +2,7 @@
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,11 +36,42 @@ def show(outcomes: Sequence[Outcome]) -> None:
             medians,
             "" if outcome.met else "missed",
         )
+    _print(table)
+
+
+def show_cpu(outcomes: Sequence[Outcome]) -> None:
+    """Where the processor's time went, of the rows in which somebody was compared."""
+    names = ("workers", "postgres", "redis")
+    table = Table("row", *(f"{name} µs" for name in names), "peer", *(f"{n} µs" for n in names))
+    for outcome in outcomes:
+        if spent := outcome.figures.get("cpu_us"):
+            base = outcome.figures["cpu_us_of_base"]
+            mine, others = ([f"{us[name]:,.0f}" for name in names] for us in (spent, base))
+            table.add_row(outcome.row, *mine, outcome.figures["peer"], *others)
+    if table.rows:
+        table.title = "Processor time of one request, microseconds"
+        _print(table)
+
+
+def show_servers(points: Sequence[Mapping[str, Any]]) -> None:
+    """What gunicorn's settings do: requests per second, and the 99th percentile."""
+    table = Table("gunicorn", *(f"{load}/s (p99 ms)" for load in points[0]["rates"]))
+    for point in points:
+        cells = (f"{rate:,.0f} ({p99:.0f})" for rate, p99 in point["rates"].values())
+        table.add_row(point["x"], *cells)
+    _print(table)
+
+
+def _print(table: Table) -> None:
     Console(width=None if os.isatty(1) else 150).print(table)
 
 
 def write(
-    folder: Path, outcomes: Sequence[Outcome], sweeps: dict[str, Any], options: dict[str, Any]
+    folder: Path,
+    outcomes: Sequence[Outcome],
+    sweeps: Mapping[str, Any],
+    servers: Sequence[Mapping[str, Any]],
+    options: dict[str, Any],
 ) -> None:
     """bench.json, goals.svg and, after a sweep, scaling.svg in *folder*."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -56,6 +87,7 @@ def write(
         "options": options,
         "rows": [{**asdict(outcome), "met": outcome.met} for outcome in outcomes],
         "scaling": sweeps,
+        "servers": servers,
     }
     (folder / "bench.json").write_bytes(orjson.dumps(body, option=orjson.OPT_INDENT_2))
     if outcomes:

@@ -55,9 +55,9 @@ def sweep(stand: Stand, seconds: float) -> dict[str, list[dict[str, Any]]]:
     }
     for clients in CLIENTS:
         curves["clients"].append(_point(clients, stand, _with_clients(clients), seconds))
+    stand.manage("cache_warm")
     for rows in (1, 100, 2000, stand.rows):
         load = Load("get", first=1, count=rows)
-        stand.warm("lab", load)
         curves["rows"].append(_point(rows, stand, load, seconds))
     for i, words in enumerate(_SIZES):
         load = Load("get", first=2_000_001 + i * 100, count=100)

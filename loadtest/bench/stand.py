@@ -97,6 +97,10 @@ class Stand:
             name, _LAB, {"PROMETHEUS_MULTIPROC_DIR": self._folder(name), **changes}
         )
 
+    def servers(self) -> dict[str, list[int]]:
+        """The processes that serve all alike."""
+        return {"postgres": [self.lab.postgres_pid], "redis": [self.lab.redis_pid]}
+
     def _serve(self, name: str) -> Served:
         if name == "fast_api":
             command = [

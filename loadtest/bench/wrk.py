@@ -1,13 +1,13 @@
 """One run of the load generator, and how evenly the workers shared its work."""
 
 import json
-import os
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from loadtest.bench import cpu
 from loadtest.bench.say import say
 from loadtest.own_lab import Served
 
@@ -43,6 +43,8 @@ class Run:
     balance: float
     #: Runs before it that were not balanced, and do not count.
     discarded: int = 0
+    #: Requests of this run and of those before it.
+    all_requests: int = 0
 
 
 def is_installed() -> bool:
@@ -56,8 +58,11 @@ def run(served: Served, load: Load, seconds: float) -> Run:
     connections has no use for the second worker. ``RuntimeError`` when requests fail.
     """
     best: Run | None = None
-    for discarded in range(_TRIES):
-        found = once(served, load, seconds, discarded)
+    runs = requests = 0
+    while runs < _TRIES:
+        found = once(served, load, seconds)
+        runs += 1
+        requests += found.requests
         if best is None or found.balance > best.balance:
             best = found
         if found.balance >= BALANCED:
@@ -65,19 +70,19 @@ def run(served: Served, load: Load, seconds: float) -> Run:
     assert best is not None
     if best.balance < BALANCED:
         say(f"no balanced run in {_TRIES}: one worker did {best.balance:.0%} of another's work")
-    return best
+    return replace(best, discarded=runs - 1, all_requests=requests)
 
 
-def once(served: Served, load: Load, seconds: float, discarded: int = 0) -> Run:
+def once(served: Served, load: Load, seconds: float) -> Run:
     """One run, however it was shared."""
     command = [
         *("wrk", "-t1", f"-c{load.clients}", f"-d{max(1, round(seconds))}s", "--timeout", "10s"),
         *("-s", str(_SCRIPT), served.url, "--"),
         *(load.mode, str(load.first), str(load.count), load.path),
     ]
-    before = _cpu_seconds(served.workers)
+    before = cpu.seconds(served.workers)
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    after = _cpu_seconds(served.workers)
+    after = cpu.seconds(served.workers)
     said = json.loads(done.stdout.strip().splitlines()[-1])
     if said["refused"] > said["requests"] / 100:
         raise RuntimeError(
@@ -91,25 +96,10 @@ def once(served: Served, load: Load, seconds: float, discarded: int = 0) -> Run:
         refused=said["refused"],
         broken=said["broken"],
         balance=_balance(before, after),
-        discarded=discarded,
+        all_requests=said["requests"],
     )
 
 
 def _balance(before: dict[int, float], after: dict[int, float]) -> float:
     spent = sorted(after[pid] - before.get(pid, 0.0) for pid in after)
     return spent[0] / spent[-1] if spent and spent[-1] else 1.0
-
-
-def _cpu_seconds(pids: list[int]) -> dict[int, float]:
-    ticks = os.sysconf("SC_CLK_TCK")
-    found = {}
-    for pid in pids:
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            command = Path(f"/proc/{pid}/cmdline").read_bytes()
-        except OSError:
-            continue  # No /proc here, or it has ended: then the split is not known.
-        if b"resource_tracker" in command:
-            continue  # Python's own, beside uvicorn's workers.
-        found[pid] = (int(fields[11]) + int(fields[12])) / ticks
-    return found

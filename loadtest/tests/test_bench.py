@@ -1,0 +1,96 @@
+"""The benchmark measures what it says, and says what it lacks."""
+
+import json
+import shutil
+import subprocess
+import sys
+from xml.etree import ElementTree
+
+import pytest
+
+from loadtest.bench import plot, report
+from loadtest.bench.cpu import Account
+from loadtest.bench.outcome import Outcome, of_rates
+
+BURN = "import time\nwhile time.process_time() < 0.3: pass\nprint('burnt', flush=True)\ninput()"
+
+
+def bench(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "loadtest.bench", *arguments],
+        capture_output=True,
+        text=True,
+        env=environment or None,
+    )
+
+
+def test_without_a_load_generator_it_says_what_to_install():
+    done = bench(PATH="/nowhere")
+    assert done.returncode == 2
+    assert "apt install wrk" in done.stdout + done.stderr
+
+
+def test_a_ratio_is_that_of_the_medians_and_its_spread_that_of_the_pairs():
+    outcome = of_rates("hit", "a / b", 1.0, [100, 300, 200], [100, 100, 400])
+    assert outcome.value == 2.0
+    assert outcome.spread == (0.5, 3.0)
+    assert outcome.met
+
+
+@pytest.mark.parametrize(
+    ("value", "goal", "at_least", "met", "share"),
+    [(3.0, 2.0, True, True, 1.5), (1.0, 2.0, True, False, 0.5), (4.0, 2.0, False, False, 0.5)],
+)
+def test_a_goal_is_a_floor_or_a_ceiling(value, goal, at_least, met, share):
+    outcome = Outcome("row", "what", value, goal, at_least)
+    assert (outcome.met, outcome.share) == (met, share)
+
+
+def test_an_account_has_the_time_of_a_process_since_it_was_opened():
+    with subprocess.Popen(
+        [sys.executable, "-c", BURN], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        account = Account({"burner": [process.pid], "idle": []})
+        process.stdout.readline()
+        spent = account.per_request(10)
+        assert spent["burner"] >= 20_000, "0.3 s, less the first ticks, for each of ten"
+        assert spent["idle"] == 0
+        assert Account({"burner": [process.pid]}).per_request(10)["burner"] < 20_000
+        process.communicate(b"\n")
+
+
+def test_the_plots_are_svg_with_a_bar_for_each_row():
+    outcomes = [Outcome("a", "hit <fast>", 2.0, 1.0), Outcome("b", "miss", 0.1, 1.0)]
+    drawn = ElementTree.fromstring(plot.bars(outcomes))
+    bars = [each.get("class") for each in drawn.iter("{http://www.w3.org/2000/svg}rect")]
+    assert bars == ["met", "missed"]
+    points = [{"x": x, "rate": 10.0 * x, "p99_ms": 1.0} for x in (1, 10)]
+    assert "10" in "".join(ElementTree.fromstring(plot.curves({"clients": points})).itertext())
+
+
+def test_the_results_are_written_for_people_and_programs(tmp_path, capsys):
+    cpu = {"workers": 300.0, "postgres": 0.0, "redis": 30.0}
+    outcome = of_rates(
+        *("hit", "hit / bare", 1.0, [100.0], [80.0]), peer="bare", cpu_us=cpu, cpu_us_of_base=cpu
+    )
+    servers = [{"x": "2 threads", "rates": {"hits": (4000.0, 9.0)}}]
+    report.write(tmp_path, [outcome], {}, servers, {})
+    report.show([outcome])
+    report.show_cpu([outcome])
+    report.show_servers(servers)
+    said = capsys.readouterr().out
+    assert "1.25 times" in said
+    assert "4,000 (9)" in said
+    [row] = json.loads((tmp_path / "bench.json").read_bytes())["rows"]
+    assert row["met"]
+    assert (tmp_path / "goals.svg").exists()
+
+
+@pytest.mark.skipif(not shutil.which("wrk"), reason="wrk is not installed")
+def test_it_measures_a_row_on_servers_of_its_own(tmp_path):
+    done = bench("--row", "hit", "--repeats", "1", "--seconds", "1", "--out", str(tmp_path))
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    [row] = json.loads((tmp_path / "bench.json").read_bytes())["rows"]
+    assert row["row"] == "hit"
+    assert row["value"] > 0
+    assert row["figures"]["cpu_us"]["workers"] > row["figures"]["cpu_us"]["postgres"]

@@ -9,4 +9,6 @@ plain REST framework without the cache layer (``plain.py``), a naive write-throu
 (``loadtest/naive.py``), WSGI applications of a few lines (``bare.py``), and an async
 service on FastAPI (``fast_api.py``). Two that are compared are measured in turns, so that
 what else the machine does falls on both; what counts is the ratio.
+
+Single operations, requests and layers: ``./lab test */tests/bench_*.py``, without a server.
 """

@@ -23,6 +23,7 @@ HOT: Final = Load("get", first=1, count=2000)
 WRITTEN: Final = Load("put", first=5001, count=2000)
 #: As the lab's gunicorn, without its application.
 _GUNICORN: Final = (
+    *("-c", "python:loadtest.bench.peers.gunicorn"),
     *("--worker-class", "gthread", "--workers", "2", "--threads", "4", "--keep-alive", "30"),
     *("--bind", "127.0.0.1:PORT", "--no-control-socket"),
 )

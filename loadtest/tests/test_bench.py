@@ -4,14 +4,16 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from loadtest.bench import plot, report
+from loadtest.bench import markdown, plot, report
 from loadtest.bench.cpu import Account
 from loadtest.bench.outcome import Outcome, of_rates
 
+ROOT = Path(__file__).resolve().parents[2]
 BURN = "import time\nwhile time.process_time() < 0.3: pass\nprint('burnt', flush=True)\ninput()"
 
 
@@ -84,6 +86,13 @@ def test_the_results_are_written_for_people_and_programs(tmp_path, capsys):
     [row] = json.loads((tmp_path / "bench.json").read_bytes())["rows"]
     assert row["met"]
     assert (tmp_path / "goals.svg").exists()
+
+
+def test_the_readme_shows_what_was_measured():
+    measured = json.loads((ROOT / "loadtest/bench/results/bench.json").read_bytes())
+    readme = (ROOT / "README.md").read_text()
+    for table in markdown.tables(measured).split("\n\n"):
+        assert table in readme
 
 
 @pytest.mark.skipif(not shutil.which("wrk"), reason="wrk is not installed")

@@ -49,7 +49,7 @@ export function start() {
     el(
       "p",
       { class: "why" },
-      "Three writers change one row: one UPDATE and one COMMIT, of which both caches are told. Two readers ask both in turn. The naive one goes stale when two writers SET in another order than they committed, and when Redis is away at the SET and comes back with the old row. The row’s number is counted under its lock, so “older” is certain.",
+      "Three writers change one row: one UPDATE and one COMMIT, of which both caches are told. Two readers ask both in turn. The naive one goes stale when two writers SET in another order than they committed, and when Redis is away at the SET and comes back with the old row. Redis is started while nothing SETs the naive one: a reader that misses just before and SETs just after would mend it, by luck. The row’s number is counted under its lock, so “older” is certain.",
     ),
   );
   addEventListener("resize", paint);

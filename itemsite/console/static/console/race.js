@@ -8,6 +8,8 @@ const WRITERS = 3;
 const READERS = 2;
 /** Without an outage of its own: time enough to type one. */
 const ALONE = 30000;
+/** What takes longer than this does not come any more. */
+const DEADLINE = 60000;
 const SIDES = ["naive", "ours"];
 const wait = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 
@@ -26,6 +28,8 @@ export async function run({ outage, breakIt, watch, stopped }) {
     writes: 0,
     refused: 0,
     away: false,
+    /** Acknowledged writes that were sent while Redis was stopped: no SET of theirs arrived. */
+    unheard: 0,
     newest: 0,
     phase: "",
     acknowledged: [[0, performance.now()]],
@@ -34,21 +38,18 @@ export async function run({ outage, breakIt, watch, stopped }) {
     naive: { reads: 0, stale: 0, longest: 0 },
     ours: { reads: 0, stale: 0, longest: 0 },
   };
-  const until = { stop: false, writing: true };
+  const until = { stop: false, writing: true, sparing: false, underWay: 0 };
   const clients = [
     ...Array.from({ length: WRITERS }, () => writer(race, until, watch)),
     ...Array.from({ length: READERS }, () => reader(race, until, watch)),
   ];
   const leave = () => race.away && startRedisByBeacon();
   addEventListener("pagehide", leave);
-  const halted = stopped.then(() => {
+  stopped.then(() => {
     until.stop = true;
   });
   try {
-    await Promise.race([
-      halted,
-      outage ? withOutage(race, until, breakIt) : bursts(race, until, ALONE),
-    ]);
+    await (outage ? withOutage(race, until, breakIt) : bursts(race, until, ALONE));
   } finally {
     until.stop = true;
     removeEventListener("pagehide", leave);
@@ -62,20 +63,46 @@ export async function run({ outage, breakIt, watch, stopped }) {
   return race;
 }
 
+/**
+ * The row is written while Redis is stopped, and Redis comes back with the row from before.
+ * Nothing that SETs the naive cache is under way then: a read that missed just before and
+ * SETs just after would mend it, by luck. The real one is read all along.
+ */
 async function withOutage(race, until, breakIt) {
   await bursts(race, until, 4500);
+  if (until.stop) return;
   race.away = await breakIt("stop-redis");
   if (!race.away) throw new Error("Redis could not be stopped.");
   phase(race, "Redis is stopped");
   until.writing = true;
-  await wait(1500);
+  await reached(until, 1500, () => race.unheard > 0, "No write was acknowledged without Redis.");
   until.writing = false;
-  await wait(300);
+  until.sparing = true;
+  await reached(until, 300, () => until.underWay === 0, "A request of the race does not end.");
+  if (until.stop) return;
   phase(race, "Redis is started, with its old data");
   race.away = !(await breakIt("start-redis"));
   if (race.away) throw new Error("Redis could not be started.");
-  await wait(3500);
+  until.sparing = false;
+  const before = SIDES.map((side) => race[side].reads);
+  const both = () => SIDES.every((side, index) => race[side].reads > before[index]);
+  await reached(until, 3500, both, "Nothing was read after Redis had come back.");
   await bursts(race, until, 2000);
+}
+
+/**
+ * Wait for *least* milliseconds and until *condition* holds; no longer than the race goes on.
+ * Throws *otherwise* when it never holds.
+ */
+async function reached(until, least, condition, otherwise) {
+  const began = performance.now();
+  while (!until.stop) {
+    const waited = performance.now() - began;
+    if (waited >= least && condition()) return;
+    if (waited >= DEADLINE)
+      throw new Error(`${otherwise} The top of this page says what is down; then race again.`);
+    await wait(20);
+  }
 }
 
 /** For a page that is closed in the middle of the outage: nobody else would end it. */
@@ -108,9 +135,14 @@ async function writer(race, until, watch) {
       await wait(10);
       continue;
     }
-    const done = await control("PUT", `/console/race/${race.id}`).catch(() => null);
+    const { away } = race;
+    const done = await counted(
+      until,
+      control("PUT", `/console/race/${race.id}`).catch(() => null),
+    );
     if (done?.ok) {
       race.writes += 1;
+      race.unheard += away ? 1 : 0;
       race.acknowledged.push([done.json.price, performance.now()]);
       race.newest = Math.max(race.newest, done.json.price);
       race.events.push([performance.now(), "write", false]);
@@ -125,10 +157,11 @@ async function writer(race, until, watch) {
 
 async function reader(race, until, watch) {
   for (let turn = 0; !until.stop; turn += 1) {
-    const side = SIDES[turn % 2];
+    const side = until.sparing ? "ours" : SIDES[turn % 2];
     const newest = race.newest;
     const began = performance.now();
-    const found = await READ[side](race.id);
+    const asked = READ[side](race.id);
+    const found = await (side === "naive" ? counted(until, asked) : asked);
     if (found) {
       const stale = found.price < newest;
       race[side].reads += 1;
@@ -143,6 +176,16 @@ async function reader(race, until, watch) {
     }
     watch(race);
     await wait(4);
+  }
+}
+
+/** What *request* resolves with; one that may SET the naive cache is under way until then. */
+async function counted(until, request) {
+  until.underWay += 1;
+  try {
+    return await request;
+  } finally {
+    until.underWay -= 1;
   }
 }
 

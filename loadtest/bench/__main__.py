@@ -2,6 +2,8 @@
 
 import argparse
 import shutil
+import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -35,6 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     directory = Path(tempfile.mkdtemp(prefix="bench-"))
     # Started by root, Postgres runs as somebody else, who must get through to its data.
     directory.chmod(0o711)
+    # Whoever ends it, ends what it has started.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     stand = Stand(directory, rows=30_000 if options.quick else 120_000)
     outcomes: list[Outcome] = []
     sweeps: dict[str, Any] = {}
@@ -47,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             say(name)
             try:
                 outcomes += _measure(stand, name, options)
-            except RuntimeError as error:
+            except (RuntimeError, OSError, subprocess.SubprocessError) as error:
                 unmeasured.append(name)
                 say(f"{name} could not be measured: {error}")
                 continue
@@ -66,7 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report.show_cpu(outcomes)
     if settings:
         report.show_servers(settings)
-    report.write(options.out, outcomes, sweeps, settings, _plain(options))
+    earlier = report.earlier(options.out, rows) if options.add else []
+    report.write(options.out, earlier + outcomes, sweeps, settings, _plain(options))
     say(f"Written to {options.out}.")
     if unmeasured:
         return 2
@@ -104,6 +110,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--sweep", action="store_true", help="also curves of growth, gunicorn's settings"
     )
     parser.add_argument("--out", type=Path, default=Path("var/bench"), help="folder of the results")
+    parser.add_argument("--add", action="store_true", help="keep the other rows that are there")
     options = parser.parse_args(arguments)
     options.repeats = options.repeats or (3 if options.quick else 7)
     options.seconds = options.seconds or (2.0 if options.quick else 5.0)

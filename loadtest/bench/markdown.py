@@ -1,6 +1,6 @@
 """The README's tables of a measurement.
 
-    python -m loadtest.bench.markdown var/bench/bench.json
+python -m loadtest.bench.markdown var/bench/bench.json
 """
 
 import sys

@@ -66,6 +66,15 @@ def _print(table: Table) -> None:
     Console(width=None if os.isatty(1) else 150).print(table)
 
 
+def earlier(folder: Path, but: Sequence[str]) -> list[Outcome]:
+    """The rows that an earlier measurement has left in *folder*, except those named in *but*."""
+    file = folder / "bench.json"
+    rows = orjson.loads(file.read_bytes())["rows"] if file.exists() else []
+    for row in rows:
+        del row["met"]
+    return [Outcome(**row) for row in rows if row["row"] not in but]
+
+
 def write(
     folder: Path,
     outcomes: Sequence[Outcome],

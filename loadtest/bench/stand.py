@@ -6,7 +6,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -99,8 +99,11 @@ class Stand:
         )
 
     def servers(self) -> dict[str, list[int]]:
-        """The processes that serve all alike."""
-        return {"postgres": [self.lab.postgres_pid], "redis": [self.lab.redis_pid]}
+        """The processes that serve all alike; of a server that is away, none."""
+        found: dict[str, list[int]] = {"postgres": [self.lab.postgres_pid], "redis": []}
+        with suppress(FileNotFoundError):
+            found["redis"].append(self.lab.redis_pid)
+        return found
 
     def _serve(self, name: str) -> Served:
         if name == "fast_api":

@@ -136,7 +136,9 @@ class Stand:
             while walked < load.count:
                 rest = Load("walk", load.first + walked, load.count - walked, load.path)
                 walked += wrk.once(self.peer(name), rest, 1).requests
-            if int(self.redis.exists(*keys)) >= len(keys) * 0.999:
+            # Not all: five minutes after they were cached together they expire within half a
+            # minute, some while the others are cached again.
+            if int(self.redis.exists(*keys)) >= len(keys) * 0.95:
                 return
         raise RuntimeError(f"{name} does not cache its rows; is Redis overloaded?")
 

@@ -71,7 +71,8 @@ class Settings:
     )
     CHECK_SHARE: float = _option(
         0.0001,
-        "the share of hits that is compared with Postgres in the background; 0 turns it off",
+        "the share of hits that is compared with Postgres in the background, up to five a "
+        "second in a process; 0 turns it off",
     )
     TRACE_LINK: str = _option(
         "",

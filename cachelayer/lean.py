@@ -2,7 +2,7 @@
 
 redis-py makes the connection: TLS, passwords, unix sockets, Sentinel and the check of
 the incarnation are its and ``link``'s. From then on a command is bytes that are put
-together by hand, one ``sendall``, one ``recv``, and hiredis. That is a third of what
+together by hand, one ``sendall``, one ``recv``, and hiredis. That is half of what
 redis-py's own way takes.
 """
 

@@ -10,6 +10,7 @@ Postgres has shown another row, could a read have got them too late.
 import logging
 import math
 import random
+import time
 from collections import deque
 from collections.abc import Mapping
 from typing import Any, Final
@@ -25,28 +26,36 @@ from cachelayer.write import read_rows
 
 logger = logging.getLogger("cachelayer.livecheck")
 
-#: Hits that wait to be checked; more are not sampled. With the interval it is what bounds
-#: the cost: a process makes at most five checks a second, and a connection in two.
-QUEUE: Final = 10
-#: Seconds between a hit and its check, at most, while nothing is in the way. What is stale
-#: in the cache stays there for longer.
-_INTERVAL: Final = 2.0
+#: Hits that wait to be checked; more are not sampled.
+QUEUE: Final = 5
+#: Seconds between a hit and its check, while nothing is in the way. Short: what is stale
+#: for a shorter time is not found.
+_INTERVAL: Final = 0.05
+#: Seconds after a check in which no hit is sampled. So a process makes at most five checks a
+#: second, on one connection, which costs more than they do.
+REST: Final = 1.0
 #: Of the normal distribution: the ends of a 95 % interval.
 _Z: Final = 1.96
 
 _Hit = tuple[CachedModel, Any, str, bytes]
 _waiting: deque[_Hit] = deque(maxlen=QUEUE)
+#: When the rest is over (monotonic seconds).
+_rested = 0.0
 
 
 def sample(cached: CachedModel, pk: Any, key: str, value: bytes) -> None:
     """Note a hit for a check if chance says so. Costs a random number."""
-    if random.random() < conf.get().CHECK_SHARE and len(_waiting) < QUEUE:
+    if random.random() >= conf.get().CHECK_SHARE or len(_waiting) >= QUEUE:
+        return
+    if time.monotonic() >= _rested:
         _waiting.append((cached, pk, key, value))
         ticker.poke()
 
 
 def check_waiting() -> bool:
     """Check every hit that waits; never raises. What cannot be checked is not counted."""
+    global _rested
+    _rested = time.monotonic() + REST
     try:
         while _waiting:
             _count(*_waiting.popleft())

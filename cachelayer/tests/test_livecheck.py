@@ -17,8 +17,10 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def check_all(settings):
+def check_all(settings, monkeypatch):
     settings.CACHELAYER = {"CHECK_SHARE": 1.0}
+    monkeypatch.setattr(livecheck, "REST", 0.0)
+    monkeypatch.setattr(livecheck, "_rested", 0.0)
     livecheck._waiting.clear()
 
 
@@ -105,6 +107,19 @@ def test_no_more_hits_wait_than_the_queue_holds(note):
     for _ in range(livecheck.QUEUE + 5):
         cachelayer.read(Note, note.pk)
     assert len(livecheck._waiting) == livecheck.QUEUE
+
+
+def test_after_a_check_no_hit_is_sampled_for_a_while(note, monkeypatch):
+    """However many hits there are, checks cost no more."""
+    monkeypatch.setattr(livecheck, "REST", 3600.0)
+    cachelayer.read(Note, note.pk)
+    livecheck.check_waiting()
+    cachelayer.read(Note, note.pk)
+    assert not livecheck._waiting
+    monkeypatch.setattr(livecheck, "_rested", 0.0)
+    cachelayer.read(Note, note.pk)
+    assert len(livecheck._waiting) == 1
+    assert found() == (1, 0)
 
 
 def test_without_postgres_nothing_is_counted_and_nothing_fails(note, monkeypatch):

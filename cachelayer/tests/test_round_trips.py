@@ -107,6 +107,15 @@ def test_a_list_fills_what_it_has_loaded(round_trips):
     assert link.client().get(keys[0]) == b"w:somebody", "a writer's mark stays"
 
 
+@pytest.mark.parametrize("find", [cachelayer.read_many, cachelayer.rows])
+def test_inside_a_transaction_nothing_is_filled(note, find):
+    """It may see rows that are older, or newer, than what everybody else may see."""
+    empty_redis()
+    with transaction.atomic():
+        assert len(find(Note, [note.pk])) == 1
+    assert link.client().get(f"note:{note.pk}") is None
+
+
 def test_a_server_that_forgot_the_scripts_gets_them_again(note, round_trips, value):
     link.client().script_flush()
     note.stars = 2

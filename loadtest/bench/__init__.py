@@ -1,7 +1,7 @@
 """The benchmark: what this project costs and saves, against what it could be compared with.
 
-    python -m loadtest.bench            every row, about 20 minutes
-    python -m loadtest.bench --quick    every row, short and small, about 4 minutes
+    python -m loadtest.bench            every row, about half an hour
+    python -m loadtest.bench --quick    every row, short and small
     python -m loadtest.bench --row hit --row page --repeats 9
 
 It starts a lab of its own, and beside it the peers in ``peers/``: the same service as

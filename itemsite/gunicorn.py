@@ -50,7 +50,7 @@ def when_ready(server: Any) -> None:
     """Take what is loaded by now out of the garbage collector's sight, in all workers.
 
     It lives as long as they do, and each full collection would walk through it: a pause
-    that shows in the slowest hundredth of the requests. And what is not touched stays shared memory.
+    that shows in the slowest hundredth of the requests. What is not touched stays shared.
     """
     gc.collect()
     gc.freeze()

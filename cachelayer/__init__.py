@@ -1,8 +1,7 @@
 """A write-through cache for Django models that can be trusted.
 
 A read after an acknowledged write is never older than that write. Register a
-model in its app's ``AppConfig.ready()``, give it ``CachedManager``, and read its
-rows with ``read``::
+model in its app's ``AppConfig.ready()``, ``migrate``, and read its rows with ``read``::
 
     cachelayer.register(Item, ItemSerializer)
     cachelayer.read(Item, pk).row
@@ -17,39 +16,25 @@ from cachelayer.reads import Read, read, read_many, rows
 from cachelayer.write import invalidate
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from django.db.models import Model
 
 
 def register(
-    model: "type[Model]",
-    serializer: rendering.Serializer,
-    *,
-    prefix: str | None = None,
-    reread: bool = False,
+    model: "type[Model]", serializer: rendering.Serializer, *, prefix: str | None = None
 ) -> None:
     """Cache the rows of *model*, rendered by *serializer*.
 
     *serializer* is a REST framework serializer class or any callable from an
     instance to a dict, and depends on nothing but the row's own columns.
-    *prefix* begins the keys (default: the model's name). *reread* is for tables
-    whose rows a trigger changes as they are written. Call it once per model, in
-    ``AppConfig.ready()``; raises ``ImproperlyConfigured``.
+    *prefix* begins the keys (default: the model's name). Call it once per model, in
+    ``AppConfig.ready()``; the next ``migrate`` installs the triggers. Raises
+    ``ImproperlyConfigured``.
     """
-    from cachelayer import signals, triggers
+    from cachelayer import signals
 
-    cached = registry.make(model, serializer, prefix, reread)
-    registry.add(cached)
-    signals.connect(cached)
-    triggers.watch(cached)
-
-
-def raw_sql(using: str = "default") -> "AbstractContextManager[None]":
-    """A transaction whose raw SQL on cached tables is written through, like ``save()``."""
-    from cachelayer import triggers
-
-    return triggers.raw_sql(using)
+    cached = registry.make(model, serializer, prefix)
+    if registry.add(cached):
+        signals.connect(cached)
 
 
 def render(instance: Any) -> bytes:
@@ -63,7 +48,6 @@ __all__ = [
     "Read",
     "etag",
     "invalidate",
-    "raw_sql",
     "read",
     "read_many",
     "register",

@@ -1,4 +1,5 @@
 from django.apps import AppConfig, apps
+from django.db.models.signals import post_migrate
 
 
 class CachelayerConfig(AppConfig):
@@ -6,8 +7,9 @@ class CachelayerConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        # They register the system checks, and a clock with every connection.
-        from cachelayer import checks, write_clock  # noqa: F401
+        # They register the system checks, and what every connection to the database gets.
+        from cachelayer import checks, listener, triggers, write_clock  # noqa: F401
 
+        post_migrate.connect(triggers.after_migrate, sender=self, dispatch_uid="cachelayer")
         if apps.is_installed("drf_spectacular"):
             from cachelayer import schema  # noqa: F401  (registers what it documents)

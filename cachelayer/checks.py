@@ -4,22 +4,19 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from django.apps import apps
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connections, models, router
+from django.db import connections, models
 from redis.exceptions import RedisError
 
-from cachelayer import conf, link, registry
-from cachelayer.queryset import CachedQuerySet
+from cachelayer import conf, link, registry, triggers
 from cachelayer.registry import CachedModel
 
 _NEEDED_BACKEND = "django_redis.cache.RedisCache"
 _POSITIVE = (
     "ROW_TTL",
     "NULL_TTL",
-    "MARK_LIFETIME",
     "LEASE_LIFETIME",
     "COUNT_INTERVAL",
     "PROBE_INTERVAL",
@@ -68,38 +65,24 @@ def check_budget(**kwargs: Any) -> list[CheckMessage]:
 
 @register()
 def check_models(**kwargs: Any) -> list[CheckMessage]:
-    """Registered models: a manager that the cache follows, a serializer of one row."""
+    """Registered models: a serializer of one row, tables that name it."""
     problems: list[CheckMessage] = []
     for cached in registry.all_cached():
-        problems += _wrong_managers(cached)
         problems += _wrong_fields(cached)
-        problems += _wrong_cascades(cached)
+        problems += _wrong_tables(cached)
     return problems
 
 
 @register(Tags.database)
-def check_transactions(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """A mark outlives every transaction: the server ends those that last longer."""
+def check_triggers(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """Every table that a cached row is made of has its triggers, enabled and of this release."""
     if check_settings():
         return []  # Those come first.
-    aliases = {router.db_for_write(cached.model) for cached in registry.all_cached()}
-    problems: list[CheckMessage] = []
-    for alias in sorted(aliases & set(databases or ())):
-        longest = longest_commit(alias)
-        lifetime = conf.get().MARK_LIFETIME
-        if longest is None or longest >= lifetime:
-            found = "without end" if longest is None else f"{longest:g} s"
-            problems.append(
-                Error(
-                    f"A transaction on the database {alias!r} may take {found} from its mark to "
-                    f"its COMMIT, but a mark lives {lifetime:g} s: readers could fill the old row.",
-                    hint="Set transaction_timeout (Postgres 17+), or statement_timeout and "
-                    "idle_in_transaction_session_timeout, in DATABASES' OPTIONS['options'], "
-                    "together below CACHELAYER['MARK_LIFETIME'].",
-                    id="cachelayer.E011",
-                )
-            )
-    return problems
+    return [
+        Error(problem, hint=triggers.MEND, id="cachelayer.E013")
+        for alias in sorted(registry.databases() & set(databases or ()))
+        for problem in triggers.problems(connections[alias])
+    ]
 
 
 @register(Tags.database)
@@ -132,26 +115,6 @@ def _memory(connection: Any) -> dict[str, str]:
     text = answer.decode() if isinstance(answer, bytes) else str(answer)
     pairs = (line.partition(":") for line in text.splitlines())
     return {name: value for name, _, value in pairs}
-
-
-def longest_commit(alias: str) -> float | None:
-    """The most seconds between a mark and the end of its COMMIT, as the server bounds it.
-
-    Marks go on just before COMMIT: from there a transaction idles once (the
-    process may be paused) and executes once. None when there is no bound.
-    """
-    names = ("transaction_timeout", "statement_timeout", "idle_in_transaction_session_timeout")
-    with connections[alias].cursor() as cursor:
-        cursor.execute(
-            "SELECT name, setting::bigint / 1000.0 FROM pg_settings WHERE name = ANY(%s)",
-            [list(names)],
-        )
-        seconds = {name: float(setting) for name, setting in cursor.fetchall()}
-    whole, statement, idle = (seconds.get(name, 0.0) for name in names)
-    bounds = [whole] if whole else []
-    if statement and idle:
-        bounds.append(statement + idle)
-    return min(bounds, default=None)
 
 
 def _wrong_types(settings: conf.Settings) -> Iterator[CheckMessage]:
@@ -212,28 +175,6 @@ def _wrong_cache(settings: conf.Settings) -> Iterator[CheckMessage]:
             )
 
 
-def _wrong_managers(cached: CachedModel) -> Iterator[CheckMessage]:
-    family = {cached.model: None}
-    # Proxies and, with multi-table inheritance, parents and children.
-    family |= {model: None for model in apps.get_models() if _shares_rows(model, cached)}
-    for model in family:
-        for manager in dict.fromkeys([model._base_manager, *model._meta.managers]):
-            if isinstance(manager.get_queryset(), CachedQuerySet):
-                continue
-            yield Error(
-                f"{model._meta.label}.{manager.name} is no CachedManager: its update() "
-                f"and bulk_create() would pass the cached {cached.prefix} by.",
-                hint="Use cachelayer.CachedManager(), or build the manager on "
-                "cachelayer.CachedQuerySet; Meta.base_manager_name names one that hides no rows.",
-                obj=model,
-                id="cachelayer.E006",
-            )
-
-
-def _shares_rows(model: registry.AnyModel, cached: CachedModel) -> bool:
-    return any(other is cached for other in registry.sharing_rows_with(model))
-
-
 def _wrong_fields(cached: CachedModel) -> Iterator[CheckMessage]:
     """A row that shows columns of other rows would go stale when those change."""
     if not isinstance(cached.serializer, type):
@@ -270,19 +211,39 @@ def _wrong_fields(cached: CachedModel) -> Iterator[CheckMessage]:
             )
 
 
-def _wrong_cascades(cached: CachedModel) -> Iterator[CheckMessage]:
-    usual = (models.CASCADE, models.PROTECT, models.RESTRICT, models.DO_NOTHING)
-    for field in cached.model._meta.concrete_fields:
-        on_delete = getattr(field.remote_field, "on_delete", models.CASCADE)
-        # Django updates through the base manager where it may be lazy (SET_NULL and
-        # its kin); a function of the project's own updates past every manager.
-        if on_delete not in usual and not getattr(on_delete, "lazy_sub_objs", False):
+def _wrong_tables(cached: CachedModel) -> Iterator[CheckMessage]:
+    """Tables whose rows do not say which row of *cached* they belong to."""
+    for parent in cached.model._meta.all_parents:
+        if not parent._meta.proxy and not _has_key_of(cached.model, parent):
             yield Error(
-                f"{field} has an on_delete of its own, whose updates the cache cannot follow.",
-                hint="Use one of Django's, or set its lazy_sub_objs to True.",
+                f"{cached.model._meta.label} has another primary key than its parent "
+                f"{parent._meta.label}: the cache could not tell which of its rows changes with it.",
+                hint="Register the parent, or leave this model out.",
                 obj=cached.model,
-                id="cachelayer.E008",
+                id="cachelayer.E014",
             )
+    for link in registry.links(cached):
+        through: Any = link.remote_field.through._meta.get_field(link.m2m_field_name())
+        if not through.target_field.primary_key:
+            yield Error(
+                f"{link} is linked by {through.target_field}, and not by the primary key: the "
+                "cache could not tell which row changes with a link.",
+                hint="Leave the links out of the serializer, or link by the primary key.",
+                obj=cached.model,
+                id="cachelayer.E014",
+            )
+
+
+def _has_key_of(model: Any, parent: Any) -> bool:
+    """Whether a row of *model* has the primary key of its row of *parent*."""
+    while model is not parent:
+        link = model._meta.pk
+        if not (link.is_relation and link.remote_field.parent_link):
+            return False
+        model = link.remote_field.model
+        if not issubclass(model, parent):
+            return False
+    return True
 
 
 def _shows_columns(field: Any) -> bool:

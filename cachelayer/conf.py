@@ -17,6 +17,13 @@ def _option(default: Any, meaning: str) -> Any:
     return field(default=default, metadata={"meaning": meaning})
 
 
+#: Options of earlier releases, and what became of them.
+_GONE = {
+    "MARK_LIFETIME": "is needed no more: Postgres says whether a mark's transaction has ended. "
+    "Remove it.",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """One value per option; an option that is not given keeps its default."""
@@ -28,10 +35,6 @@ class Settings:
         "by which share at most that is shortened, so that rows do not expire together",
     )
     NULL_TTL: float = _option(5.0, 'how long "no such row" is remembered')
-    MARK_LIFETIME: float = _option(
-        60.0,
-        "how long a mark lives; above any transaction's time from mark to COMMIT",
-    )
     LEASE_LIFETIME: float = _option(
         5.0,
         "how long one reader may take to load a row and still fill it",
@@ -88,6 +91,10 @@ class Settings:
     def read(cls) -> "Settings":
         """The settings as configured; ``ImproperlyConfigured`` names what is unknown."""
         given: dict[str, Any] = getattr(django_settings, "CACHELAYER", None) or {}
+        if gone := sorted(set(given) & _GONE.keys()):
+            raise ImproperlyConfigured(
+                " ".join(f"CACHELAYER[{name!r}] {_GONE[name]}" for name in gone)
+            )
         known = {option.name for option in fields(cls)}
         if unknown := sorted(set(given) - known):
             raise ImproperlyConfigured(

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from django.db import DatabaseError, InterfaceError, connections
 
-from cachelayer import conf, counters, processes, repair, server, stats
+from cachelayer import conf, counters, processes, registry, repair, server, stats
 from cachelayer.counters import Slice
 from cachelayer.gate import CacheUnavailable, Mode, gate
 from cachelayer.processes import Latency, Processes
@@ -102,7 +102,7 @@ def _repairers() -> int | None:
     """How many connections listen for the repair log; None when Postgres does not say."""
     listening = 0
     try:
-        for using in repair.databases():
+        for using in registry.databases():
             with connections[using].cursor() as cursor:
                 cursor.execute(
                     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "

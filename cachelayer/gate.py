@@ -20,7 +20,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from cachelayer import metrics
@@ -107,7 +107,13 @@ class Gate:
         Not if it was opened meanwhile: then somebody may have written without a
         mark, and what the reconcile has waited for is not enough.
         """
-        return self._change(Mode.CLOSED, "", only_if=lambda state: state is settled)
+        return self._change(Mode.CLOSED, "", only_if=lambda state: state.changes == settled.changes)
+
+    def explain(self, reason: str) -> None:
+        """What the reconcile waits for; the gate stays as it is."""
+        with self._lock:
+            if self._state.mode is not Mode.CLOSED:
+                self._state = replace(self._state, reason=reason)
 
     def _change(
         self, mode: Mode, reason: str, only_if: Callable[[State], bool] = lambda state: True

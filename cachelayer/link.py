@@ -31,7 +31,7 @@ from redis.exceptions import (
 from redis.retry import Retry
 from redis.sentinel import SentinelConnectionPool
 
-from cachelayer import conf, incarnation, lean, metrics, scripts, timing
+from cachelayer import conf, epoch, incarnation, lean, metrics, scripts, timing
 from cachelayer.gate import CacheUnavailable, Mode, Use, gate
 from cachelayer.lean import Lines
 from cachelayer.scripts import Command
@@ -253,10 +253,16 @@ def _verify(connection: Any) -> None:
     """Before the first command of a connection: is this the Redis that is trusted?"""
     connection.on_connect()
     found = incarnation.look(connection)
+    try:
+        if found.epoch != epoch.known():
+            epoch.ask()  # Others have reconciled this one, or another.
+        reason = found.distrust
+    except epoch.UNKNOWN as error:
+        reason = f"Postgres does not say which Redis was reconciled last: {error}"
     # Reached is reached: writers mark and push whatever the incarnation says.
     # Were the gate opened here, they would write without marks while connections
     # that are still whole serve hits.
-    if reason := found.distrust:
+    if reason:
         gate.settle(reason)
 
 

@@ -15,14 +15,14 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any, Final
 
-from django.db import DatabaseError, InterfaceError, connections, router
+from django.db import DatabaseError, InterfaceError, connections
 
 from cachelayer import conf, counters, metrics, states
 from cachelayer.etags import etag
 from cachelayer.gate import CacheUnavailable
 from cachelayer.registry import CachedModel
 from cachelayer.ticker import Ticker
-from cachelayer.write import read_rows
+from cachelayer.loading import read_rows
 
 logger = logging.getLogger("cachelayer.livecheck")
 
@@ -86,7 +86,7 @@ def _count(cached: CachedModel, pk: Any, key: str, value: bytes) -> None:
 
 
 def _load(cached: CachedModel, pk: Any) -> bytes:
-    return read_rows(router.db_for_write(cached.model), cached, [pk])[pk]
+    return read_rows(cached.database, cached, [pk])[pk]
 
 
 ticker = Ticker("cachelayer-livecheck", lambda: _INTERVAL, check_waiting)

@@ -1,6 +1,5 @@
 """One key, looked at: its state in Redis beside its row in Postgres."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -8,10 +7,10 @@ from typing import Any, Final
 from django.core.exceptions import ValidationError
 from django.db import DatabaseError, InterfaceError, models
 
-from cachelayer import differences, link, registry, states
+from cachelayer import differences, link, registry, states, takeover
 from cachelayer.gate import CacheUnavailable
 from cachelayer.registry import CachedModel
-from cachelayer.write import read_rows
+from cachelayer.loading import read_rows
 
 #: A key that is being written changes between the two looks; then both are repeated.
 _TRIES: Final = 3
@@ -29,8 +28,8 @@ class Look:
     value: bytes | None = None
     #: Until it expires.
     ttl: float | None = None
-    #: Until the mark is over; negative when it is.
-    mark_over: float | None = None
+    #: Of marks: whether a transaction of theirs is still running.
+    is_writing: bool | None = None
     #: Why Redis or Postgres said nothing.
     redis_error: str = ""
     postgres_error: str = ""
@@ -100,14 +99,13 @@ def _ask_redis(found: Look) -> None:
         return
     found.value, found.state = value, states.name(value)
     found.ttl = ttl / 1000 if ttl >= 0 else None
-    if states.is_mark(value):
-        over = value.rpartition(b":")[2]
-        if over.isdigit():
-            found.mark_over = int(over) / 1000 - time.time()
 
 
 def _ask_postgres(found: Look) -> None:
     try:
+        if states.is_mark(found.value):
+            values = {found.key: found.value}
+            found.is_writing = not takeover.free(found.cached.database, values)
         found.row = read_rows(None, found.cached, [found.pk])[found.pk]
     except (DatabaseError, InterfaceError) as error:
         found.postgres_error = str(error).strip()

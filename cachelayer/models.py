@@ -13,6 +13,8 @@ class Repair(models.Model):
 
     class Meta:
         db_table = "cachelayer_repair"
+        # `flush` empties the tables that Django manages: what it cannot empty must stay logged.
+        managed = False
         default_permissions = ()
 
     def __str__(self) -> str:
@@ -27,6 +29,7 @@ class Outage(models.Model):
 
     class Meta:
         db_table = "cachelayer_outage"
+        managed = False
         default_permissions = ()
 
     def __str__(self) -> str:

@@ -2,27 +2,31 @@
 
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
-from django.db import connections, models, router
+from django.db import connections, models
 
 from cachelayer import (
     conf,
     counters,
+    incarnation,
     livecheck,
     metrics,
     registry,
     spans,
     states,
     strict,
+    takeover,
     watch,
 )
 from cachelayer.gate import CacheUnavailable
 from cachelayer.registry import CachedModel
-from cachelayer.write import read_rows, written_pks
+from cachelayer.loading import read_rows
+from cachelayer.notice import EVERY
+from cachelayer.write import written_keys
 
 Outcome = Literal["hit", "miss", "bypass"]
 
@@ -53,9 +57,21 @@ class LookedUp(NamedTuple):
 
 def look_up(key: str) -> bytes | None:
     """What Redis holds under *key*, if it may be believed now; else ``CacheUnavailable``."""
-    if not strict.trust.held():
+    return _look_up([key])[0]
+
+
+def _look_up(keys: Sequence[str]) -> list[bytes | None]:
+    if not strict.is_on():
+        return states.get(keys)
+    epoch = strict.trust.held()
+    if not epoch:
         raise CacheUnavailable(_NO_TRUST)
-    return states.get([key])[0]
+    # In the same round trip: this connection may lead to another server since the last one.
+    *values, found = states.get([*keys, incarnation.KEY])
+    if incarnation.trusted_epoch(found) != epoch:
+        strict.trust.ask_again()
+        raise CacheUnavailable(_NO_TRUST)
+    return values
 
 
 def note_hit(cached: CachedModel, pk: Any, key: str, value: bytes) -> None:
@@ -77,20 +93,20 @@ def read(model: type[models.Model], pk: Any, looked_up: LookedUp | None = None) 
     cached = registry.get(model)
     pk = cached.to_python(pk)
     key = cached.key(pk)
-    using = router.db_for_write(model)
-    if not _sees_uncommitted(using, cached, pk):
+    using = cached.database
+    if not _has_written(using, cached, key):
         with suppress(CacheUnavailable):
             value = looked_up.value if looked_up and looked_up.key == key else look_up(key)
             if found := _read_cached(using, cached, pk, key, value):
                 return found
-    return _count(Read("bypass", _load(using, cached, [pk])[pk]))
+    return _count(Read("bypass", _unwrap(read_rows(using, cached, [pk])[pk])))
 
 
 def read_many(model: type[models.Model], pks: Iterable[Any]) -> dict[Any, Read]:
     """The rows with primary keys *pks*, in that order; one round trip when all are hits."""
     cached = registry.get(model)
     keys = _keys(cached, pks)
-    rows, outcomes = _find(router.db_for_write(model), cached, keys)
+    rows, outcomes = _find(cached.database, cached, keys)
     return {pk: _count(Read(outcomes[key], _unwrap(rows[key]))) for key, pk in keys.items()}
 
 
@@ -101,7 +117,7 @@ def rows(model: type[models.Model], pks: Iterable[Any]) -> list[bytes]:
     """
     cached = registry.get(model)
     keys = _keys(cached, pks)
-    rows, outcomes = _find(router.db_for_write(model), cached, keys)
+    rows, outcomes = _find(cached.database, cached, keys)
     if "hit" in outcomes.values():
         watch.ticker.poke()
     return [row for row in map(rows.__getitem__, keys) if row != states.NULL]
@@ -125,10 +141,9 @@ def _find(
         rows = _known(cached, keys, values)
         if len(rows) == len(keys):
             return rows, dict.fromkeys(keys, "hit")
-        absent = [key for key, value in values.items() if value is None]
-        if absent and not connections[using].in_atomic_block:
-            taken = states.lease(absent, lease)
-            leased = [key for key, took in zip(absent, taken, strict=True) if took]
+        if free := takeover.free(using, values):
+            taken = states.lease(free, lease)
+            leased = [key for key, took in zip(free, taken, strict=True) if took]
     unknown = {pk: key for key, pk in keys.items() if key not in rows}
     loaded = {unknown[pk]: row for pk, row in read_rows(using, cached, unknown).items()}
     if leased:
@@ -141,11 +156,8 @@ def _find(
 
 def _look_up_many(using: str, cached: CachedModel, keys: dict[str, Any]) -> dict[str, bytes | None]:
     """As ``look_up``, without the rows that this transaction has written itself."""
-    if not strict.trust.held():
-        raise CacheUnavailable(_NO_TRUST)
-    written = written_pks(using, cached)
-    wanted = [key for key, pk in keys.items() if pk not in written] if written else list(keys)
-    return dict(zip(wanted, states.get(wanted), strict=True))
+    wanted = [key for key in keys if not _has_written(using, cached, key)]
+    return dict(zip(wanted, _look_up(wanted), strict=True)) if wanted else {}
 
 
 def _known(
@@ -169,17 +181,18 @@ def _read_cached(
             note_hit(cached, pk, key, value)
             spans.outcome("hit")
             return Read("hit", _unwrap(value))
-        is_free = value is None or (states.is_mark(value) and states.is_over(value))
-        if is_free and not connections[using].in_atomic_block:
+        is_late = time.monotonic() >= deadline
+        # A reader that has held its lease for so long may be dead: another takes it over.
+        if free := takeover.free(using, {key: value}, also_leases=is_late):
             token = states.new_lease()
-            if states.lease([key], token)[0]:
+            if states.lease(free, token)[0]:
                 row = read_rows(using, cached, [pk])[pk]
                 _fill({key: row}, token)
                 return _count(Read("miss", _unwrap(row)))
         elif not states.is_lease(value):
             return None
         # Another reader is loading this row: a stampede. It will be here soon.
-        if time.monotonic() >= deadline:
+        if is_late:
             return None
         if pause == _FIRST_PAUSE:
             metrics.stampede_waits.inc()
@@ -188,19 +201,18 @@ def _read_cached(
         value = states.get([key])[0]
 
 
-def _sees_uncommitted(using: str, cached: CachedModel, pk: Any) -> bool:
+def _has_written(using: str, cached: CachedModel, key: str) -> bool:
     """Whether this transaction has a newer row than anybody else may see."""
-    return connections[using].in_atomic_block and pk in written_pks(using, cached)
+    if not connections[using].run_on_commit:
+        return False
+    written = written_keys(using)
+    return key in written or f"{cached.prefix}:{EVERY}" in written
 
 
 def _fill(rows: dict[str, bytes], token: bytes) -> None:
     # Unfilled, the row is loaded all the same; only the next reader misses it.
     with suppress(CacheUnavailable):
         states.fill(rows, token)
-
-
-def _load(using: str, cached: CachedModel, pks: list[Any]) -> dict[Any, bytes | None]:
-    return {pk: _unwrap(row) for pk, row in read_rows(using, cached, pks).items()}
 
 
 def _unwrap(row: bytes) -> bytes | None:

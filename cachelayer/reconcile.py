@@ -1,28 +1,38 @@
 """Reconcile: the only way to close an open gate.
 
-1. If the incarnation is not this server's, write ``settling`` with a nonce and
-   sweep: delete everything cached, replace every mark.
-2. Settle: this process marks and pushes again; reads still use Postgres. Repair
-   every key in the repair log.
-3. Wait until every process with an open gate has looked at Redis again, then
-   until every transaction that was running then has ended: its mark may be lost,
-   or it may have been logged and not marked.
-4. Repair the log once more; then ``trusted``, if the nonce is still ours.
+1. If the incarnation is not this server's, or has another epoch than Postgres, take the next
+   epoch and write ``settling`` with it.
+2. Settle: this process marks and pushes again; reads still use Postgres.
+3. Wait until every process with an open gate has looked at Redis again, then until every
+   transaction has ended that had written a cached row by then: its mark may be lost, on
+   another server, or it may have been logged and not marked.
+4. Sweep, where the epoch is ours: what is cached is deleted, marks are made nobody's.
+5. Repair every key in the log; then ``trusted``, if the incarnation is still ours.
 
-The design notes the running transactions in step 1. In code a writer decides
-"no mark", and its log row becomes visible only with its COMMIT: one that decides
-late in the probe interval would be missed by the second repair. So they are
-noted after the interval.
+The transactions are noted after the interval: a writer decides "no mark", and its log row
+becomes visible only with its COMMIT, so one that decides late in the interval would be missed.
 """
 
 import logging
 import time
-from typing import Any
+from typing import Any, Final
 
 from django.db import DatabaseError, InterfaceError, connections
 from redis.exceptions import RedisError
 
-from cachelayer import clear, conf, incarnation, link, repair, scripts, states, strict
+from cachelayer import (
+    clear,
+    conf,
+    epoch,
+    incarnation,
+    link,
+    registry,
+    repair,
+    scripts,
+    states,
+    strict,
+    triggers,
+)
 from cachelayer.batches import batched
 from cachelayer.gate import CacheUnavailable, Gate, Mode
 from cachelayer.incarnation import KEY
@@ -63,10 +73,14 @@ def until_closed(gate: Gate) -> None:
 
 
 def _attempt(gate: Gate, settling_since: dict[str, float]) -> bool:
+    epoch.ask()
     with link.fresh_connection() as connection:
         found = incarnation.look(connection)
     if found.evicts_marks:
         gate.settle(found.distrust)
+        return False
+    if missing := missing_triggers():
+        gate.settle(missing)
         return False
     mine = ""
     if found.is_foreign or _is_abandoned(found, settling_since):
@@ -74,10 +88,11 @@ def _attempt(gate: Gate, settling_since: dict[str, float]) -> bool:
     link.forget_connections()
     gate.settle("Redis answers again.")
     settled = gate.state
-    repair.drain()
     if not mine and not found.is_trusted:
         return False
-    settle()
+    settle(gate)
+    if mine:
+        _sweep()
     repair.drain()
     if mine:
         if link.round_trip(_trust([KEY], mine, incarnation.trusted(mine)))[0] != 1:
@@ -95,20 +110,39 @@ def _attempt(gate: Gate, settling_since: dict[str, float]) -> bool:
 
 
 def _begin(found: incarnation.Incarnation) -> str:
-    """Write ``settling``; sweep away what this server holds, unless it was only abandoned."""
-    mine = incarnation.settling(found.server)
+    """Take the next epoch and write ``settling`` with it on this server."""
+    if strict.is_on():
+        # Whoever trusts another server may hit there what is marked here only from now on.
+        for using in registry.databases():
+            strict.trust.declare_alone(connections[using])
+    mine = incarnation.settling(found.server, epoch.advance())
     with link.unverified():
         link.round_trip(("SET", KEY, mine))
-        if found.is_foreign:
-            for keys in batched(clear.keys()):
-                states.repair(keys)
     return mine
+
+
+def _sweep() -> None:
+    """Repair every key that this server holds.
+
+    After the wait: a writer that knew the last epoch only may have marked another server, and
+    here another's push has left a row that is older than its.
+    """
+    for keys in batched(clear.keys()):
+        states.repair(keys)
+
+
+def missing_triggers() -> str:
+    """What the database lacks to tell of every write; "" when it lacks nothing."""
+    for using in registry.databases():
+        if problems := triggers.problems(connections[using]):
+            return f"{problems[0]} {triggers.MEND}"
+    return ""
 
 
 def _is_abandoned(found: incarnation.Incarnation, settling_since: dict[str, float]) -> bool:
     if found.is_trusted or found.is_foreign:
         return False
-    since = settling_since.setdefault(found.nonce, time.monotonic())
+    since = settling_since.setdefault(found.epoch, time.monotonic())
     return time.monotonic() - since > ABANDONED * conf.get().PROBE_INTERVAL
 
 
@@ -138,20 +172,39 @@ def _answers() -> bool:
     return True
 
 
-def settle() -> None:
+def settle(gate: Gate) -> None:
     """Wait out the writers that may have decided to go without a mark."""
     time.sleep(conf.get().SETTLING_TIME)
-    for using in repair.databases():
+    for using in registry.databases():
         with connections[using].cursor() as cursor:
-            # Not the snapshot's xmax: that follows the last transaction that has
-            # ended, and a younger one that is running would not be waited for.
-            cursor.execute("SELECT pg_current_xact_id()::text")
-            [noted] = cursor.fetchone()
-            while not _have_ended(cursor, noted):
+            noted = _writers(cursor)
+            while running := noted.keys() & (now := _writers(cursor)).keys():
+                gate.explain(f"Waiting for {', '.join(sorted(now[each] for each in running))}.")
                 time.sleep(0.02)
+    gate.explain("Redis answers again.")
 
 
-def _have_ended(cursor: Any, noted: str) -> bool:
-    cursor.execute("SELECT pg_snapshot_xmin(pg_current_snapshot()) >= %s::xid8", [noted])
-    [ended] = cursor.fetchone()
-    return bool(ended)
+def _writers(cursor: Any) -> dict[str, str]:
+    """The transactions that have written a cached table or the log, each with what it is."""
+    cursor.execute(_WRITERS, [triggers.FUNCTION, "cachelayer_repair"])
+    return dict(cursor.fetchall())
+
+
+#: Every statement that writes a table locks it until its transaction has ended. An idle
+#: transaction that has written none of these, or another database, is waited for by nobody.
+_WRITERS: Final = """
+SELECT virtualtransaction, format(
+    'a transaction that writes %%s (process %%s%%s, since %%s)', min(relation::regclass::text),
+    coalesce(pg_locks.pid::text, 'none: prepared'),
+    coalesce(' of ' || nullif(min(application_name), ''), ''),
+    coalesce(to_char(min(xact_start), 'HH24:MI:SS'), 'an unknown time'))
+FROM pg_locks LEFT JOIN pg_stat_activity USING (pid)
+WHERE locktype = 'relation' AND granted
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock',
+        'AccessExclusiveLock')
+    AND pg_locks.pid IS DISTINCT FROM pg_backend_pid()
+    AND (relation IN (SELECT tgrelid FROM pg_trigger WHERE tgfoid = to_regproc(%s))
+        OR relation = to_regclass(%s))
+GROUP BY virtualtransaction, pg_locks.pid
+"""

@@ -1,9 +1,10 @@
 """Which models are cached, under which keys, and how a row of theirs is rendered."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, Final
 
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import models, router
@@ -20,18 +21,27 @@ RESERVED_PREFIX = "cachelayer"
 class CachedModel:
     """A registered model: its key prefix and its serializer.
 
-    The cached bytes are a pure function of the columns of one row of the
-    model's table. ``reread`` says that the database changes rows as it writes
-    them (triggers, rules), so that an instance in memory is never the row.
+    The cached bytes are a pure function of one row of the model: of its columns, also those
+    that multi-table inheritance keeps in its parents' tables, and of its many-to-many links.
     """
 
     model: AnyModel
     serializer: Serializer
     prefix: str
-    reread: bool = False
+
+    @property
+    def database(self) -> str:
+        """The alias of the database in which its rows are written, and read after a mark."""
+        return router.db_for_write(self.model)
 
     def key(self, pk: Any) -> str:
         return f"{self.prefix}:{pk}"
+
+    def key_of_text(self, text: str) -> str:
+        """The key of the row whose primary key Postgres writes as *text*."""
+        return f"{self.prefix}:{text}" if _is_written_alike(self.model) else self.key(
+            self.to_python(text)
+        )
 
     def to_python(self, pk: Any) -> Any:
         """*pk* in the one form that its key is made of; ``ValidationError`` if it is none."""
@@ -56,14 +66,30 @@ class CachedModel:
 
     def load(self, found: "models.QuerySet[Any]") -> dict[Any, bytes]:
         """The rows of *found*, a query of this model's, rendered, by primary key."""
+        return {pk: self.render_fetched(row) for pk, row in self.fetch(found).items()}
+
+    def fetch(self, found: "models.QuerySet[Any]") -> dict[Any, Any]:
+        """The rows of *found*, as ``render_fetched`` takes them, by primary key."""
         plan = rendering.plan_of(self.serializer, self.model)
         if plan is None or not rendering.are_values_enough(self.model):
-            return {instance.pk: self.render(instance) for instance in found}
+            return {instance.pk: instance for instance in found}
         # Without instances: half of what a row costs is to make one.
-        return {
-            pk: self._checked(rendering.dump(plan.data(values)))
-            for pk, *values in found.values_list("pk", *plan.columns)
-        }
+        return {pk: values for pk, *values in found.values_list("pk", *plan.columns)}
+
+    def render_fetched(self, row: Any) -> bytes:
+        if isinstance(row, models.Model):
+            return self.render(row)
+        plan = rendering.plan_of(self.serializer, self.model)
+        assert plan is not None
+        return self._checked(rendering.dump(plan.data(row)))
+
+    def render_values(self, attributes: Sequence[str], values: Sequence[Any]) -> bytes:
+        """The bytes of the row whose columns, by the names of attributes, have *values*."""
+        plan = rendering.plan_of(self.serializer, self.model)
+        if plan is None or not rendering.are_values_enough(self.model):
+            return self.render(self.model.from_db(self.database, attributes, values))
+        found = dict(zip(attributes, values, strict=True))
+        return self._checked(rendering.dump(plan.data([found[name] for name in plan.columns])))
 
     def _checked(self, row: bytes) -> bytes:
         if row[:1] != b"{":
@@ -75,19 +101,35 @@ class CachedModel:
 
     def rows(self, using: str | None = None) -> "models.QuerySet[Any]":
         """All rows, read where they are written: a replica may lag behind a mark."""
-        return self.model._base_manager.using(using or router.db_for_write(self.model))
+        return self.model._base_manager.using(using or self.database)
+
+
+#: Fields whose values Postgres writes as Python does.
+_WRITTEN_ALIKE: Final = (models.IntegerField, models.UUIDField, models.CharField, models.TextField)
+
+
+@cache
+def _is_written_alike(model: AnyModel) -> bool:
+    pk_field: Any = model._meta.pk
+    while pk_field.is_relation:
+        pk_field = pk_field.target_field
+    own = hasattr(pk_field, "from_db_value") or not type(pk_field).__module__.startswith("django.")
+    return isinstance(pk_field, _WRITTEN_ALIKE) and not own
 
 
 _registered: dict[AnyModel, CachedModel] = {}
 
 
-def make(
-    model: AnyModel, serializer: Serializer, prefix: str | None = None, reread: bool = False
-) -> CachedModel:
+def make(model: AnyModel, serializer: Serializer, prefix: str | None = None) -> CachedModel:
     """A registration, checked; the key prefix is the model's name unless given."""
     if model._meta.abstract or model._meta.proxy:
         raise ImproperlyConfigured(
             f"{model.__name__} has no table of its own. Register the model that has."
+        )
+    if len(model._meta.pk_fields) > 1:
+        raise ImproperlyConfigured(
+            f"{model.__name__} has a composite primary key, which no cache key names as yet. "
+            "Leave it out, or give it a primary key of one column."
         )
     prefix = prefix or model._meta.model_name or ""
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", prefix) or prefix == RESERVED_PREFIX:
@@ -95,12 +137,17 @@ def make(
             f"{prefix!r} cannot be a key prefix. Use letters, digits, '_', '.' and '-', "
             f"and not {RESERVED_PREFIX!r}, under which the cache layer keeps its own keys."
         )
-    return CachedModel(model, serializer, prefix, reread)
+    return CachedModel(model, serializer, prefix)
 
 
-def add(cached: CachedModel) -> None:
-    """Put *cached* into the registry; ``ImproperlyConfigured`` on a clash."""
+def add(cached: CachedModel) -> bool:
+    """Put *cached* into the registry; ``ImproperlyConfigured`` on a clash.
+
+    Answers False where it is there already: a ``ready()`` that runs twice does nothing.
+    """
     for other in _registered.values():
+        if other == cached:
+            return False
         if other.model is cached.model or other.prefix == cached.prefix:
             raise ImproperlyConfigured(
                 f"{cached.model._meta.label} is registered with the key prefix "
@@ -108,6 +155,7 @@ def add(cached: CachedModel) -> None:
                 "Register each model once, with a prefix of its own."
             )
     _registered[cached.model] = cached
+    return True
 
 
 def find(model: AnyModel) -> CachedModel | None:
@@ -130,23 +178,40 @@ def all_cached() -> Iterator[CachedModel]:
     return iter(tuple(_registered.values()))
 
 
+def databases() -> set[str]:
+    """The aliases of the databases that cached rows are written to."""
+    return {cached.database for cached in _registered.values()}
+
+
+def of_prefix(prefix: str) -> CachedModel | None:
+    """The registration with the key prefix *prefix*; another release may have one more."""
+    return next((c for c in _registered.values() if c.prefix == prefix), None)
+
+
 def of_key(key: str) -> CachedModel:
     """The registration that *key* belongs to; ``ValueError`` when there is none."""
-    prefix = key.partition(":")[0]
-    for cached in _registered.values():
-        if cached.prefix == prefix:
-            return cached
+    if cached := of_prefix(key.partition(":")[0]):
+        return cached
     known = ", ".join(f"{cached.prefix}:…" for cached in _registered.values())
     raise ValueError(f"{key!r} is no key of a cached model. Keys look like {known}.")
 
 
-def sharing_rows_with(model: AnyModel) -> Iterator[CachedModel]:
-    """The cached models whose row changes when a row of *model* does.
+def links(cached: CachedModel) -> "tuple[models.ManyToManyField[Any, Any], ...]":
+    """The many-to-many fields whose links the serializer of *cached* may show."""
+    return _links(cached.model, cached.serializer)
 
-    Besides the model itself these are, with multi-table inheritance, its
-    parents and its children: they share the table in which it is written.
-    """
-    concrete = model._meta.concrete_model or model
-    for cached in _registered.values():
-        if issubclass(concrete, cached.model) or issubclass(cached.model, concrete):
-            yield cached
+
+@cache
+def _links(
+    model: AnyModel, serializer: Serializer
+) -> "tuple[models.ManyToManyField[Any, Any], ...]":
+    found = tuple(model._meta.many_to_many)
+    sources = rendering.sources(serializer) if found else None
+    if sources is None:
+        return found  # A function may show anything.
+    return tuple(link for link in found if link.name in sources)
+
+
+def spans_tables(cached: CachedModel) -> bool:
+    """Whether rows of several tables make one of *cached*: no lock of one row covers it then."""
+    return bool(cached.model._meta.parents or links(cached))

@@ -114,6 +114,23 @@ def _plan(serializer: Serializer, model: type[models.Model]) -> Plan | None:
     return Plan(fields)
 
 
+def sources(serializer: Serializer) -> set[str] | None:
+    """The attributes of an instance that *serializer* reads; None where nobody can know."""
+    if not hasattr(serializer, "_readable_fields"):
+        return None
+    if not all(_is_of_rest_framework(serializer, name) for name in _OF_SERIALIZER):
+        return None
+    fields = _of_thread(serializer)._readable_fields
+    if any(field.source == "*" for field in fields):
+        return None
+    return {field.source_attrs[0] for field in fields}
+
+
+def _is_of_rest_framework(serializer: Serializer, name: str) -> bool:
+    owner = _owner(serializer, name)  # type: ignore[arg-type]
+    return owner is not None and owner.__module__.startswith("rest_framework.")
+
+
 def _owner(cls: type, name: str) -> type | None:
     return next((base for base in cls.__mro__ if name in vars(base)), None)
 

@@ -9,17 +9,15 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
 
-from django.db import connections, router, transaction
+from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayer import registry, spans, states
 from cachelayer.batches import PIPELINE, batched
+from cachelayer.notice import EVERY
 
 #: The Postgres channel on which the log announces new keys.
 CHANNEL: Final = "cachelayer_repair"
-#: In place of an id: every key of this prefix (a TRUNCATE names no rows).
-EVERY: Final = "*"
-
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
@@ -39,11 +37,6 @@ def log(connection: BaseDatabaseWrapper, keys: Iterable[str]) -> None:
         cursor.execute("SELECT pg_notify(%s, '')", [CHANNEL])
 
 
-def databases() -> set[str]:
-    """The aliases of the databases that cached rows are written to."""
-    return {router.db_for_write(cached.model) for cached in registry.all_cached()}
-
-
 @spans.background("drain")
 def drain() -> int:
     """Repair every key that is in the log; answer how many.
@@ -53,7 +46,7 @@ def drain() -> int:
     Memory holds one batch. Raises ``CacheUnavailable`` and ``DatabaseError``.
     """
     drained = 0
-    for using in databases():
+    for using in registry.databases():
         while batch := drain_batch(using):
             drained += batch
     return drained
@@ -77,11 +70,13 @@ def _expand(keys: Iterable[str]) -> Iterator[str]:
     from cachelayer import clear
 
     for key in keys:
-        prefix, _, pk = key.partition(":")
-        if pk == EVERY:
+        prefix, _, text = key.partition(":")
+        cached = registry.of_prefix(prefix)
+        if text == EVERY:
             yield from clear.keys([prefix])
         else:
-            yield key
+            # The triggers write primary keys as Postgres does.
+            yield cached.key_of_text(text) if cached else key
 
 
 def backlog() -> Backlog:
@@ -91,7 +86,7 @@ def backlog() -> Backlog:
     that has been paused; for a new one there is ``connect_timeout``.
     """
     keys, lag = 0, 0.0
-    for using in databases():
+    for using in registry.databases():
         with closing(connections.create_connection(using)) as fresh, fresh.cursor() as cursor:
             cursor.execute(
                 "SELECT count(*), coalesce(extract(epoch FROM now() - min(logged_at)), 0) "
@@ -104,7 +99,7 @@ def backlog() -> Backlog:
 
 def has_backlog() -> bool:
     """Whether anything waits; one index look-up. Raises ``DatabaseError``."""
-    for using in databases():
+    for using in registry.databases():
         with connections[using].cursor() as cursor:
             cursor.execute("SELECT EXISTS (SELECT FROM cachelayer_repair)")
             if cursor.fetchone()[0]:

@@ -18,7 +18,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from cachelayer import conf
 from cachelayer.gate import CacheUnavailable, gate
 
-Keys = TypeVar("Keys", bound=Sequence[str] | Mapping[str, bytes])
+Keys = TypeVar("Keys", bound=Sequence[str] | Mapping[str, Any])
 Rest = ParamSpec("Rest")
 Result = TypeVar("Result")
 Attributes = Mapping[str, str | bool | int]
@@ -67,7 +67,7 @@ def outcome(name: str) -> None:
         span.set_attributes({"cache.outcome": name, "cache.gate": gate.mode.value})
 
 
-def of_keys(keys: Sequence[str] | Mapping[str, bytes]) -> Attributes:
+def of_keys(keys: Sequence[str] | Mapping[str, Any]) -> Attributes:
     """What every span of the cache says: the key or how many, and the gate as it is now."""
     which: Attributes = {"cache.keys": len(keys)}
     if len(keys) == 1:
@@ -76,7 +76,7 @@ def of_keys(keys: Sequence[str] | Mapping[str, bytes]) -> Attributes:
 
 
 @contextmanager
-def _span(name: str, keys: Sequence[str] | Mapping[str, bytes]) -> Iterator[Span]:
+def _span(name: str, keys: Sequence[str] | Mapping[str, Any]) -> Iterator[Span]:
     with _tracer.start_as_current_span(
         f"cache.{name}",
         kind=SpanKind.CLIENT,

@@ -5,8 +5,8 @@ A key holds a plain string, told apart by its first byte:
     absent        nobody knows
     ``{...}``     row: the JSON bytes that the API answers
     ``null``      known absent: there is no such row
-    ``w:<token>:<over>`` mark: a transaction that wrote this row may be committing,
-                  until Redis' clock says *over* (ms since 1970)
+    ``w:<token>:<xid> …`` marks, oldest first: each of a transaction that wrote this row
+                  and may be committing; Postgres knows by the xid whether it has ended
     ``r:<token>`` lease: one reader is loading this row
 
 Leases are those of Facebook's memcache (Nishtala et al., NSDI 2013); the mark
@@ -17,24 +17,26 @@ and raises ``CacheUnavailable`` when there is no answer.
 
 import random
 import secrets
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from cachelayer import conf, incarnation, link, scripts, spans
+from cachelayer import conf, epoch, incarnation, link, scripts, spans
 from cachelayer.gate import CacheUnavailable, Use, gate
 
 NULL: Final = b"null"
 #: The first byte of a row.
 ROW: Final = b"{"
-#: Pushed in place of a row: the key is deleted, the next reader loads the row.
+#: In place of a row: the mark is taken away, and the next reader loads the row.
 INVALIDATE: Final = b""
+#: In place of a transaction's: a mark of none, which has ended.
+_NO_TRANSACTION: Final = 0
 
 _mark = scripts.load("mark")
 _lease = scripts.load("lease")
 _repair = scripts.load("repair")
 _fill = scripts.load("fill")
 _push = scripts.load("push")
+_release = scripts.load("release")
 _drop = scripts.load("drop")
 
 
@@ -47,10 +49,10 @@ def is_mark(value: bytes | None) -> bool:
     return value is not None and value[:2] == b"w:"
 
 
-def is_over(mark: bytes) -> bool:
-    """Whether *mark* seems to be over; the lease asks Redis' own clock."""
-    _, _, over = mark.rpartition(b":")
-    return over.isdigit() and int(over) < time.time() * 1000
+def transactions(marks: bytes) -> set[int]:
+    """The transactions whose marks these are; empty when all are a repair's own."""
+    xids = {int(mark.rpartition(b":")[2]) for mark in marks.split()}
+    return xids - {_NO_TRANSACTION}
 
 
 def is_lease(value: bytes | None) -> bool:
@@ -64,8 +66,9 @@ def name(value: bytes | None) -> str:
     return {b"{": "row", b"n": "null", b"w": "mark", b"r": "lease"}.get(value[:1], "foreign")
 
 
-def new_mark() -> bytes:
-    return b"w:" + secrets.token_hex(8).encode()
+def new_mark(xid: int) -> bytes:
+    """A mark of the transaction *xid*; no two are alike."""
+    return b"w:%b:%d" % (secrets.token_hex(8).encode(), xid)
 
 
 def new_lease() -> bytes:
@@ -79,16 +82,19 @@ def get(keys: Sequence[str]) -> list[bytes | None]:
 
 
 @spans.operation("lease", lambda taken: {"cache.leased": sum(taken)})
-def lease(keys: Sequence[str], token: bytes) -> list[bool]:
-    """Take the lease of every key that is absent; say which were taken.
+def lease(wanted: Mapping[str, bytes | None], token: bytes) -> list[bool]:
+    """Take the lease of every key that still holds what is *wanted* of it (None: nothing).
 
-    None is granted unless the incarnation is trusted: then the gate settles.
+    What may be wanted: nothing, marks of transactions that have all ended, another's lease
+    that was waited for. Says which were taken. None is granted unless the incarnation is
+    trusted and of the epoch that Postgres has: then the gate settles.
     """
     lifetime = _ms(conf.get().LEASE_LIFETIME)
-    answers = link.round_trip(
-        *[_lease([key, incarnation.KEY], token, lifetime) for key in keys], use=Use.READ
+    values = [b"" if value is None else value for value in wanted.values()]
+    [answers] = link.round_trip(
+        _lease([*wanted, incarnation.KEY], token, lifetime, epoch.known(), *values), use=Use.READ
     )
-    if -1 in answers:
+    if answers == -1:
         gate.settle("The incarnation is gone: Redis was flushed, or is being reconciled.")
         raise CacheUnavailable("Redis is not trusted.")
     return [answer == 1 for answer in answers]
@@ -97,36 +103,44 @@ def lease(keys: Sequence[str], token: bytes) -> list[bool]:
 @spans.operation("fill", lambda filled: {"cache.filled": sum(filled)})
 def fill(rows: Mapping[str, bytes], token: bytes) -> list[bool]:
     """Store *rows* under the keys whose lease is still *token*; say which took."""
-    answers = link.round_trip(
-        *[_fill([key], token, row, _lifetime(row)) for key, row in rows.items()], use=Use.READ
-    )
-    return [bool(answer) for answer in answers]
+    [answers] = link.round_trip(_fill([*rows], token, *_with_lifetimes(rows)), use=Use.READ)
+    return [answer == 1 for answer in answers]
 
 
 @spans.operation("mark")
-def mark(keys: Sequence[str], token: bytes) -> None:
-    """Put the mark *token* on *keys*, whatever they hold.
+def mark(keys: Sequence[str], token: bytes) -> str:
+    """Put the mark *token* on *keys*, behind those that stand there; answer the server's epoch.
 
-    The caller holds the row locks and has not sent COMMIT. Raises
-    ``BrokenConnection`` when the connection broke or gave no answer in time: then
-    the marks may be set later than anything that is sent from now on, and a second
-    attempt needs another token. Were it the same, this writer's push could find its own late
-    mark where the next writer's has stood, and store the older row.
+    The caller has written the rows and has not sent COMMIT. A server whose epoch is not that of
+    Postgres (or "") is one that others do not read. Raises ``BrokenConnection`` when the
+    connection broke or gave no answer in time: then the marks may be set later than anything
+    that is sent from now on, and a second attempt needs another token. Were it the same, this
+    writer's push could find its own late mark behind the next writer's, and store the older row.
     """
-    lifetime = _ms(conf.get().MARK_LIFETIME)
-    link.round_trip(*[_mark([key], token, lifetime) for key in keys], resend=False)
+    [answer] = link.round_trip(_mark([*keys, incarnation.KEY], token), resend=False)
+    return incarnation.epoch_in(answer)
 
 
 @spans.operation("push", lambda results: {"cache.result": ", ".join(sorted(set(results)))})
 def push(rows: Mapping[str, bytes], token: bytes) -> list[str]:
-    """Replace the mark *token* by the committed row (``NULL``, ``INVALIDATE``).
+    """Replace the mark *token*, and those before it, by the committed row (or ``NULL``).
 
-    Answers for each key: ``pushed``, ``invalidated``, ``superseded`` (another
-    writer's mark stands there) or ``lost`` (the mark was gone; key deleted).
+    Only for rows that were written under their own lock. Answers for each key: ``pushed``,
+    ``superseded`` (a later writer's mark stands there) or ``lost`` (the mark was gone; key
+    deleted).
     """
-    answers = link.round_trip(
-        *[_push([key], token, row, _lifetime(row)) for key, row in rows.items()]
-    )
+    [answers] = link.round_trip(_push([*rows], token, *_with_lifetimes(rows)))
+    return [answer.decode() for answer in answers]
+
+
+@spans.operation("release", lambda results: {"cache.result": ", ".join(sorted(set(results)))})
+def release(keys: Sequence[str], token: bytes) -> list[str]:
+    """Take the mark *token* from *keys*; the next reader loads the row.
+
+    Answers for each key: ``invalidated``, ``superseded`` (others' marks stand there) or
+    ``lost`` (the mark was gone; key deleted).
+    """
+    [answers] = link.round_trip(_release([*keys], token))
     return [answer.decode() for answer in answers]
 
 
@@ -134,16 +148,22 @@ def push(rows: Mapping[str, bytes], token: bytes) -> list[str]:
 def repair(keys: Sequence[str]) -> None:
     """Take from *keys* whatever may be older than the write that was logged for them.
 
-    A row, null or lease is deleted; a mark is replaced by one of the repair's own.
+    A row, null or lease is deleted; behind marks comes one of the repair's own.
     """
-    token, lifetime = new_mark(), _ms(conf.get().MARK_LIFETIME)
-    link.round_trip(*[_repair([key], token, lifetime) for key in keys])
+    link.round_trip(_repair([*keys], new_mark(_NO_TRANSACTION)))
 
 
 @spans.operation("drop", lambda deleted: {"cache.deleted": deleted})
 def drop(keys: Sequence[str]) -> int:
     """Delete rows, nulls and leases, leave marks; answer how many were deleted."""
-    return sum(link.round_trip(*[_drop([key]) for key in keys]))
+    deleted: int = link.round_trip(_drop([*keys]))[0]
+    return deleted
+
+
+def _with_lifetimes(rows: Mapping[str, bytes]) -> Iterator[bytes | int]:
+    for row in rows.values():
+        yield row
+        yield _lifetime(row)
 
 
 def _lifetime(row: bytes) -> int:

@@ -1,112 +1,266 @@
-"""SQL from outside the project reaches the repair log by triggers on every cached table.
+"""The witness: triggers that tell which cached rows a statement has written, or log them.
 
-Each is one statement-level trigger, so a large UPDATE or a COPY costs one INSERT.
-The project's own connections say ``cachelayer.own=on`` when they connect and are
-exempt: what they write is marked and pushed.
+One trigger function (``sql/witness.sql``) stands on every table that a cached row is made
+of: the model's own, those of its parents, and those of its many-to-many links. ``migrate``
+installs it, brings it up to date and removes it; no migration of any app is touched. So
+whoever writes a row, and however, the cache hears of it: the sender is answered if its
+statement says that it listens (``notices.py``), and anybody else's keys go into the log.
 """
 
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import resources
 from typing import Any, Final
 
-import pgtrigger
-from django.db import DEFAULT_DB_ALIAS, connections, transaction
+from django.apps import AppConfig
+from django.db import connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 
-from cachelayer import registry, repair, write
+from cachelayer import registry, repair
 from cachelayer.registry import AnyModel, CachedModel
 
-#: What the project's connections set; belongs into OPTIONS["options"] of DATABASES.
-OWN: Final = "cachelayer.own"
+logger = logging.getLogger("cachelayer.triggers")
 
-_NOT_OWN = pgtrigger.Condition(f"current_setting('{OWN}', true) IS DISTINCT FROM 'on'")
+_BODY: Final = resources.files("cachelayer").joinpath("sql", "witness.sql").read_text()
+VERSION: Final = int(_BODY.partition("\n")[0].rpartition(" ")[2])
+FUNCTION: Final = "cachelayer_witness"
+_LOG: Final = "cachelayer_repair"
 
-_ROWS = {
-    pgtrigger.Insert: (pgtrigger.Referencing(new="new_rows"), ["new_rows"]),  # type: ignore[no-untyped-call]
-    pgtrigger.Update: (
-        pgtrigger.Referencing(old="old_rows", new="new_rows"),  # type: ignore[no-untyped-call]
-        ["old_rows", "new_rows"],
-    ),
-    pgtrigger.Delete: (pgtrigger.Referencing(old="old_rows"), ["old_rows"]),  # type: ignore[no-untyped-call]
+#: Of each kind of statement: the rows that its trigger is given.
+_ROWS: Final = {
+    "INSERT": "REFERENCING NEW TABLE AS new_rows",
+    "UPDATE": "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows",
+    "DELETE": "REFERENCING OLD TABLE AS old_rows",
+    "TRUNCATE": "",
 }
+#: Types whose values jsonb may refuse: then the write would fail.
+_REFUSED_BY_JSONB: Final = ["json", "_json"]
 
 
-def watch(cached: CachedModel) -> None:
-    """Register the triggers of *cached*; its app's next ``makemigrations`` installs them."""
-    for model in _tables(cached):
-        pgtrigger.register(*_triggers(cached, model))(model)
+@dataclass(slots=True)
+class Watched:
+    """A table of the project: which key prefixes its rows belong to, by which column."""
+
+    name: str
+    columns: dict[str, str] = field(default_factory=dict)
+    #: Whether a plain row is made of this table alone, so that its JSON is worth sending.
+    has_rows: bool = False
 
 
-def _tables(cached: CachedModel) -> list[AnyModel]:
-    """The models whose tables a row of *cached* is made of."""
-    parents = [parent for parent in cached.model._meta.all_parents if not parent._meta.proxy]
-    return [cached.model, *parents]
+@dataclass(slots=True)
+class Relation:
+    """A table in the database, or a partition of one, and the triggers that it has."""
+
+    watched: Watched
+    name: str
+    kind: str
+    mode: str
+    #: By kind of statement: whether it fires always, and its arguments.
+    triggers: dict[str, tuple[bool, list[str]]] = field(default_factory=dict)
+
+    @property
+    def arguments(self) -> list[str]:
+        pairs = sorted(self.watched.columns.items())
+        return [self.mode, *(part for pair in pairs for part in pair)]
+
+    def lacks(self, operation: str) -> bool:
+        """Whether this release would miss writes: an older one's pairs are among a newer one's."""
+        fires, arguments = self.triggers.get(operation, (False, []))
+        have = set(zip(arguments[1::2], arguments[2::2], strict=False))
+        return not fires or not set(self.watched.columns.items()) <= have
 
 
-def _triggers(cached: CachedModel, model: AnyModel) -> Iterator[pgtrigger.Trigger]:
-    name = f"cachelayer_{re.sub(r'[.-]', '_', cached.prefix)}"
-    pk: Any = model._meta.pk
-    column = '"' + pk.column.replace('"', '""') + '"'
-    for operation, (referencing, tables) in _ROWS.items():
-        keys = " UNION ".join(f"SELECT '{cached.prefix}:' || {column} FROM {t}" for t in tables)
-        yield pgtrigger.Trigger(
-            name=f"{name}_{str(operation).lower()}",
-            level=pgtrigger.Statement,
-            when=pgtrigger.After,
-            operation=operation,
-            referencing=referencing,
-            condition=_NOT_OWN,
-            func=_log(keys),
-        )
-    yield pgtrigger.Trigger(
-        name=f"{name}_truncate",
-        level=pgtrigger.Statement,
-        when=pgtrigger.After,
-        operation=pgtrigger.Truncate,
-        condition=_NOT_OWN,
-        func=_log(f"SELECT '{cached.prefix}:{repair.EVERY}'"),
-    )
+def tables(cached: CachedModel) -> Iterator[tuple[str, str]]:
+    """Each table that a row of *cached* is made of, and the column with the row's primary key."""
+    own = cached.model._meta
+    yield own.db_table, _column(own.pk)
+    for parent in own.all_parents:
+        if not parent._meta.proxy:
+            yield parent._meta.db_table, _column(parent._meta.pk)
+    for link in registry.links(cached):
+        through = link.remote_field.through._meta
+        yield through.db_table, _column(through.get_field(link.m2m_field_name()))
 
 
-def _log(keys: str) -> str:
-    return (
-        f"INSERT INTO cachelayer_repair (key) {keys}; "
-        f"IF FOUND THEN PERFORM pg_notify('{repair.CHANNEL}', ''); END IF; "
-        "RETURN NULL;"
-    )
+def _column(of_field: Any) -> str:
+    column: str = of_field.column
+    return column
 
 
-@contextmanager
-def raw_sql(using: str = DEFAULT_DB_ALIAS) -> Iterator[None]:
-    """A transaction whose raw SQL is written through, like ``save()``.
+def watched(using: str) -> list[Watched]:
+    """The tables of the database *using* that cached rows are made of."""
+    found: dict[str, Watched] = {}
+    for cached in registry.all_cached():
+        if cached.database == using:
+            for name, column in tables(cached):
+                found.setdefault(name, Watched(name)).columns[cached.prefix] = column
+            if not registry.spans_tables(cached):
+                found[cached.model._meta.db_table].has_rows = True
+    return list(found.values())
 
-    Inside the block the triggers name the rows that its statements write; they
-    are marked before COMMIT and pushed after it. For SQL on cached tables through
-    Django's own cursor.
+
+def look(connection: BaseDatabaseWrapper) -> tuple[int, list[Relation]]:
+    """The version of the function (0: there is none), and every relation that is to be watched.
+
+    A statement that names a partition fires the partition's triggers only, so partitions
+    and tables that inherit are relations of their own. Raises ``DatabaseError``.
+    """
+    quoted = {connection.ops.quote_name(table.name): table for table in watched(connection.alias)}
+    with connection.cursor() as cursor:
+        cursor.execute(_VERSION_SQL, [FUNCTION])
+        [version] = cursor.fetchone() or [0]
+        cursor.execute(_LOOK_SQL, [list(quoted), _REFUSED_BY_JSONB, FUNCTION])
+        rows = cursor.fetchall()
+    relations: dict[str, Relation] = {}
+    for table, name, kind, has_refused, operation, enabled, arguments in rows:
+        mode = "columns" if has_refused else "row" if quoted[table].has_rows else "keys"
+        relation = relations.setdefault(name, Relation(quoted[table], name, kind, mode))
+        if operation:
+            texts = bytes(arguments).decode().split("\0")[:-1]
+            relation.triggers[operation.removeprefix("cachelayer_").upper()] = (
+                enabled == "A",
+                texts,
+            )
+    return version, list(relations.values())
+
+
+_VERSION_SQL: Final = """
+SELECT substring(prosrc FROM 'cachelayer ([0-9]+)')::int
+FROM pg_proc WHERE oid = to_regproc(%s)
+"""
+
+_LOOK_SQL: Final = """
+WITH RECURSIVE tree (watched, oid) AS (
+    SELECT name, to_regclass(name)::oid FROM unnest(%s::text[]) AS name
+    WHERE to_regclass(name) IS NOT NULL
+    UNION
+    SELECT watched, inhrelid FROM tree JOIN pg_inherits ON inhparent = tree.oid
+)
+SELECT watched, tree.oid::regclass::text, relkind,
+    EXISTS (SELECT FROM pg_attribute JOIN pg_type ON pg_type.oid = atttypid
+            WHERE attrelid = tree.oid AND attnum > 0 AND NOT attisdropped
+            AND (typname = ANY(%s) OR typtype NOT IN ('b', 'e'))),
+    tgname, tgenabled, tgargs
+FROM tree JOIN pg_class ON pg_class.oid = tree.oid
+LEFT JOIN pg_trigger ON tgrelid = tree.oid AND tgfoid = to_regproc(%s)
+ORDER BY 1, 2
+"""
+
+
+def problems(connection: BaseDatabaseWrapper) -> list[str]:
+    """A sentence for each table whose writes this process would miss. Raises ``DatabaseError``."""
+    version, relations = look(connection)
+    if version < VERSION:
+        what = f"has version {version} of" if version else "lacks"
+        return [f"The database {connection.alias!r} {what} the trigger function {FUNCTION}."]
+    found = [
+        f"The table {relation.name} lacks the trigger for {operation}, or it is disabled or old."
+        for relation in relations
+        if relation.kind in "rp"
+        for operation in _ROWS
+        if relation.lacks(operation)
+    ]
+    found += [
+        f"{relation.name} is no table, so that it can have no triggers; register the model "
+        "whose table it shows."
+        for relation in relations
+        if relation.kind not in "rp"
+    ]
+    return found
+
+
+#: What mends every problem but the last.
+MEND: Final = "Run `manage.py migrate`: it installs the triggers of cached tables."
+
+
+def install(using: str) -> None:
+    """Make function and triggers what this release needs; drop those of tables it does not watch.
+
+    Idempotent; two at a time wait for each other. Raises ``DatabaseError``.
     """
     connection = connections[using]
-    with transaction.atomic(using=using):
-        _set_own(connection, "off")
-        yield
-        # After an error the rollback sets it back.
-        _set_own(connection, "on")
-        for key in _take_logged(connection):
-            cached = registry.of_key(key)
-            if key.endswith(f":{repair.EVERY}"):
-                repair.log(connection, [key])
-            else:
-                write.record(using, cached, {cached.pk(key): None})
-
-
-def _set_own(connection: Any, value: str) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(f"SET LOCAL {OWN} = {value}")
-
-
-def _take_logged(connection: Any) -> set[str]:
-    """The keys that this transaction's triggers have logged, out of the log."""
-    with connection.cursor() as cursor:
+    with transaction.atomic(using=using), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [FUNCTION])
         cursor.execute(
-            "DELETE FROM cachelayer_repair WHERE xmin = pg_current_xact_id()::xid RETURNING key"
+            "SELECT quote_ident(nspname) FROM pg_class "
+            "JOIN pg_namespace ON pg_namespace.oid = relnamespace WHERE pg_class.oid = %s::regclass",
+            [_LOG],
         )
-        return {key for (key,) in cursor.fetchall()}
+        [schema] = cursor.fetchone()
+        version, relations = look(connection)
+        if version != VERSION:
+            cursor.execute(
+                f"CREATE OR REPLACE FUNCTION {schema}.{FUNCTION}() RETURNS trigger "
+                "LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp "
+                f"AS $witness${_BODY.replace('{schema}', schema)}$witness$"
+            )
+        for relation in relations:
+            if relation.kind in "rp":
+                _install_on(cursor, schema, relation)
+        _drop_others(cursor, relations)
+
+
+def _install_on(cursor: Any, schema: str, relation: Relation) -> None:
+    for operation, referencing in _ROWS.items():
+        if relation.triggers.get(operation) == (True, relation.arguments):
+            continue
+        name = f"cachelayer_{operation.lower()}"
+        arguments = ", ".join(map(_literal, relation.arguments))
+        cursor.execute(f"DROP TRIGGER IF EXISTS {name} ON {relation.name}")
+        # A TRUNCATE of a partitioned table fires its partitions' triggers as well: harmless.
+        cursor.execute(
+            f"CREATE TRIGGER {name} AFTER {operation} ON {relation.name} {referencing} "
+            f"FOR EACH STATEMENT EXECUTE FUNCTION {schema}.{FUNCTION}({arguments})"
+        )
+        # Also where session_replication_role is "replica".
+        cursor.execute(f"ALTER TABLE {relation.name} ENABLE ALWAYS TRIGGER {name}")
+
+
+def _literal(text: str) -> str:
+    # No statement that defines something takes parameters from a server-side binding.
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _drop_others(cursor: Any, relations: Iterable[Relation]) -> None:
+    cursor.execute(
+        "SELECT tgname, tgrelid::regclass::text FROM pg_trigger WHERE tgfoid = to_regproc(%s)",
+        [FUNCTION],
+    )
+    watched_names = {relation.name for relation in relations}
+    for name, table in cursor.fetchall():
+        if table not in watched_names:
+            cursor.execute(f"DROP TRIGGER {name} ON {table}")
+
+
+def after_migrate(
+    sender: AppConfig, using: str, plan: Iterable[Any] = (), **kwargs: Any
+) -> None:
+    """Follow ``migrate``: install, and drop the cached rows of tables that it has changed."""
+    if using not in registry.databases() or not _is_migrated(using):
+        return
+    install(using)
+    changed = {migration.app_label for migration, _ in plan}
+    models: Mapping[str, set[str]] = {
+        cached.prefix: {model._meta.app_label for model in _models(cached)}
+        for cached in registry.all_cached()
+        if cached.database == using
+    }
+    if keys := [f"{prefix}:{repair.EVERY}" for prefix, labels in models.items() if labels & changed]:
+        with transaction.atomic(using=using):
+            repair.log(connections[using], keys)
+
+
+def _models(cached: CachedModel) -> Iterator[AnyModel]:
+    yield cached.model
+    yield from cached.model._meta.all_parents
+    for link in registry.links(cached):
+        yield link.remote_field.through
+
+
+def _is_migrated(using: str) -> bool:
+    """Whether what the triggers need is there: not after ``migrate cachelayer zero``."""
+    with connections[using].cursor() as cursor:
+        cursor.execute("SELECT to_regclass('cachelayer_epoch') IS NOT NULL")
+        [there] = cursor.fetchone()
+    return bool(there)

@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from django.db import connections, models, router
+from django.db import connections, models
 from django.db.transaction import TransactionManagementError
 
 from cachelayer import registry, states
 from cachelayer.batches import batched, patiently
 from cachelayer.registry import CachedModel
-from cachelayer.write import read_rows
+from cachelayer.loading import read_rows
 
 
 def warm(model: type[models.Model]) -> Iterator[tuple[int, int]]:
@@ -50,7 +50,7 @@ def read_neighbours(using: str | None, cached: CachedModel, pks: Sequence[Any]) 
 
 def _fill(cached: CachedModel, pks: Sequence[Any], read: Callable[..., dict[Any, bytes]]) -> int:
     token = states.new_lease()
-    taken = states.lease([cached.key(pk) for pk in pks], token)
+    taken = states.lease({cached.key(pk): None for pk in pks}, token)
     leased = [pk for pk, took in zip(pks, taken, strict=True) if took]
     if not leased:
         return 0
@@ -59,7 +59,7 @@ def _fill(cached: CachedModel, pks: Sequence[Any], read: Callable[..., dict[Any,
 
 
 def _refuse_transaction(cached: CachedModel) -> None:
-    if connections[router.db_for_write(cached.model)].in_atomic_block:
+    if connections[cached.database].in_atomic_block:
         raise TransactionManagementError(
             "Warming inside a transaction could cache rows that are not committed, or no longer "
             "the last. Call warm() outside `transaction.atomic()`."

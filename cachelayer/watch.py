@@ -2,15 +2,16 @@
 
 A process that Redis was cut off from writes without marks while others go on
 trusting what they have. ``cache_repair`` repairs such keys at once; without it,
-every process that serves hits does, within ``LOOK_INTERVAL``. It also notices a
-Redis whose eviction policy was changed to one that takes marks.
+every process that serves hits does, within ``LOOK_INTERVAL``. It also notices a Redis
+that is not the one that was reconciled last, one whose eviction policy was changed to one that
+takes marks, and a database whose triggers were taken away.
 """
 
 import logging
 
 from django.db import DatabaseError, InterfaceError, connections
 
-from cachelayer import conf, incarnation, link, repair
+from cachelayer import conf, epoch, incarnation, link, reconcile, repair
 from cachelayer.gate import CacheUnavailable, Mode, gate
 from cachelayer.ticker import Ticker
 
@@ -21,8 +22,8 @@ def look() -> bool:
     """Drain the repair log if anything is in it; never raises."""
     try:
         if gate.mode is Mode.CLOSED:
-            if incarnation.evicts_marks(link.round_trip(("INFO", "memory"))[0]):
-                gate.settle("Redis' maxmemory-policy was changed to one that may evict marks.")
+            if reason := _distrust():
+                gate.settle(reason)
             elif repair.has_backlog():
                 repair.drain()
     except (DatabaseError, InterfaceError, CacheUnavailable) as error:
@@ -30,6 +31,18 @@ def look() -> bool:
     finally:
         connections.close_all()
     return False
+
+
+def _distrust() -> str:
+    """Why this Redis, or this database, is not what it was; "" when it is."""
+    info, value = link.round_trip(("INFO", "memory"), ("GET", incarnation.KEY))
+    if incarnation.evicts_marks(info):
+        return "Redis' maxmemory-policy was changed to one that may evict marks."
+    # After Redis: a reconcile in between would be taken for another server.
+    known = epoch.ask()
+    if (found := incarnation.epoch_in(value)) != known:
+        return f"This Redis has epoch {found}, Postgres {known}: another was reconciled since."
+    return reconcile.missing_triggers()
 
 
 ticker = Ticker("cachelayer-watch", lambda: conf.get().LOOK_INTERVAL, look)

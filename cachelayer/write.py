@@ -1,19 +1,18 @@
-"""Writing: UPDATE (row lock) → mark → COMMIT → push.
+"""Writing: statement (row lock) → mark → COMMIT → push.
 
-A write of a cached row registers a ``Write`` with the transaction's on_commit
-hooks. When Django sends COMMIT, the writes that are still there (a savepoint
-that rolled back has taken its own away) are gathered into one ``Commit``: it
-reads again the rows that are not known exactly, puts one mark on all keys, lets
-the COMMIT go, and the hooks push. So a transaction costs two round trips to
-Redis, however many rows it writes, and one that rolls back costs none.
+A write is registered with the transaction as an on_commit hook, a ``Write``: by Django's
+signals, and by the witness (``listener.py``), which has the last word on what was written. When
+Django sends COMMIT, the writes that are still there (a savepoint that rolled back has taken its
+own away) become one ``Commit``: it reads again the rows that are not known exactly, puts one
+mark on all keys, lets the COMMIT go, and the hooks push. So a transaction costs two round trips
+to Redis, however many rows it writes, and one that rolls back costs none.
 
-Why just before COMMIT: every row is locked by then, so marks go on in the order
-in which transactions commit; and no mark stands while a long transaction works.
+Why just before COMMIT: every row is locked by then, so marks go on in the order in which
+transactions commit; and no mark stands while a long transaction works.
 """
 
-import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.db import Error, connections, models, router, transaction
@@ -21,191 +20,165 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import TransactionManagementError
 from psycopg.pq import TransactionStatus
 
-from cachelayer import (
-    conf,
-    link,
-    metrics,
-    reconcile,
-    registry,
-    repair,
-    states,
-    strict,
-    timing,
-    watch,
-    write_clock,
-)
-from cachelayer.batches import batched
-from cachelayer.gate import Barred, CacheUnavailable, gate
+from cachelayer import commit, epoch, registry, repair, states, timing
+from cachelayer.notice import Notice
 from cachelayer.registry import CachedModel
 
-logger = logging.getLogger("cachelayer.write")
+#: Of a row: its JSON, ``states.NULL`` (deleted), ``states.INVALIDATE``, or None: to be read.
+Known = str | bytes | None
 
 
 class Write:
-    """Rows of one model that a transaction wrote; an on_commit hook.
+    """Rows that one statement of a transaction wrote; an on_commit hook."""
 
-    ``rows`` maps primary keys to the bytes to push, ``states.NULL`` for a
-    deleted row, or None where the row must be read again before COMMIT.
-    """
+    __slots__ = ("commit", "is_manual", "notice", "rows")
 
-    __slots__ = ("cached", "commit", "rows")
-
-    def __init__(self, cached: CachedModel, rows: dict[Any, bytes | None]) -> None:
-        self.cached = cached
+    def __init__(self, rows: dict[str, Known], notice: Notice | None = None) -> None:
         self.rows = rows
-        self.commit: Commit | None = None
+        #: The witness's word; None for a signal's.
+        self.notice = notice
+        self.commit: commit.Commit | None = None
+        #: Whether autocommit was switched off by hand: then no hook runs after the COMMIT.
+        self.is_manual = False
 
     def __call__(self) -> None:
         if self.commit is None:
             # A hook that is run without a COMMIT of ours (a test that captures
             # the hooks): nothing is marked, so the push deletes.
-            self.commit = Commit({self.cached.key(pk): states.INVALIDATE for pk in self.rows})
-            self.commit.forget()
+            self.commit = commit.unmarked(self.rows)
         self.commit.push()
 
 
-class Commit:
-    """The cache's part in the COMMIT of one transaction: one token, all its keys."""
+def announce(using: str, cached: CachedModel, pk: Any) -> None:
+    """A signal says that the running transaction has written this row.
 
-    def __init__(self, rows: Mapping[str, bytes]) -> None:
-        self.token = states.new_mark()
-        self.rows = rows
-        self._pushed = False
-        #: The keys whose mark Redis has confirmed. A mark without an answer may be
-        #: set late, over that of the next writer: what it stands for is not pushed.
-        self._marked: list[str] = []
-        self.spent = write_clock.Spent()
-
-    def mark(self, connection: BaseDatabaseWrapper) -> None:
-        """Mark every key; put those that could not be into the repair log.
-
-        A broken connection or a timeout is answered by one more try: a process that
-        was only held up would write without a mark what others still hit. Whoever
-        then goes without opens the gate, so that a reconcile follows.
-        """
-        reconcile.look_if_late(gate)
-        try:
-            try:
-                self._mark()
-            except link.BrokenConnection:
-                self.token, self._marked = states.new_mark(), []
-                self._mark()
-        except Barred:
-            self._log_unmarked(connection)
-        except CacheUnavailable as error:
-            gate.open(error)
-            self._log_unmarked(connection)
-
-    def _mark(self) -> None:
-        with self.spent.in_redis():
-            for keys in batched(self.rows):
-                states.mark(keys, self.token)
-                self._marked += keys
-
-    def _log_unmarked(self, connection: BaseDatabaseWrapper) -> None:
-        if strict.is_on():
-            strict.trust.declare(connection)
-        repair.log(connection, self.rows.keys() - set(self._marked))
-
-    def push(self) -> None:
-        """Push every row, once; never raises: the transaction is committed."""
-        if not self._pushed:
-            self._pushed = True
-            self._push({key: self.rows[key] for key in self._marked})
-            if unmarked := len(self.rows) - len(self._marked):
-                metrics.pushes["unsent"].inc(unmarked)
-                watch.ticker.hurry()
-            self.spent.pushed()
-
-    def withdraw(self) -> None:
-        """Take the marks back: the server has rolled the transaction back."""
-        self._push(dict.fromkeys(self._marked, states.INVALIDATE))
-
-    def forget(self) -> None:
-        """Delete what stands under the keys, without marks; never raises."""
-        self._pushed = True
-        self._push(self.rows)
-
-    def _push(self, rows: Mapping[str, bytes]) -> None:
-        unsent = len(rows)
-        try:
-            for part in batched(rows.items()):
-                with self.spent.in_redis():
-                    results = states.push(dict(part), self.token)
-                metrics.count_pushes(results)
-                unsent -= len(part)
-        except CacheUnavailable:
-            metrics.pushes["unsent"].inc(unsent)
-            logger.debug("Rows not pushed: Redis is away. Their marks expire.")
-
-
-def record(using: str, cached: CachedModel, rows: Mapping[Any, bytes | None]) -> None:
-    """Note that the running transaction has written *rows* and holds their locks."""
-    if not rows:
-        return
+    Whether it has, the witness knows: what it does not name was not written (a DELETE of a
+    row that was gone, a save that the database turned down), and is dropped.
+    """
     connection = connections[using]
-    if "commit" not in connection.__dict__:
-        _intercept_commit(connection)
-    to_python = cached.to_python
-    write = Write(cached, {to_python(pk): row for pk, row in rows.items()})
-    connection.on_commit(write, robust=True)
+    if connection.autocommit or using != cached.database:
+        return  # Its statement was a transaction of its own, and was pushed.
+    key = cached.key(cached.to_python(pk))
+    hooks = connection.run_on_commit
+    last = hooks[-1][1] if hooks else None
+    if not (isinstance(last, Write) and key in last.rows):
+        _register(connection, Write({key: None}))
+
+
+def witness(connection: BaseDatabaseWrapper, notice: Notice, is_whole: bool) -> None:
+    """The triggers say that the running transaction has written these rows, and locked them.
+
+    *is_whole*: what the notice says of a row is what the statement has left of it.
+    """
+    rows: dict[str, Known] = {}
+    for prefix, ids in notice.keys.items():
+        cached = registry.of_prefix(prefix)
+        known: Known = None
+        if cached is None or registry.spans_tables(cached):
+            known = states.INVALIDATE
+        elif is_whole and notice.operation == "DELETE":
+            known = states.NULL
+        elif is_whole and len(ids) == 1:
+            known = notice.row or None
+        for text in filter(None, ids):
+            key = f"{prefix}:{text}" if cached is None else cached.key_of_text(text)
+            rows[key] = known
+    _register(connection, Write(rows, notice))
+
+
+def _register(connection: BaseDatabaseWrapper, write: Write) -> None:
+    write.is_manual = not (connection.in_atomic_block and connection.commit_on_exit)
+    if connection.in_atomic_block:
+        connection.on_commit(write, robust=True)
+    else:
+        # Django takes no hooks then.
+        connection.run_on_commit.append((set(), write, True))
+
+
+def savepoint(connection: BaseDatabaseWrapper, begins: bool, name: str) -> None:
+    """A savepoint begins, or everything since then is rolled back.
+
+    Django forgets the hooks of its own savepoints. Those of a savepoint that was made by hand
+    stay, and what they say of rows is not so any more: nor is it read again, for the locks are
+    gone too. Two needless round trips, and no harm.
+    """
+    begun: dict[str, list[Any]] = connection.__dict__.setdefault("cachelayer_savepoints", {})
+    if begins:
+        begun[name] = list(connection.run_on_commit)
+        return
+    before = {id(hook) for _, hook, *_ in begun.get(name, ())}
+    for write in pending(connection):
+        if id(write) not in before:
+            write.rows = dict.fromkeys(write.rows, states.INVALIDATE)
+
+
+def give_up(connection: BaseDatabaseWrapper) -> None:
+    """A statement comes that may end the transaction past Django: what it wrote is logged."""
+    writes = list(pending(connection))
+    if keys := {key for write in writes if write.notice for key in write.rows}:
+        repair.log(connection, keys)
+    for write in writes:
+        write.rows = {}
 
 
 def invalidate(model: type[models.Model], *pks: Any, using: str | None = None) -> None:
-    """Tell the cache that rows of *model* were written past the ORM (raw SQL).
+    """Tell the cache that rows of *model* show something else now, for a cause past the database.
 
-    Call it inside the transaction that writes them; it locks the rows, and the
-    committed rows are pushed when the transaction ends. Outside a transaction
-    it starts one of its own, and a write that has been committed before is not
-    covered against a crash between the two. Raises ``DatabaseError``.
+    What the database itself knows needs no word. Inside a transaction the rows are invalidated
+    when it commits; outside it they are at once. Raises ``DatabaseError``.
     """
     cached = registry.get(model)
     using = using or router.db_for_write(model)
     with transaction.atomic(using=using, savepoint=False):
-        # Without the lock, two transactions that wrote what the row is made of
-        # could each read the row without the other's part, and push it.
-        locked = cached.rows(using).filter(pk__in=pks).select_for_update(of=("self",))
-        list(locked.values_list("pk"))
-        record(using, cached, dict.fromkeys(pks))
+        connection = connections[using]
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT pg_current_xact_id(), ({epoch.LAST})")
+            xid, current = cursor.fetchone()
+        notice = Notice({}, "", int(xid), str(current), "read committed", "", 0, "")
+        keys = [cached.key(cached.to_python(pk)) for pk in pks]
+        _register(connection, Write(dict.fromkeys(keys, states.INVALIDATE), notice))
 
 
-def pending(using: str) -> Iterator[Write]:
-    """The writes of the transaction that is running on *using*, oldest first."""
-    for _, hook, *_ in connections[using].run_on_commit:
+def pending(connection: BaseDatabaseWrapper) -> Iterator[Write]:
+    """The writes of the transaction that is running on *connection*, oldest first."""
+    for _, hook, *_ in connection.run_on_commit:
         if isinstance(hook, Write):
             yield hook
 
 
-def written_pks(using: str, cached: CachedModel) -> set[Any]:
-    """The rows of *cached* that the running transaction has written, uncommitted as yet."""
-    return {pk for write in pending(using) if write.cached is cached for pk in write.rows}
+def written_keys(using: str) -> set[str]:
+    """The keys that the running transaction has written, uncommitted as yet."""
+    return {key for write in pending(connections[using]) for key in write.rows}
 
 
-def _intercept_commit(connection: BaseDatabaseWrapper) -> None:
+def intercept_commit(connection: BaseDatabaseWrapper, listen: Callable[[], None]) -> None:
     """Put the marks before every COMMIT that Django sends on *connection*.
 
+    *listen* registers what was heard and is not registered as yet.
     Django has no pre-commit hook. All its commits (``atomic``, manual ones) go
     through ``DatabaseWrapper.commit``, so that is shadowed on the instance.
     """
     send_commit = connection.commit
 
-    def commit() -> None:
-        commit_marked(connection, send_commit)
+    def commit_marked() -> None:
+        listen()
+        _commit(connection, send_commit)
 
-    connection.commit = commit  # type: ignore[method-assign]
+    connection.commit = commit_marked  # type: ignore[method-assign]
 
 
-def commit_marked(connection: BaseDatabaseWrapper, send_commit: Callable[[], None]) -> None:
+def _commit(connection: BaseDatabaseWrapper, send_commit: Callable[[], None]) -> None:
     """Mark the pending writes of *connection*, then COMMIT."""
-    writes = list(pending(connection.alias))
+    connection.__dict__.pop("cachelayer_savepoints", None)
+    writes = list(pending(connection))
     if not writes:
         send_commit()
         return
     try:
         _refuse_failed_transaction(connection)
-        marked = Commit(_rows_to_push(connection.alias, writes))
-        for write in writes:
-            write.commit = marked
+        marked = commit.prepare(connection, writes)
+        # A row that could not be read may have been an SQL error.
+        _refuse_failed_transaction(connection)
         marked.mark(connection)
     except BaseException:
         # Django rolls back by itself on a DatabaseError only.
@@ -214,6 +187,18 @@ def commit_marked(connection: BaseDatabaseWrapper, send_commit: Callable[[], Non
         except Error:
             connection.close()
         raise
+    _send(connection, send_commit, marked)
+    for write in writes:
+        write.commit = marked
+    if any(write.is_manual for write in writes):
+        hooks = connection.run_on_commit
+        connection.run_on_commit = [hook for hook in hooks if not isinstance(hook[1], Write)]
+        marked.push()
+
+
+def _send(
+    connection: BaseDatabaseWrapper, send_commit: Callable[[], None], marked: commit.Commit
+) -> None:
     start = time.perf_counter()
     try:
         send_commit()
@@ -224,42 +209,6 @@ def commit_marked(connection: BaseDatabaseWrapper, send_commit: Callable[[], Non
         raise
     finally:
         timing.add_postgres(time.perf_counter() - start)
-
-
-def _rows_to_push(using: str, writes: Iterable[Write]) -> dict[str, bytes]:
-    """What each key shall hold after the COMMIT; a later write of a row wins."""
-    last: dict[CachedModel, dict[Any, bytes | None]] = {}
-    for write in writes:
-        last.setdefault(write.cached, {}).update(write.rows)
-    if sum(map(len, last.values())) > conf.get().PUSH_LIMIT:
-        return {cached.key(pk): states.INVALIDATE for cached in last for pk in last[cached]}
-    rows: dict[str, bytes] = {}
-    for cached, written in last.items():
-        unknown = [pk for pk, row in written.items() if row is None]
-        written.update(read_rows(using, cached, unknown, lock=bool(cached.model._meta.parents)))
-        for pk, row in written.items():
-            rows[cached.key(pk)] = states.INVALIDATE if row is None else row
-    return rows
-
-
-def read_rows(
-    using: str | None, cached: CachedModel, pks: Iterable[Any], *, lock: bool = False
-) -> dict[Any, bytes]:
-    """The rows of *pks* as Postgres has them, rendered; ``NULL`` where there is none.
-
-    *lock* is for multi-table models, whose row spans tables that are locked
-    one by one.
-    """
-    pks = list(pks)
-    rows = dict.fromkeys(pks, states.NULL)
-    if pks:
-        # Not in the order of Meta.ordering: nobody asked for one.
-        found = cached.rows(using).order_by()
-        found = found.filter(pk=pks[0]) if len(pks) == 1 else found.filter(pk__in=pks)
-        if lock:
-            found = found.select_for_update()
-        rows |= cached.load(found)
-    return rows
 
 
 def _refuse_failed_transaction(connection: BaseDatabaseWrapper) -> None:
@@ -279,7 +228,7 @@ def _server_has_ended_transaction(connection: BaseDatabaseWrapper) -> bool:
     """Whether Postgres has answered COMMIT with an error: then it has rolled back.
 
     Not so when the connection broke: then the COMMIT may have happened, or may
-    happen yet, and the marks must stay until they expire.
+    happen yet, and the marks stay until a reader asks Postgres.
     """
     raw = connection.connection
     return raw is not None and raw.info.transaction_status is TransactionStatus.IDLE

@@ -1,4 +1,4 @@
-"""Items in the admin. All it writes goes through ``CachedQuerySet`` and the signals."""
+"""Items in the admin."""
 
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final

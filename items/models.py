@@ -8,8 +8,6 @@ from django.db import models
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
-from cachelayer import CachedManager
-
 
 class Item(models.Model):
     """Something with a name and a price.
@@ -31,8 +29,6 @@ class Item(models.Model):
     )
     created_at = models.DateTimeField(_("created at"), auto_now_add=True, db_default=Now())
     updated_at = models.DateTimeField(_("updated at"), auto_now=True, db_default=Now())
-
-    objects = CachedManager()
 
     class Meta:
         db_table = "items"

@@ -27,7 +27,6 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django_prometheus",
-    "pgtrigger",
     "rest_framework",
     "rest_framework.authtoken",
     "drf_spectacular",
@@ -68,8 +67,7 @@ TEMPLATES = [
     },
 ]
 
-# The server ends a transaction that idles or runs longer than this, so that no
-# mark in Redis expires while its transaction can still commit (cachelayer.E011).
+# A statement or a transaction that is stuck must not hold its locks for ever.
 _STATEMENT_TIMEOUT_MS = 15_000
 _IDLE_IN_TRANSACTION_TIMEOUT_MS = 15_000
 
@@ -86,9 +84,7 @@ DATABASES["default"]["OPTIONS"] = {
     "connect_timeout": 2,
     "options": (
         f"-c statement_timeout={_STATEMENT_TIMEOUT_MS} "
-        f"-c idle_in_transaction_session_timeout={_IDLE_IN_TRANSACTION_TIMEOUT_MS} "
-        # What these connections write is marked and pushed: no trigger need log it.
-        "-c cachelayer.own=on"
+        f"-c idle_in_transaction_session_timeout={_IDLE_IN_TRANSACTION_TIMEOUT_MS}"
     ),
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

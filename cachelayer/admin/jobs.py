@@ -86,7 +86,7 @@ def start(kind: str, user: Any, scope: Sequence[str] | None = None) -> Job:
     if kind not in _BATCHES:
         raise ValueError(f"There is no job {kind!r}.")
     if kind == "repair":
-        parts = sorted(repair.databases())
+        parts = sorted(registry.databases())
     else:
         parts = [cached.prefix for cached in registry.all_cached()]
         if scope is not None:

@@ -1,8 +1,13 @@
--- KEYS[1] the row's key   ARGV: the lease, the row (or null), its lifetime in ms
--- Only the reader whose lease still stands may fill: a write or a clear in the
--- meantime has replaced it, and what the reader loaded may be older than that.
-if redis.call('GET', KEYS[1]) == ARGV[1] then
-  redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-  return 1
+-- KEYS the rows' keys   ARGV: the lease, then a row (or null) and its lifetime in ms for each
+-- Only the reader whose lease still stands may fill: a write or a clear in the meantime has
+-- replaced it, and what the reader loaded may be older than that.
+local answers = {}
+for i, key in ipairs(KEYS) do
+  if redis.pcall('GET', key) == ARGV[1] then
+    redis.call('SET', key, ARGV[2 * i], 'PX', ARGV[2 * i + 1])
+    answers[i] = 1
+  else
+    answers[i] = 0
+  end
 end
-return 0
+return answers

@@ -1,22 +1,24 @@
--- KEYS[1] the row's key, KEYS[2] the incarnation   ARGV: the lease, its lifetime in ms
--- No lease unless the incarnation is trusted: after a FLUSHALL the marks of
--- transactions in flight are gone, and a fill could store the row from before
--- their COMMIT.
-local incarnation = redis.call('GET', KEYS[2])
-if not incarnation or not string.find(incarnation, ' trusted ', 1, true) then
+-- KEYS: the rows' keys, and last the incarnation   ARGV: the lease, its lifetime in ms, the
+-- epoch, then for each key what it must hold ('': nothing). Answers for each whether it took.
+--
+-- No lease unless the incarnation is trusted: after a FLUSHALL the marks of transactions in
+-- flight are gone, and a fill could store the row from before their COMMIT. Nor where it has
+-- another epoch than Postgres: writers may be marking another server.
+local incarnation = redis.call('GET', KEYS[#KEYS])
+local trusted = ' trusted ' .. ARGV[3]
+if not incarnation or string.sub(incarnation, -#trusted) ~= trusted then
   return -1
 end
-local value = redis.call('GET', KEYS[1])
-if value then
-  local over = string.match(value, '^w:[^:]*:(%d+)$')
-  if not over then
-    return 0
-  end
-  -- A mark that is over: its writer was killed, and its transaction has ended.
-  local now = redis.call('TIME')
-  if now[1] * 1000 + math.floor(now[2] / 1000) <= tonumber(over) then
-    return 0
+local answers = {}
+for i = 1, #KEYS - 1 do
+  local wanted = ARGV[3 + i]
+  local value = redis.pcall('GET', KEYS[i])
+  -- What was found, and nothing else: another mark may have come since.
+  if (not value and wanted == '') or (value and value == wanted) then
+    redis.call('SET', KEYS[i], ARGV[1], 'PX', ARGV[2])
+    answers[i] = 1
+  else
+    answers[i] = 0
   end
 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return 1
+return answers

@@ -1,8 +1,16 @@
--- KEYS[1] the row's key   ARGV: the mark, its lifetime in ms
--- The mark says in itself when it is over. It has no TTL: under a volatile-*
--- policy Redis evicts only keys that have one. Were a mark evicted, a reader
--- could fill the old row before the COMMIT, and if the writer is killed it stays.
-local now = redis.call('TIME')
-local over = now[1] * 1000 + math.floor(now[2] / 1000) + ARGV[2]
-redis.call('SET', KEYS[1], ARGV[1] .. ':' .. string.format('%d', over))
-return 1
+-- KEYS: the rows' keys, and last the incarnation   ARGV[1] the mark
+-- Answers the incarnation: a mark on a server that others do not read is none.
+--
+-- A mark comes behind those that stand there; it replaces none. Were it to, a late command of
+-- a writer that has gone on without its mark could hide the mark of the next one, which is in
+-- flight: a reader would find a transaction that has ended, and fill the old row.
+-- Marks have no TTL: under a volatile-* policy Redis evicts only keys that have one.
+for i = 1, #KEYS - 1 do
+  local head = redis.pcall('GETRANGE', KEYS[i], 0, 1)
+  if head == 'w:' then
+    redis.call('APPEND', KEYS[i], ' ' .. ARGV[1])
+  else
+    redis.call('SET', KEYS[i], ARGV[1])
+  end
+end
+return redis.call('GET', KEYS[#KEYS])

@@ -3,7 +3,7 @@
 import orjson
 
 import cachelayer
-from cachelayer import incarnation, link
+from cachelayer import epoch, incarnation, link
 from cachelayer.gate import Mode, gate
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.polling import until as until
@@ -25,4 +25,5 @@ def set_stars(note, stars):
 def trust_this_redis():
     with link.fresh_connection() as fresh:
         server = incarnation.look(fresh).server
-    link.client().set(incarnation.KEY, incarnation.trusted(incarnation.settling(server)))
+    value = incarnation.settling(server, epoch.known())
+    link.client().set(incarnation.KEY, incarnation.trusted(value))

@@ -45,7 +45,7 @@ def test_the_token_is_one_for_the_whole_transaction(monkeypatch):
     tokens = []
     mark = states.mark
     monkeypatch.setattr(
-        states, "mark", lambda keys, token: (tokens.append(token), mark(keys, token))
+        states, "mark", lambda keys, token: tokens.append(token) or mark(keys, token)
     )
     with transaction.atomic():
         Note.objects.create()
@@ -141,9 +141,10 @@ def test_a_commit_without_an_answer_leaves_its_marks(note, value, monkeypatch):
     mark = states.mark
 
     def mark_then_lose_the_connection(keys, token):
-        mark(keys, token)
+        epoch = mark(keys, token)
         pid = connection.connection.info.backend_pid
         start(terminate, pid).result()
+        return epoch
 
     def terminate(pid):
         with connection.cursor() as cursor:

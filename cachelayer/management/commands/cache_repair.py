@@ -91,7 +91,7 @@ class Command(CacheCommand):
 
     def _wait(self) -> None:
         """Until a key is logged, or one look interval has passed."""
-        [using, *others] = sorted(repair.databases())
+        [using, *others] = sorted(registry.databases())
         timeout = conf.get().LOOK_INTERVAL / (5 if others else 1)
         with connections[using].cursor() as cursor:
             cursor.execute(f"LISTEN {repair.CHANNEL}")

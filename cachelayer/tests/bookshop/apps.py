@@ -13,4 +13,4 @@ class BookshopConfig(AppConfig):
         cachelayer.register(models.Note, serializers.NoteSerializer)
         cachelayer.register(models.Book, serializers.BookSerializer)
         cachelayer.register(models.Audiobook, serializers.AudiobookSerializer)
-        cachelayer.register(models.Stamp, serializers.stamp, reread=True)
+        cachelayer.register(models.Stamp, serializers.stamp)

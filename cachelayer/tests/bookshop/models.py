@@ -3,8 +3,6 @@ import uuid
 from django.db import models
 from django.db.models.functions import Length
 
-from cachelayer import CachedManager
-
 
 class Author(models.Model):
     name = models.CharField(max_length=50)
@@ -29,8 +27,6 @@ class Note(models.Model):
     printed = models.DateTimeField(null=True)
     updated = models.DateTimeField(auto_now=True)
 
-    objects = CachedManager()
-
 
 class SignedNote(Note):
     class Meta:
@@ -52,18 +48,12 @@ class Book(models.Model):
     extra = models.JSONField(default=dict)
     isbn = models.CharField(max_length=20, unique=True, null=True)
 
-    objects = CachedManager()
-
 
 class Audiobook(Book):
     minutes = models.IntegerField(default=0)
-
-    objects = CachedManager()  # type: ignore[misc]
 
 
 class Stamp(models.Model):
     """A table whose trigger (see the test) changes what is written."""
 
     text = models.TextField()
-
-    objects = CachedManager()

@@ -1,0 +1,269 @@
+"""The cache's part in the COMMIT of one transaction: one mark on all its keys, then the push.
+
+What is pushed are the rows as the transaction leaves them in the database, never an instance
+in memory: the row in the witness's notice where that is exact, else one that is read again.
+Its lock is held, so nobody else can change it until the COMMIT.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from cachelayer import (
+    clear,
+    conf,
+    epoch,
+    link,
+    metrics,
+    reconcile,
+    registry,
+    repair,
+    row_json,
+    states,
+    strict,
+    watch,
+    write_clock,
+)
+from cachelayer.batches import batched
+from cachelayer.gate import Barred, CacheUnavailable, gate
+from cachelayer.loading import found
+from cachelayer.registry import CachedModel
+
+if TYPE_CHECKING:
+    from cachelayer.write import Known, Write
+
+logger = logging.getLogger("cachelayer.commit")
+
+#: The only level at which a transaction's rows are the last ones: elsewhere it may not see
+#: what others have committed since it began.
+_READ_COMMITTED = "read committed"
+
+
+class Commit:
+    """One transaction's mark, and all its keys with what they shall hold after the COMMIT."""
+
+    def __init__(self, rows: Mapping[str, bytes], xid: int, epoch: str, every: set[str]) -> None:
+        self.rows = rows
+        self.spent = write_clock.Spent()
+        self._xid, self._epoch = xid, epoch
+        #: The prefixes of which every key is written: a TRUNCATE names no rows.
+        self._every = every
+        self._token = states.new_mark(xid)
+        #: The keys whose mark Redis has confirmed. A mark without an answer may be
+        #: set late, behind that of the next writer: what it stands for is not pushed.
+        self._marked: list[str] = []
+        self._pushed = False
+
+    def mark(self, connection: BaseDatabaseWrapper) -> None:
+        """Mark every key; put those that could not be into the repair log.
+
+        A broken connection or a timeout is answered by one more try: a process that
+        was only held up would write without a mark what others still hit. Whoever
+        then goes without opens the gate, so that a reconcile follows.
+        """
+        reconcile.look_if_late(gate)
+        logged = {f"{prefix}:{repair.EVERY}" for prefix in self._every}
+        try:
+            try:
+                counts = self._mark(connection.alias)
+            except link.BrokenConnection:
+                self._token, self._marked = states.new_mark(self._xid), []
+                counts = self._mark(connection.alias)
+            if not counts:
+                logged |= self.rows.keys()
+        except Barred:
+            logged |= self.rows.keys() - set(self._marked)
+        except CacheUnavailable as error:
+            gate.open(error)
+            logged |= self.rows.keys() - set(self._marked)
+        if logged:
+            if strict.is_on():
+                strict.trust.declare(connection)
+            repair.log(connection, logged)
+
+    def _mark(self, using: str) -> bool:
+        """Mark; answer whether the marks are where others read.
+
+        Not where the server has another epoch than Postgres had when the rows were locked: an
+        old primary that still answers, or a server that a proxy has led this connection to.
+        """
+        with self.spent.in_redis():
+            for keys in batched(self.rows):
+                found = states.mark(keys, self._token)
+                self._marked += keys
+                if epoch.of_database(found, using) != self._epoch:
+                    gate.settle(f"Marks met a Redis of epoch {found}; Postgres has {self._epoch}.")
+                    return False
+        return True
+
+    def push(self) -> None:
+        """Push every row, once; never raises: the transaction is committed."""
+        if not self._pushed:
+            self._pushed = True
+            self._replace_marks({key: self.rows[key] for key in self._marked})
+            if unmarked := len(self.rows) - len(self._marked):
+                metrics.pushes["unsent"].inc(unmarked)
+                watch.ticker.hurry()
+            self._sweep()
+            self.spent.pushed()
+
+    def withdraw(self) -> None:
+        """Take the marks back: the server has rolled the transaction back."""
+        self._pushed = True
+        self._replace_marks(dict.fromkeys(self._marked, states.INVALIDATE))
+
+    def _replace_marks(self, rows: Mapping[str, bytes]) -> None:
+        pushed = {key: row for key, row in rows.items() if row != states.INVALIDATE}
+        released = [key for key, row in rows.items() if row == states.INVALIDATE]
+        unsent = len(rows)
+        try:
+            for part in batched(pushed.items()):
+                with self.spent.in_redis():
+                    metrics.count_pushes(states.push(dict(part), self._token))
+                unsent -= len(part)
+            for keys in batched(released):
+                with self.spent.in_redis():
+                    metrics.count_pushes(states.release(keys, self._token))
+                unsent -= len(keys)
+        except CacheUnavailable:
+            metrics.pushes["unsent"].inc(unsent)
+            logger.debug("Rows not pushed: Redis is away. The next reader replaces their marks.")
+
+    def _sweep(self) -> None:
+        """Repair every key of a table that was emptied, before the writer hears of its COMMIT.
+
+        They are in the log as well: whoever drains that does so again if this process dies.
+        """
+        try:
+            with self.spent.in_redis():
+                for keys in batched(clear.keys(sorted(self._every))):
+                    states.repair(keys)
+        except CacheUnavailable:
+            watch.ticker.hurry()
+
+
+def unmarked(rows: Mapping[str, "Known"]) -> Commit:
+    """For hooks that run without a COMMIT of ours: what stands under the keys is deleted."""
+    commit = Commit(dict.fromkeys(rows, states.INVALIDATE), 0, "", set())
+    commit._marked = list(rows)
+    return commit
+
+
+def prepare(connection: BaseDatabaseWrapper, writes: Iterable["Write"]) -> Commit:
+    """What the transaction on *connection* shall leave in the cache; a later write of a row wins.
+
+    Reads what is not known. Never raises for a row that cannot be rendered: that is logged,
+    and the row invalidated. Raises ``DatabaseError``.
+    """
+    witnessed = [(write, write.notice) for write in writes if write.notice]
+    last: dict[str, Known] = {}
+    for write, _ in witnessed:
+        last.update(write.rows)
+    every = {key.partition(":")[0] for key in last if key.endswith(f":{repair.EVERY}")}
+    for key in [key for key in last if key.partition(":")[0] in every]:
+        del last[key]
+    if not witnessed:
+        return Commit({}, 0, "", set())
+    is_current = all(notice.isolation == _READ_COMMITTED for _, notice in witnessed)
+    if is_current and len(last) <= conf.get().PUSH_LIMIT:
+        rows = _Rendering(connection).rows(last)
+    else:
+        rows = dict.fromkeys(last, states.INVALIDATE)
+    # Of several epochs the last: whoever reconciled since the first waits for this transaction.
+    _, notice = witnessed[-1]
+    return Commit(rows, notice.xid, notice.epoch, every)
+
+
+class _Rendering:
+    """Of the rows of one transaction, before its COMMIT."""
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self._connection = connection
+
+    def rows(self, known: Mapping[str, "Known"]) -> dict[str, bytes]:
+        rows: dict[str, bytes] = {}
+        unread: dict[CachedModel, dict[Any, str]] = {}
+        for key, said in known.items():
+            if isinstance(said, bytes):
+                rows[key] = said
+                continue
+            cached = registry.of_key(key)
+            row = None if said is None else self._of_json(cached, said)
+            if row is None:
+                unread.setdefault(cached, {})[cached.pk(key)] = key
+            else:
+                rows[key] = row
+        for cached, keys in unread.items():
+            rows |= {keys[pk]: row for pk, row in self._read(cached, list(keys)).items()}
+        return rows
+
+    def _of_json(self, cached: CachedModel, text: str) -> bytes | None:
+        try:
+            return self._rendered(cached, lambda: row_json.render(cached, text))
+        except row_json.Inexact:
+            return None
+
+    def _read(self, cached: CachedModel, pks: list[Any]) -> dict[Any, bytes]:
+        try:
+            fetched = cached.fetch(found(self._connection.alias, cached, pks))
+        except Exception:
+            return dict.fromkeys(pks, self._failed(cached))
+        rows = dict.fromkeys(pks, states.NULL)
+        for pk, row in fetched.items():
+            rows[pk] = self._rendered(cached, partial(cached.render_fetched, row))
+        return rows
+
+    def _rendered(self, cached: CachedModel, render: Callable[[], bytes]) -> bytes:
+        try:
+            with self._guarded():
+                return render()
+        except row_json.Inexact:
+            raise
+        except Exception:
+            return self._failed(cached)
+
+    def _failed(self, cached: CachedModel) -> bytes:
+        serializer = getattr(cached.serializer, "__name__", repr(cached.serializer))
+        logger.exception(
+            "%s could not render a row of %s that was written. The row is committed, and is not "
+            "cached. Mend the serializer: a cached row is rendered without a request.",
+            serializer,
+            cached.model._meta.label,
+        )
+        return states.INVALIDATE
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """An SQL error of a serializer's own does not take the transaction with it.
+
+        A savepoint, made before the first statement only: most rows need none.
+        """
+        made = False
+
+        def execute(
+            execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]
+        ) -> Any:
+            nonlocal made
+            if not made:
+                made = True
+                self._send("SAVEPOINT cachelayer")
+            return execute(sql, params, many, context)
+
+        try:
+            with self._connection.execute_wrapper(execute):
+                yield
+        except Exception:
+            if made:
+                self._send("ROLLBACK TO SAVEPOINT cachelayer")
+            raise
+        finally:
+            if made:
+                self._send("RELEASE SAVEPOINT cachelayer")
+
+    def _send(self, sql: str) -> None:
+        with self._connection.cursor() as cursor:
+            cursor.cursor.execute(sql)  # Past Django's wrappers, ours among them.

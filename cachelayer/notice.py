@@ -1,0 +1,37 @@
+"""What the triggers say of one statement: the message of ``sql/witness.sql``, taken apart."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import orjson
+
+SQLSTATE: Final = "CL001"
+#: In place of a primary key: every row of the table.
+EVERY: Final = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One statement's writes of one table, and the transaction that they are of."""
+
+    #: By key prefix: the primary keys as text, or ``EVERY``.
+    keys: dict[str, list[str | None]]
+    #: The JSON of the row, where one is left and it is small.
+    row: str
+    xid: int
+    #: Postgres' epoch at that moment, whatever the transaction's snapshot.
+    epoch: str
+    isolation: str
+    #: INSERT, UPDATE, DELETE or TRUNCATE.
+    operation: str
+    #: 1: by the statement itself, not by a trigger that it set off.
+    depth: int
+    table: str
+
+    @classmethod
+    def of(cls, message: str, detail: str | None, hint: str, table: str | None) -> "Notice":
+        """The notice whose parts these are, as psycopg's ``Diagnostic`` names them."""
+        xid, epoch, isolation, operation, depth = hint.split(",")
+        keys = orjson.loads(message)
+        text = detail or ""
+        return cls(keys, text, int(xid), epoch, isolation, operation, int(depth), table or "")

@@ -68,7 +68,7 @@ def look(connection: Any) -> Incarnation:
 
 
 def parse(info: Any, value: bytes | None) -> Incarnation:
-    parts = (value or b"").decode().split(" ")
+    parts = _text(value or b"").split(" ")
     written_on, state, nonce = parts if len(parts) == 3 else ("", "", "")
     return Incarnation(_field(info, "run_id"), written_on, state, nonce, evicts_marks(info))
 
@@ -80,10 +80,14 @@ def evicts_marks(info: Any) -> bool:
 
 
 def _field(info: Any, name: str, default: str | None = None) -> str:
-    text = info.decode() if isinstance(info, bytes) else str(info)
-    for line in text.splitlines():
+    for line in _text(info).splitlines():
         if line.startswith(f"{name}:"):
             return line.removeprefix(f"{name}:").strip()
     if default is None:
         raise ResponseError(f"INFO says no {name}: the cache layer does not know this server.")
     return default
+
+
+def _text(answer: Any) -> str:
+    # A path in INFO may be in another encoding, and the key hold anything.
+    return answer.decode(errors="replace") if isinstance(answer, bytes) else str(answer)

@@ -12,6 +12,8 @@ from typing import Any, Final
 
 from redis.exceptions import ResponseError
 
+from cachelayer import eviction
+
 KEY: Final = "cachelayer:incarnation"
 
 
@@ -23,13 +25,17 @@ class Incarnation:
     written_on: str
     state: str
     nonce: str
-    #: Whether the server's policy takes keys without a TTL, as marks are.
-    evicts_marks: bool = False
+    #: Why the server might evict marks; empty where it does not.
+    danger: str = ""
 
     @property
     def is_foreign(self) -> bool:
         """Whether what this server holds was never reconciled with the database."""
         return self.server != self.written_on
+
+    @property
+    def evicts_marks(self) -> bool:
+        return bool(self.danger)
 
     @property
     def is_trusted(self) -> bool:
@@ -39,10 +45,7 @@ class Incarnation:
     def distrust(self) -> str:
         """Why reads must not believe this Redis; empty when they may."""
         if self.evicts_marks:
-            return (
-                "This Redis may evict marks. Set its maxmemory-policy to volatile-lru "
-                "or noeviction."
-            )
+            return self.danger
         if self.is_foreign:
             return "This Redis has restarted, failed over or been flushed."
         return "" if self.state == "trusted" else "A reconcile is under way."
@@ -60,34 +63,35 @@ def trusted(settling_value: str) -> str:
 
 def look(connection: Any) -> Incarnation:
     """Ask the server behind *connection* (redis-py's) who it is. Raises ``RedisError``."""
-    connection.send_packed_command(
-        connection.pack_commands([("INFO",), ("GET", KEY)]), check_health=False
-    )
-    info, value = connection.read_response(), connection.read_response()
-    return parse(info, value)
+    info, value = map(_unless_refused, ask(connection, ("INFO",), ("GET", KEY)))
+    memory = eviction.memory(info, lambda *questions: ask(connection, *questions))
+    return parse(info, value, memory)
 
 
-def parse(info: Any, value: bytes | None) -> Incarnation:
-    parts = _text(value or b"").split(" ")
+def ask(connection: Any, *commands: tuple[Any, ...]) -> list[Any]:
+    """The answers of *connection*; a refusal is a ``ResponseError`` among them."""
+    connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+    return [answer(connection) for _ in commands]
+
+
+def parse(info: Any, value: bytes | None, memory: eviction.Memory) -> Incarnation:
+    parts = eviction.text(value or b"").split(" ")
     written_on, state, nonce = parts if len(parts) == 3 else ("", "", "")
-    return Incarnation(_field(info, "run_id"), written_on, state, nonce, evicts_marks(info))
+    server = eviction.field(info, "run_id")
+    if server is None:
+        raise ResponseError("INFO says no run_id: the cache layer does not know this server.")
+    return Incarnation(server, written_on, state, nonce, memory.danger)
 
 
-def evicts_marks(info: Any) -> bool:
-    """Whether the server that says *info* evicts keys that have no TTL."""
-    unlimited = _field(info, "maxmemory", "0") == "0"
-    return not unlimited and _field(info, "maxmemory_policy", "").startswith("allkeys")
+def answer(connection: Any) -> Any:
+    """The next one; a refusal is a ``ResponseError``."""
+    try:
+        return connection.read_response()
+    except ResponseError as error:
+        return error
 
 
-def _field(info: Any, name: str, default: str | None = None) -> str:
-    for line in _text(info).splitlines():
-        if line.startswith(f"{name}:"):
-            return line.removeprefix(f"{name}:").strip()
-    if default is None:
-        raise ResponseError(f"INFO says no {name}: the cache layer does not know this server.")
-    return default
-
-
-def _text(answer: Any) -> str:
-    # A path in INFO may be in another encoding, and the key hold anything.
-    return answer.decode(errors="replace") if isinstance(answer, bytes) else str(answer)
+def _unless_refused(given: Any) -> Any:
+    if isinstance(given, ResponseError):
+        raise given
+    return given

@@ -203,7 +203,7 @@ def _send(commands: Sequence[Command], connections: ConnectionPool) -> list[Any]
     connection: Any = connections.get_connection()
     try:
         connection.send_packed_command(connection.pack_commands(commands), check_health=False)
-        return [_answer(connection) for _ in commands]
+        return [incarnation.answer(connection) for _ in commands]
     except BaseException:
         # Half an answer may be left on it.
         connection.disconnect()
@@ -214,13 +214,6 @@ def _send(commands: Sequence[Command], connections: ConnectionPool) -> list[Any]
 
 def _get(keys: Sequence[str]) -> list[bytes | None]:
     return _unless_refused(_reconnecting(pool(), True, _lines.values, keys))
-
-
-def _answer(connection: Any) -> Any:
-    try:
-        return connection.read_response()
-    except ResponseError as error:
-        return error
 
 
 def pool() -> ConnectionPool:

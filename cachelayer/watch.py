@@ -10,7 +10,7 @@ import logging
 
 from django.db import DatabaseError, InterfaceError, connections
 
-from cachelayer import conf, incarnation, link, repair
+from cachelayer import conf, eviction, link, repair
 from cachelayer.gate import CacheUnavailable, Mode, gate
 from cachelayer.ticker import Ticker
 
@@ -21,8 +21,9 @@ def look() -> bool:
     """Drain the repair log if anything is in it; never raises."""
     try:
         if gate.mode is Mode.CLOSED:
-            if incarnation.evicts_marks(link.round_trip(("INFO", "memory"))[0]):
-                gate.settle("Redis' maxmemory-policy was changed to one that may evict marks.")
+            [memory] = link.round_trip(("INFO", "memory"))
+            if danger := eviction.memory(memory, link.round_trip).danger:
+                gate.settle(danger)
             elif repair.has_backlog():
                 repair.drain()
     except (DatabaseError, InterfaceError, CacheUnavailable) as error:

@@ -8,6 +8,7 @@ command of a connection, and before every lease.
 
 import secrets
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from redis.exceptions import ResponseError
@@ -15,6 +16,10 @@ from redis.exceptions import ResponseError
 from cachelayer import eviction
 
 KEY: Final = "cachelayer:incarnation"
+
+
+class Nameless(ResponseError):  # noqa: N818  (as CacheUnavailable)
+    """The server does not say who it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,7 @@ def trusted(settling_value: str) -> str:
 def look(connection: Any) -> Incarnation:
     """Ask the server behind *connection* (redis-py's) who it is. Raises ``RedisError``."""
     info, value = map(_unless_refused, ask(connection, ("INFO",), ("GET", KEY)))
-    memory = eviction.memory(info, lambda *questions: ask(connection, *questions))
+    memory = eviction.memory(info, partial(ask, connection))
     return parse(info, value, memory)
 
 
@@ -79,7 +84,7 @@ def parse(info: Any, value: bytes | None, memory: eviction.Memory) -> Incarnatio
     written_on, state, nonce = parts if len(parts) == 3 else ("", "", "")
     server = eviction.field(info, "run_id")
     if server is None:
-        raise ResponseError("INFO says no run_id: the cache layer does not know this server.")
+        raise Nameless("INFO says no run_id: the cache layer does not know this server.")
     return Incarnation(server, written_on, state, nonce, memory.danger)
 
 

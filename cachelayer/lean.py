@@ -217,10 +217,11 @@ class Lines:
 
     def values(self, keys: Sequence[str]) -> Any:
         """The values of *keys* (bytes or None), or the ``ResponseError`` that refuses them."""
-        [answer] = self.ask(pack_get(keys), 1)
-        if isinstance(answer, ResponseError):
-            return answer
-        values = answer if len(keys) > 1 else [answer]
+        values = self.ask(pack_get(keys), 1)
+        if len(keys) > 1 or isinstance(values[0], ResponseError):
+            [values] = values
+            if isinstance(values, ResponseError):
+                return values
         if (
             type(values) is list
             and len(values) == len(keys)

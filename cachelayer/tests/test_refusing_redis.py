@@ -7,7 +7,7 @@ import pytest
 import redis
 
 import cachelayer
-from cachelayer import link, reconcile, states
+from cachelayer import eviction, facts, link, reconcile, states
 from cachelayer.gate import Mode, gate
 from cachelayer.models import Repair
 from cachelayer.quiet import MOST, Quiet
@@ -76,6 +76,11 @@ def test_a_full_redis_is_said_once_and_the_gate_stays_open(note, full, looks, ca
     assert [line[:12] for line in lines(caplog)] == ["Gate open. R"]
     assert "Redis is full" in gate.state.reason
     assert "maxmemory" in gate.state.reason
+    [sentence] = [
+        each.sentence for each in facts.collect().troubles if "past Redis" in each.sentence
+    ]
+    assert eviction.FULL in sentence
+    assert "nothing is lost" in sentence
     assert gate.state.changes == 2, "settling, open"
     assert Repair.objects.exists()
 

@@ -8,9 +8,8 @@ from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, models
-from redis.exceptions import RedisError
 
-from cachelayer import conf, link, registry, triggers
+from cachelayer import checks_redis, conf, registry, triggers
 from cachelayer.registry import CachedModel
 
 _NEEDED_BACKEND = "django_redis.cache.RedisCache"
@@ -27,9 +26,6 @@ _POSITIVE = (
 )
 _TIMEOUTS = ("SOCKET_CONNECT_TIMEOUT", "SOCKET_TIMEOUT")
 _NOT_NEGATIVE = ("LEASE_WAIT", "PUSH_LIMIT")
-#: The ends of the eviction policies that do not spare what was written last:
-#: marks live shorter than rows.
-_EVICT_MARKS = ("-random", "-ttl")
 
 
 @register()
@@ -86,35 +82,11 @@ def check_triggers(databases: Sequence[str] | None = None, **kwargs: Any) -> lis
 
 
 @register(Tags.database)
-def check_eviction(**kwargs: Any) -> list[CheckMessage]:
-    """A Redis that is full throws out old rows, not fresh marks. Skipped if it does not say."""
-    if check_settings():
-        return []
-    try:
-        with link.fresh_connection() as connection:
-            memory = _memory(connection)
-    except (RedisError, OSError):
-        return []
-    policy = memory.get("maxmemory_policy", "")
-    if memory.get("maxmemory", "0") == "0" or not policy.endswith(_EVICT_MARKS):
-        return []
-    return [
-        Warning(
-            f"Redis evicts by maxmemory-policy {policy}: it may take the mark of a transaction "
-            "that is committing. If that transaction's process dies before its push, an old row "
-            "that was loaded meanwhile is served until its TTL.",
-            hint="Set maxmemory-policy to volatile-lru or allkeys-lru.",
-            id="cachelayer.W004",
-        )
-    ]
-
-
-def _memory(connection: Any) -> dict[str, str]:
-    connection.send_command("INFO", "memory", check_health=False)
-    answer = connection.read_response()
-    text = answer.decode() if isinstance(answer, bytes) else str(answer)
-    pairs = (line.partition(":") for line in text.splitlines())
-    return {name: value for name, _, value in pairs}
+def check_redis(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """The Redis that is there gives the cache what it needs; skipped where it is away."""
+    if not databases or check_settings():
+        return []  # Those come first.
+    return checks_redis.problems()
 
 
 def _wrong_types(settings: conf.Settings) -> Iterator[CheckMessage]:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from django.db import DatabaseError, InterfaceError, connections
 
-from cachelayer import conf, counters, processes, registry, repair, server, stats
+from cachelayer import conf, counters, eviction, processes, registry, repair, server, stats
 from cachelayer.counters import Slice
 from cachelayer.gate import CacheUnavailable, Mode, gate
 from cachelayer.processes import Latency, Processes
@@ -147,7 +147,13 @@ def _troubles(
 
 def _gate_troubles(redis: Server | None, found: Processes) -> Iterator[Trouble]:
     state = gate.state
-    if redis is None:
+    if redis is None and eviction.FULL in state.reason:
+        yield Trouble(
+            "error",
+            f"This process goes past Redis: {state.reason} Reads come from Postgres, writes go on "
+            "and are logged for repair; nothing is lost. With room, the gate closes by itself.",
+        )
+    elif redis is None:
         yield Trouble(
             "error",
             f"Redis does not answer this process ({state.reason or 'no reason known'}). Reads "

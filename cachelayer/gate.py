@@ -23,7 +23,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from cachelayer import metrics
+from redis.exceptions import NoPermissionError, ResponseError
+
+from cachelayer import eviction, metrics
+from cachelayer.quiet import Quiet
 
 logger = logging.getLogger("cachelayer.gate")
 
@@ -69,6 +72,7 @@ class Gate:
     def start_afresh(self) -> None:
         """Closed, as in a new process: its first connection finds out."""
         self._lock = threading.Lock()
+        self._log = Quiet(logger)
         self._state = State(Mode.CLOSED, time.time(), "")
         self._thread: threading.Thread | None = None
         #: When Redis was last looked at while open (monotonic seconds).
@@ -91,11 +95,20 @@ class Gate:
 
     def doubt(self, error: Exception) -> None:
         """An answer was missed: no read believes Redis until a reconcile has looked."""
-        self._change(Mode.SETTLING, _why(error), only_if=lambda state: state.mode is Mode.CLOSED)
+        # What Redis refuses to a write opens the gate in a moment, and that is said.
+        self._change(
+            Mode.SETTLING,
+            _why(error),
+            only_if=lambda state: state.mode is Mode.CLOSED,
+            level=logging.INFO if isinstance(error, ResponseError) else logging.WARNING,
+        )
 
     def open(self, error: Exception) -> None:
-        """A write goes without its mark, or a reconcile finds no Redis."""
-        self._change(Mode.OPEN, _why(error))
+        """A write goes without its mark, or a reconcile finds no Redis, or one that refuses it."""
+        reason = _why(error)
+        self._change(Mode.OPEN, reason)
+        if self._state.reason != reason:
+            self.explain(reason)
 
     def settle(self, reason: str) -> None:
         """Redis answers and must not be trusted yet."""
@@ -116,14 +129,18 @@ class Gate:
                 self._state = replace(self._state, reason=reason)
 
     def _change(
-        self, mode: Mode, reason: str, only_if: Callable[[State], bool] = lambda state: True
+        self,
+        mode: Mode,
+        reason: str,
+        only_if: Callable[[State], bool] = lambda state: True,
+        level: int = logging.WARNING,
     ) -> bool:
         with self._lock:
             if not only_if(self._state):
                 return False
             if mode is not self._state.mode:
                 self._state = State(mode, time.time(), reason, self._state.changes + 1)
-                logger.warning("Gate %s. %s", mode.value, reason)
+                self._log.say(level, f"Gate {mode.value}. {reason}")
                 metrics.gate_changed(mode.value)
             if mode is not Mode.CLOSED and self._thread is None:
                 self._thread = threading.Thread(
@@ -143,7 +160,12 @@ class Gate:
 
 
 def _why(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+    """What Redis or redis-py has said, not what that was turned into."""
+    cause = error.__cause__ if isinstance(error, CacheUnavailable) else None
+    said = f"{type(cause or error).__name__}: {cause or error}"
+    if isinstance(cause or error, NoPermissionError):
+        return f"{said}. `manage.py check --database default` says what the cache needs."
+    return f"{eviction.FULL} ({said})" if eviction.means_full(error) else said
 
 
 def _reconcile(gate: Gate) -> None:

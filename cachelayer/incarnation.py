@@ -8,13 +8,19 @@ every lease and at every mark.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from redis.exceptions import ResponseError
 
 from cachelayer import epoch as epochs
+from cachelayer import eviction
 
 KEY: Final = "cachelayer:incarnation"
+
+
+class Nameless(ResponseError):  # noqa: N818  (as CacheUnavailable)
+    """The server does not say who it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +31,17 @@ class Incarnation:
     written_on: str
     state: str
     epoch: str
-    #: Whether the server's policy takes keys without a TTL, as marks are.
-    evicts_marks: bool = False
+    #: Why the server might evict marks; empty where it does not.
+    danger: str = ""
 
     @property
     def is_foreign(self) -> bool:
         """Whether what this server holds was never reconciled with the database, or not last."""
         return self.server != self.written_on or self.epoch != epochs.known()
+
+    @property
+    def evicts_marks(self) -> bool:
+        return bool(self.danger)
 
     @property
     def is_trusted(self) -> bool:
@@ -41,10 +51,7 @@ class Incarnation:
     def distrust(self) -> str:
         """Why reads must not believe this Redis; empty when they may."""
         if self.evicts_marks:
-            return (
-                "This Redis may evict marks. Set its maxmemory-policy to volatile-lru "
-                "or noeviction."
-            )
+            return self.danger
         if self.server != self.written_on:
             return "This Redis has restarted, failed over or been flushed."
         if self.epoch != epochs.known():
@@ -75,30 +82,35 @@ def epoch_in(value: bytes | None) -> str:
 
 def look(connection: Any) -> Incarnation:
     """Ask the server behind *connection* (redis-py's) who it is. Raises ``RedisError``."""
-    connection.send_packed_command(
-        connection.pack_commands([("INFO",), ("GET", KEY)]), check_health=False
-    )
-    info, value = connection.read_response(), connection.read_response()
-    return parse(info, value)
+    info, value = map(_unless_refused, ask(connection, ("INFO",), ("GET", KEY)))
+    memory = eviction.memory(info, partial(ask, connection))
+    return parse(info, value, memory)
 
 
-def parse(info: Any, value: bytes | None) -> Incarnation:
-    parts = (value or b"").decode().split(" ")
+def ask(connection: Any, *commands: tuple[Any, ...]) -> list[Any]:
+    """The answers of *connection*; a refusal is a ``ResponseError`` among them."""
+    connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+    return [answer(connection) for _ in commands]
+
+
+def parse(info: Any, value: bytes | None, memory: eviction.Memory) -> Incarnation:
+    parts = eviction.text(value or b"").split(" ")
     written_on, state, epoch = parts if len(parts) == 3 else ("", "", "")
-    return Incarnation(_field(info, "run_id"), written_on, state, epoch, evicts_marks(info))
+    server = eviction.field(info, "run_id")
+    if server is None:
+        raise Nameless("INFO says no run_id: the cache layer does not know this server.")
+    return Incarnation(server, written_on, state, epoch, memory.danger)
 
 
-def evicts_marks(info: Any) -> bool:
-    """Whether the server that says *info* evicts keys that have no TTL."""
-    unlimited = _field(info, "maxmemory", "0") == "0"
-    return not unlimited and _field(info, "maxmemory_policy", "").startswith("allkeys")
+def answer(connection: Any) -> Any:
+    """The next one; a refusal is a ``ResponseError``."""
+    try:
+        return connection.read_response()
+    except ResponseError as error:
+        return error
 
 
-def _field(info: Any, name: str, default: str | None = None) -> str:
-    text = info.decode() if isinstance(info, bytes) else str(info)
-    for line in text.splitlines():
-        if line.startswith(f"{name}:"):
-            return line.removeprefix(f"{name}:").strip()
-    if default is None:
-        raise ResponseError(f"INFO says no {name}: the cache layer does not know this server.")
-    return default
+def _unless_refused(given: Any) -> Any:
+    if isinstance(given, ResponseError):
+        raise given
+    return given

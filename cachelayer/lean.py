@@ -6,6 +6,7 @@ together by hand, one ``sendall``, one ``recv``, and hiredis. That is half of wh
 redis-py's own way takes.
 """
 
+import _socket
 import socket
 import struct
 import threading
@@ -17,12 +18,14 @@ from typing import Any, Final
 
 import hiredis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import MaxConnectionsError, ResponseError
+from redis.exceptions import MaxConnectionsError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 #: Bytes that are received at a time: of the first part of an answer, and of the others.
 _CHUNK: Final = 65536
 _LARGE_CHUNK: Final = 1 << 20
+#: What a key holds, as the types of an answer.
+_VALUES: Final = frozenset({bytes, type(None)})
 #: So many times the socket's timeout one answer may take as a whole. Not just once: a
 #: thread that waits its turn between two parts is not a Redis that does not answer.
 _PARTS: Final = 10
@@ -63,12 +66,12 @@ class Line:
 
     def __init__(self, connection: Any) -> None:
         """Connect *connection*, redis-py's; raises ``RedisError``."""
-        connection.connect()
+        connect(connection)
         self._connection = connection
         # redis-py has no public way to the socket.
         sock: socket.socket = connection._sock
         self._timeout: float | None = connection.socket_timeout
-        if self._timeout and type(sock) is socket.socket:
+        if self._timeout and _is_the_kernels(sock):
             _let_the_kernel_time(sock, self._timeout)
         # Looked up once.
         self._send, self._receive = sock.sendall, sock.recv
@@ -93,27 +96,40 @@ class Line:
         self._connection.disconnect()
 
     def _read(self, count: int) -> list[Any]:
-        reader, deadline, chunk = self._reader, 0.0, _CHUNK
+        deadline, chunk = 0.0, _CHUNK
         answers: list[Any] = []
         while True:
             received = self._receive(chunk)
             if not received:
                 raise RedisConnectionError("Redis has closed the connection.")
-            reader.feed(received)
-            while (answer := reader.gets()) is not False:
+            for answer in self._parse(received):
                 if isinstance(answer, hiredis.ReplyError):
                     answer = self._refusal(answer)
                 elif isinstance(answer, hiredis.PushNotification):
                     continue  # What Redis says unasked (RESP3) is no answer.
                 answers.append(answer)
-            if len(answers) >= count:
+            if len(answers) == count and not self._reader.has_data():
                 return answers
+            if len(answers) >= count:
+                # The next command would be given it for its answer.
+                raise RedisConnectionError("More has come than was asked for.")
             chunk = _LARGE_CHUNK
             if count == 1 and self._timeout:
                 now = time.monotonic()
                 deadline = deadline or now + _PARTS * self._timeout
                 if now > deadline:
                     raise TimeoutError
+
+    def _parse(self, received: bytes) -> list[Any]:
+        reader, answers = self._reader, []
+        try:
+            reader.feed(received)
+            while (answer := reader.gets()) is not False:
+                answers.append(answer)
+        except Exception as error:
+            # Not only a ProtocolError: a length that no memory holds, a map whose key is a list.
+            raise RedisConnectionError(f"This is no answer of a Redis: {error!r}") from error
+        return answers
 
     def _refusal(self, reply: Exception) -> ResponseError:
         text = str(reply)
@@ -125,6 +141,28 @@ class Line:
         if isinstance(error, ResponseError):
             return error
         raise error  # Such as "loading", which redis-py takes for a broken connection.
+
+
+def connect(connection: Any) -> None:
+    """Connect *connection*, redis-py's; raises ``RedisError``, whatever is at the other end."""
+    try:
+        connection.connect()
+    except (RedisError, OSError):
+        raise
+    except Exception as error:
+        # redis-py takes apart what comes while it says hello as if it were always a Redis's.
+        connection.disconnect()
+        raise RedisConnectionError(f"This is no Redis: {error!r}") from error
+
+
+def _is_the_kernels(sock: socket.socket) -> bool:
+    """Whether *sock* is the standard library's own and plain: its calls go to the kernel.
+
+    Not ``type(sock) is socket.socket``: gevent and eventlet put their own class there. Theirs
+    must stay non-blocking, and TLS reads more often than it is asked.
+    """
+    kind = type(sock)
+    return kind.__module__ == "socket" and getattr(kind, "recv", None) is _socket.socket.recv
 
 
 def _let_the_kernel_time(sock: socket.socket, seconds: float) -> None:
@@ -176,6 +214,21 @@ class Lines:
         else:  # Forgotten meanwhile.
             self._close(line)
         return answers
+
+    def values(self, keys: Sequence[str]) -> Any:
+        """The values of *keys* (bytes or None), or the ``ResponseError`` that refuses them."""
+        values = self.ask(pack_get(keys), 1)
+        if len(keys) > 1 or isinstance(values[0], ResponseError):
+            [values] = values
+            if isinstance(values, ResponseError):
+                return values
+        if (
+            type(values) is list
+            and len(values) == len(keys)
+            and _VALUES.issuperset(map(type, values))
+        ):
+            return values
+        raise RedisConnectionError("This is no answer to GET: another command's, or no Redis's.")
 
     def forget(self) -> None:
         idle, self._idle = self._idle, deque()

@@ -1,9 +1,9 @@
 """The one way to Redis: a round trip, through the gate, verified, timed, within a budget.
 
 Everything that the cache layer asks of Redis goes through ``round_trip``, on
-connections made as django-redis configures them, with two differences: they
-never retry by themselves, and each asks the server who it is before its first
-command, so that a silent reconnect cannot lead to a Redis with old data.
+connections made as django-redis configures them, with three differences: they
+never retry by themselves, their answers are bytes, and each asks the server who it
+is before its first command, so that a silent reconnect cannot lead to a Redis with old data.
 """
 
 import os
@@ -39,6 +39,8 @@ from cachelayer.scripts import Command
 T = TypeVar("T")
 P = ParamSpec("P")
 
+#: What the project may have set otherwise for values of its own.
+_OURS: Final = {"decode_responses": False, "encoding": "utf-8", "encoding_errors": "strict"}
 #: What makes a Sentinel pool, beside the options of its connections.
 _OF_SENTINEL: Final = ("service_name", "sentinel_manager", "is_master", "check_connection")
 
@@ -56,7 +58,7 @@ class WrongType(ResponseError):  # noqa: N818  (as CacheUnavailable)
 
 
 class _Acting(threading.local):
-    unverified = False
+    unverified: ConnectionPool | None = None
 
 
 _acting = _Acting()
@@ -79,7 +81,7 @@ def round_trip(*commands: Command, use: Use = Use.WRITE, resend: bool = True) ->
     without *resend*, by ``BrokenConnection``.
     """
     if _acting.unverified:
-        return _send_scripts(commands, client().connection_pool, resend)
+        return _send_scripts(commands, _acting.unverified, resend)
     return _guarded(scripts.name(commands[0]), use, _send_scripts, commands, pool(), resend)
 
 
@@ -128,11 +130,12 @@ def _guarded(name: str, use: Use, send: Callable[P, T], *args: P.args, **kwargs:
 @contextmanager
 def unverified() -> Iterator[None]:
     """Round trips of this thread go past the gate, for the reconcile; they raise ``RedisError``."""
-    _acting.unverified = True
+    connections = _acting.unverified = _copy(client().connection_pool)
     try:
         yield
     finally:
-        _acting.unverified = False
+        _acting.unverified = None
+        connections.disconnect()
 
 
 def ping() -> bool:
@@ -200,7 +203,7 @@ def _send(commands: Sequence[Command], connections: ConnectionPool) -> list[Any]
     connection: Any = connections.get_connection()
     try:
         connection.send_packed_command(connection.pack_commands(commands), check_health=False)
-        return [_answer(connection) for _ in commands]
+        return [incarnation.answer(connection) for _ in commands]
     except BaseException:
         # Half an answer may be left on it.
         connection.disconnect()
@@ -210,16 +213,7 @@ def _send(commands: Sequence[Command], connections: ConnectionPool) -> list[Any]
 
 
 def _get(keys: Sequence[str]) -> list[bytes | None]:
-    [value] = _reconnecting(pool(), True, _lines.ask, lean.pack_get(keys), 1)
-    _unless_refused(value)
-    return [value] if len(keys) == 1 else value
-
-
-def _answer(connection: Any) -> Any:
-    try:
-        return connection.read_response()
-    except ResponseError as error:
-        return error
+    return _unless_refused(_reconnecting(pool(), True, _lines.values, keys))
 
 
 def pool() -> ConnectionPool:
@@ -228,13 +222,17 @@ def pool() -> ConnectionPool:
     if _pool is None:
         with _pool_lock:
             if _pool is None:
-                _pool = _verified_copy(client().connection_pool)
+                _pool = _copy(client().connection_pool, redis_connect_func=_verify)
     return _pool
 
 
-def _verified_copy(configured: ConnectionPool) -> ConnectionPool:
-    options = dict(configured.connection_kwargs)
-    options |= {"redis_connect_func": _verify, "retry": Retry(NoBackoff(), 0)}
+def _options(configured: ConnectionPool) -> dict[str, Any]:
+    """Those of connections that give bytes and do not retry."""
+    return {**configured.connection_kwargs, **_OURS, "retry": Retry(NoBackoff(), 0)}
+
+
+def _copy(configured: ConnectionPool, **others: Any) -> ConnectionPool:
+    options = _options(configured) | others
     if isinstance(configured, SentinelConnectionPool):
         # A pool's own; the copy makes another.
         del options["connection_pool"]
@@ -278,10 +276,9 @@ _lines = Lines(_new_connection, lambda: pool().max_connections)
 def fresh_connection() -> Iterator[Any]:
     """One new connection, not verified: for the reconcile. Raises ``RedisError``."""
     connections = client().connection_pool
-    options = {**connections.connection_kwargs, "retry": Retry(NoBackoff(), 0)}
-    connection = connections.connection_class(**options)
+    connection = connections.connection_class(**_options(connections))
     try:
-        connection.connect()
+        lean.connect(connection)
         yield connection
     finally:
         connection.disconnect()

@@ -14,11 +14,12 @@ becomes visible only with its COMMIT, so one that decides late in the interval w
 """
 
 import logging
+import os
 import time
 from typing import Any, Final
 
 from django.db import DatabaseError, InterfaceError, connections
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from cachelayer import (
     clear,
@@ -36,10 +37,17 @@ from cachelayer import (
 from cachelayer.batches import batched
 from cachelayer.gate import CacheUnavailable, Gate, Mode
 from cachelayer.incarnation import KEY
+from cachelayer.quiet import Quiet
 
 logger = logging.getLogger("cachelayer.reconcile")
 
+#: What a reconcile sets and deletes again, to see whether it may.
+PROBE = "cachelayer:probe"
+
 _trust = scripts.load("trust")
+_probe = scripts.load("probe")
+_log = Quiet(logger)
+os.register_at_fork(after_in_child=_log.start_afresh)
 
 #: Settling that has not ended after so many probe intervals was left by a process
 #: that died; another takes over.
@@ -63,7 +71,7 @@ def until_closed(gate: Gate) -> None:
             logger.info("Reconcile waits for Postgres: %s", error)
             closed = False
         except Exception:
-            logger.exception("Reconcile failed; it will be tried again.")
+            _log.say(logging.ERROR, "Reconcile failed; it will be tried again.", exc_info=True)
             closed = False
         finally:
             gate.looked_at = started
@@ -76,8 +84,13 @@ def _attempt(gate: Gate, settling_since: dict[str, float]) -> bool:
     epoch.ask()
     with link.fresh_connection() as connection:
         found = incarnation.look(connection)
+        refusal = _refusal(connection)
     if found.evicts_marks:
         gate.settle(found.distrust)
+        gate.explain(found.distrust)
+        return False
+    if refusal:
+        gate.open(refusal)
         return False
     if missing := missing_triggers():
         gate.settle(missing)
@@ -163,13 +176,23 @@ def look_if_late(gate: Gate) -> None:
 
 
 def _answers() -> bool:
-    """Whether a new connection to Redis can be made and used now."""
+    """Whether a new connection to Redis can be made, read and written by now."""
     try:
         with link.fresh_connection() as connection:
             incarnation.look(connection)
+            return not _refusal(connection)
     except (RedisError, OSError):
         return False
-    return True
+
+
+def _refusal(connection: Any) -> ResponseError | None:
+    """What this Redis says where it takes no write now: no mark either, so nobody could mark."""
+    probe = _probe([PROBE])
+    # Both ways that a script is sent: a user may have been given one of them.
+    for answer in incarnation.ask(connection, probe, scripts.with_text(probe)):
+        if isinstance(answer, ResponseError) and not isinstance(answer, NoScriptError):
+            return answer
+    return None
 
 
 def settle(gate: Gate) -> None:

@@ -2,8 +2,10 @@
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
-from cachelayer import incarnation, link
+from cachelayer import eviction, incarnation, link
+from cachelayer.gate import CacheUnavailable
 from cachelayer.incarnation import Incarnation
 
 
@@ -36,8 +38,8 @@ def ask() -> Server:
     start = time.perf_counter()
     info, value, keys = link.round_trip(("INFO",), ("GET", incarnation.KEY), ("DBSIZE",))
     took = time.perf_counter() - start
-    text = info.decode() if isinstance(info, bytes) else str(info)
-    fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    memory = _memory(info)
+    fields = dict(line.split(":", 1) for line in eviction.text(info).splitlines() if ":" in line)
 
     def number(name: str) -> int:
         return int(fields.get(name, 0))
@@ -49,10 +51,17 @@ def ask() -> Server:
         keys=int(keys),
         clients=number("connected_clients"),
         memory_used=number("used_memory"),
-        memory_limit=number("maxmemory"),
-        policy=fields.get("maxmemory_policy", "?"),
+        memory_limit=int(memory.limit or 0),
+        policy=memory.policy or "?",
         evicted=number("evicted_keys"),
         expired=number("expired_keys"),
         answered_in=took,
-        incarnation=incarnation.parse(info, value),
+        incarnation=incarnation.parse(info, value, memory),
     )
+
+
+def _memory(info: Any) -> eviction.Memory:
+    try:
+        return eviction.memory(info, link.round_trip)
+    except CacheUnavailable:
+        return eviction.said(info)

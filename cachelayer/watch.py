@@ -11,7 +11,7 @@ import logging
 
 from django.db import DatabaseError, InterfaceError, connections
 
-from cachelayer import conf, epoch, incarnation, link, reconcile, repair
+from cachelayer import conf, epoch, eviction, incarnation, link, reconcile, repair
 from cachelayer.gate import CacheUnavailable, Mode, gate
 from cachelayer.ticker import Ticker
 
@@ -36,8 +36,8 @@ def look() -> bool:
 def _distrust() -> str:
     """Why this Redis, or this database, is not what it was; "" when it is."""
     info, value = link.round_trip(("INFO", "memory"), ("GET", incarnation.KEY))
-    if incarnation.evicts_marks(info):
-        return "Redis' maxmemory-policy was changed to one that may evict marks."
+    if danger := eviction.memory(info, link.round_trip).danger:
+        return danger
     # After Redis: a reconcile in between would be taken for another server.
     known = epoch.ask()
     if (found := incarnation.epoch_in(value)) != known:

@@ -4,7 +4,7 @@ import pytest
 from django.core.checks import run_checks
 from django.db import connection
 
-from cachelayer import checks, link
+from cachelayer import checks
 
 
 def ids(problems):
@@ -115,34 +115,6 @@ def test_w003_a_timeout_above_the_budget_of_a_request(settings, name):
     [problem] = checks.check_budget()
     assert problem.id == "cachelayer.W003"
     assert name in problem.msg
-
-
-@pytest.mark.parametrize(
-    ("policy", "found"),
-    [
-        ("volatile-ttl", ["cachelayer.W004"]),
-        ("allkeys-random", ["cachelayer.W004"]),
-        ("volatile-random", ["cachelayer.W004"]),
-        ("allkeys-lru", []),
-        ("noeviction", []),
-    ],
-)
-def test_w004_a_redis_that_may_evict_marks(own_redis, policy, found):
-    link.client().config_set("maxmemory-policy", policy)
-    assert checks.check_eviction() == [], "it has no limit"
-    link.client().config_set("maxmemory", "100mb")
-    assert ids(checks.check_eviction()) == found
-
-
-def test_a_redis_that_does_not_say_how_it_evicts_is_let_pass(own_redis):
-    link.client().config_set("maxmemory", "100mb")
-    link.client().config_set("maxmemory-policy", "volatile-ttl")
-    own_redis.stop()
-    assert checks.check_eviction() == []
-    own_redis.start()
-    link.client().acl_setuser("default", commands=["-info"])
-    assert checks.check_eviction() == []
-    link.client().acl_setuser("default", commands=["+info"])
 
 
 @pytest.fixture

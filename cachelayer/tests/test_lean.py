@@ -1,13 +1,15 @@
 """The short way to Redis keeps what the long way keeps: gate, budget, incarnation, timeouts."""
 
 import os
+import random
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 import cachelayer
@@ -15,7 +17,7 @@ from cachelayer import incarnation, link, timing
 from cachelayer.gate import CacheUnavailable, Mode, gate
 from cachelayer.lean import Line, pack, pack_get
 from cachelayer.tests.bookshop.models import Note
-from cachelayer.tests.faults import closed, until
+from cachelayer.tests.faults import closed, set_stars, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -257,3 +259,118 @@ def test_no_answer_a_closed_connection_and_a_loading_server_are_told_apart(conne
     connection.server.close()
     with pytest.raises(RedisConnectionError):
         ask(line)
+
+
+def is_refused(connection, *parts):
+    """What comes is taken for a broken connection, whatever it is."""
+    line = Line(connection)
+    for part in parts:
+        connection.server.sendall(part)
+    with pytest.raises(RedisConnectionError):
+        ask(line)
+
+
+@pytest.mark.parametrize(
+    "received",
+    [
+        pytest.param(b"HTTP/1.1 400 Bad Request\r\n\r\n", id="another protocol"),
+        pytest.param(b"\x15\x03\x01\x00\x02\x02\x16", id="TLS"),
+        pytest.param(b"$x\r\n", id="no length"),
+        pytest.param(b"%1\r\n*0\r\n$1\r\na\r\n", id="a key that is no key"),
+    ],
+)
+def test_bytes_that_are_no_answer_are_a_broken_connection(connection, received):
+    is_refused(connection, received)
+
+
+@pytest.mark.parametrize("more", [b"$3\r\nold\r\n", b"$3\r\nol", b"x"])
+def test_more_than_was_asked_for_is_a_broken_connection(connection, more):
+    """Left there, it would be the answer to the next command: another row's bytes."""
+    is_refused(connection, b"$3\r\nrow\r\n" + more)
+
+
+def test_whatever_comes_is_an_answer_or_a_redis_error():
+    chance = random.Random(15)
+    alphabet = b"*$+-:_,(#!=%~>|.\r\n0123456789a\xff\x00"
+    for _ in range(3000):
+        made = Connection()
+        line = Line(made)
+        made.server.sendall(bytes(chance.choices(alphabet, k=chance.randint(1, 30))) + b"\r\n")
+        made.server.close()
+        with suppress(RedisError):
+            line.ask(pack_get(["x"]), 1)
+        line.close()
+
+
+class Stranger:
+    """A server on 127.0.0.1 that answers *said* to whatever it is sent, or what *said* makes."""
+
+    def __init__(self, said):
+        self._said = said
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port = self._server.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        with suppress(OSError):
+            while True:
+                connection, _ = self._server.accept()
+                threading.Thread(target=self._answer, args=[connection], daemon=True).start()
+
+    def _answer(self, connection):
+        with suppress(OSError), connection:
+            while connection.recv(65536):
+                connection.sendall(self._said)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"+OK\r\n", b":1\r\n", b"%1\r\n*0\r\n+a\r\n", b"*-1\r\n"],
+)
+def test_a_stranger_at_the_address_costs_no_request_its_answer(settings, quick, said):
+    """In place of Redis: a proxy, a load balancer, another program that took its port."""
+    note = Note.objects.create(stars=1)
+    with Stranger(said) as stranger:
+        cache = settings.CACHES["default"]
+        options = {**cache["OPTIONS"], "SOCKET_TIMEOUT": 0.5, "SOCKET_CONNECT_TIMEOUT": 0.5}
+        location = f"redis://127.0.0.1:{stranger.port}/0"
+        settings.CACHES = {"default": {**cache, "LOCATION": location, "OPTIONS": options}}
+        link.forget_connections()
+        assert cachelayer.read(Note, note.pk).outcome == "bypass"
+        set_stars(note, 2)
+        assert cachelayer.read(Note, note.pk).row == cachelayer.render(note)
+        assert gate.mode is not Mode.CLOSED
+    settings.CACHES = {"default": cache}
+    link.forget_connections()
+    until(closed)
+
+
+@pytest.mark.parametrize("said", [5, 1.5, [b"row"], {b"row": b"row"}, True])
+def test_what_no_get_answers_is_a_broken_connection(monkeypatch, said):
+    """One such answer, and a fresh connection gives the right one."""
+    link.client().set("note:x", "row")
+    get("note:x")
+    answers = [[said]]
+    line_ask = Line.ask
+    monkeypatch.setattr(
+        Line, "ask", lambda self, *args: answers.pop() if answers else line_ask(self, *args)
+    )
+    assert get("note:x") == b"row"
+    assert not answers
+    assert gate.mode is Mode.CLOSED
+
+
+@pytest.mark.parametrize("value", [b"\xff\xfe", b"", b"a b c", "ключ".encode()])
+def test_an_incarnation_that_somebody_else_wrote_is_not_trusted(own_redis, quick, value):
+    note = Note.objects.create(stars=1)
+    link.client().set(incarnation.KEY, value)
+    link.forget_connections()
+    assert cachelayer.read(Note, note.pk).outcome == "bypass"
+    until(closed)

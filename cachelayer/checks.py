@@ -189,13 +189,14 @@ def _wrong_tables(cached: CachedModel) -> Iterator[CheckMessage]:
         if not parent._meta.proxy and not _has_key_of(cached.model, parent):
             yield Error(
                 f"{cached.model._meta.label} has another primary key than its parent "
-                f"{parent._meta.label}: the cache could not tell which of its rows changes with it.",
+                f"{parent._meta.label}: the cache could not tell which row changes with it.",
                 hint="Register the parent, or leave this model out.",
                 obj=cached.model,
                 id="cachelayer.E014",
             )
     for link in registry.links(cached):
-        through: Any = link.remote_field.through._meta.get_field(link.m2m_field_name())
+        model: Any = link.remote_field.through
+        through: Any = model._meta.get_field(link.m2m_field_name())
         if not through.target_field.primary_key:
             yield Error(
                 f"{link} is linked by {through.target_field}, and not by the primary key: the "

@@ -31,6 +31,7 @@ from cachelayer import (
 from cachelayer.batches import batched
 from cachelayer.gate import Barred, CacheUnavailable, gate
 from cachelayer.loading import found
+from cachelayer.notice import EVERY
 from cachelayer.registry import CachedModel
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Commit:
         then goes without opens the gate, so that a reconcile follows.
         """
         reconcile.look_if_late(gate)
-        logged = {f"{prefix}:{repair.EVERY}" for prefix in self._every}
+        logged = {f"{prefix}:{EVERY}" for prefix in self._every}
         try:
             try:
                 counts = self._mark(connection.alias)
@@ -163,7 +164,7 @@ def prepare(connection: BaseDatabaseWrapper, writes: Iterable["Write"]) -> Commi
     last: dict[str, Known] = {}
     for write, _ in witnessed:
         last.update(write.rows)
-    every = {key.partition(":")[0] for key in last if key.endswith(f":{repair.EVERY}")}
+    every = {key.partition(":")[0] for key in last if key.endswith(f":{EVERY}")}
     for key in [key for key in last if key.partition(":")[0] in every]:
         del last[key]
     if not witnessed:

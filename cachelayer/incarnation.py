@@ -55,7 +55,9 @@ class Incarnation:
         if self.server != self.written_on:
             return "This Redis has restarted, failed over or been flushed."
         if self.epoch != epochs.known():
-            return f"This Redis has epoch {self.epoch}, Postgres {epochs.known()}: another was used."
+            return (
+                f"This Redis has epoch {self.epoch}, Postgres {epochs.known()}: another was used."
+            )
         return "" if self.state == "trusted" else "A reconcile is under way."
 
 

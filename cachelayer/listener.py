@@ -32,7 +32,9 @@ _CONTROL: Final = re.compile(
     r"(?:^|;)\s*(?:commit|end|abort|rollback(?!\s+to)|begin|start|prepare\s+transaction)\b", re.I
 )
 _DOLLAR_QUOTED: Final = re.compile(r"\$(\w*)\$.*?\$\1\$", re.S)
-_SAVEPOINT: Final = re.compile(r'\s*(savepoint|rollback\s+to(?:\s+savepoint)?)\s+"?([^\s";]+)', re.I)
+_SAVEPOINT: Final = re.compile(
+    r'\s*(savepoint|rollback\s+to(?:\s+savepoint)?)\s+"?([^\s";]+)', re.I
+)
 _WRITE: Final = re.compile(r"\s*(?:insert|update|delete|merge|with)\b", re.I)
 
 

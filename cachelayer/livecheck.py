@@ -20,9 +20,9 @@ from django.db import DatabaseError, InterfaceError, connections
 from cachelayer import conf, counters, metrics, states
 from cachelayer.etags import etag
 from cachelayer.gate import CacheUnavailable
+from cachelayer.loading import read_rows
 from cachelayer.registry import CachedModel
 from cachelayer.ticker import Ticker
-from cachelayer.loading import read_rows
 
 logger = logging.getLogger("cachelayer.livecheck")
 

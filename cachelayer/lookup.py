@@ -9,8 +9,8 @@ from django.db import DatabaseError, InterfaceError, models
 
 from cachelayer import differences, link, registry, states, takeover
 from cachelayer.gate import CacheUnavailable
-from cachelayer.registry import CachedModel
 from cachelayer.loading import read_rows
+from cachelayer.registry import CachedModel
 
 #: A key that is being written changes between the two looks; then both are repeated.
 _TRIES: Final = 3

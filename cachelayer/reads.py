@@ -23,9 +23,9 @@ from cachelayer import (
     watch,
 )
 from cachelayer.gate import CacheUnavailable
-from cachelayer.registry import CachedModel
 from cachelayer.loading import read_rows
 from cachelayer.notice import EVERY
+from cachelayer.registry import CachedModel
 from cachelayer.write import written_keys
 
 Outcome = Literal["hit", "miss", "bypass"]

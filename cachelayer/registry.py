@@ -39,8 +39,10 @@ class CachedModel:
 
     def key_of_text(self, text: str) -> str:
         """The key of the row whose primary key Postgres writes as *text*."""
-        return f"{self.prefix}:{text}" if _is_written_alike(self.model) else self.key(
-            self.to_python(text)
+        return (
+            f"{self.prefix}:{text}"
+            if _is_written_alike(self.model)
+            else self.key(self.to_python(text))
         )
 
     def to_python(self, pk: Any) -> Any:

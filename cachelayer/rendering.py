@@ -120,7 +120,7 @@ def sources(serializer: Serializer) -> set[str] | None:
         return None
     if not all(_is_of_rest_framework(serializer, name) for name in _OF_SERIALIZER):
         return None
-    fields = _of_thread(serializer)._readable_fields
+    fields = list(_of_thread(serializer)._readable_fields)
     if any(field.source == "*" for field in fields):
         return None
     return {field.source_attrs[0] for field in fields}

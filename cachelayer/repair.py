@@ -19,6 +19,7 @@ from cachelayer.notice import EVERY
 #: The Postgres channel on which the log announces new keys.
 CHANNEL: Final = "cachelayer_repair"
 
+
 @dataclass(frozen=True, slots=True)
 class Backlog:
     """Keys that wait, and for how long the oldest has (seconds)."""

@@ -61,11 +61,11 @@ def _columns(model: AnyModel, using: str) -> tuple[_Column, ...] | None:
     columns = []
     for field in model._meta.concrete_fields:
         kind = (field.db_type(connection) or "").partition("(")[0]
-        if kind not in _CONVERSIONS or (field.generated and not field.db_persist):
+        if kind not in _CONVERSIONS or (field.generated and not getattr(field, "db_persist", True)):
             return None
         columns.append(
             _Column(
-                field.column,
+                field.column or "",
                 field.attname,
                 _CONVERSIONS[kind],
                 field.get_db_converters(connection),

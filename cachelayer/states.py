@@ -30,6 +30,7 @@ ROW: Final = b"{"
 INVALIDATE: Final = b""
 #: In place of a transaction's: a mark of none, which has ended.
 _NO_TRANSACTION: Final = 0
+_NOT_ISSUED: Final = 2**62
 
 _mark = scripts.load("mark")
 _lease = scripts.load("lease")
@@ -51,7 +52,9 @@ def is_mark(value: bytes | None) -> bool:
 
 def transactions(marks: bytes) -> set[int]:
     """The transactions whose marks these are; empty when all are a repair's own."""
-    xids = {int(mark.rpartition(b":")[2]) for mark in marks.split()}
+    texts = [mark.rpartition(b":")[2] for mark in marks.split()]
+    # What is no number is of a transaction that nobody can ask for: it never ends.
+    xids = {int(text) if text.isdigit() else _NOT_ISSUED for text in texts}
     return xids - {_NO_TRANSACTION}
 
 

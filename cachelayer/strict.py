@@ -18,7 +18,6 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Final
 
 from django.db import DatabaseError, InterfaceError, connections, transaction
@@ -104,8 +103,9 @@ class Trust:
             # Under another level the snapshot is older than the lock.
             cursor.execute(
                 "SELECT current_setting('transaction_isolation') = 'read committed' AND EXISTS "
-                "(SELECT FROM cachelayer_outage WHERE process = %s AND until > now() + %s)",
-                [self._name, timedelta(seconds=_LIFETIME / 2)],
+                "(SELECT FROM cachelayer_outage WHERE process = %s "
+                "AND until > now() + make_interval(secs => %s))",
+                [self._name, _LIFETIME / 2],
             )
             [stands] = cursor.fetchone()
         if not (stands and self._is_known_to_all):
@@ -116,9 +116,10 @@ class Trust:
         # On another connection: it is seen before the COMMIT.
         with own_connection(connection) as own, own.cursor() as cursor:
             cursor.execute(
-                "INSERT INTO cachelayer_outage (process, until) VALUES (%s, now() + %s) "
+                "INSERT INTO cachelayer_outage (process, until) "
+                "VALUES (%s, now() + make_interval(secs => %s)) "
                 "ON CONFLICT (process) DO UPDATE SET until = excluded.until RETURNING xmax = 0",
-                [self._name, timedelta(seconds=_LIFETIME)],
+                [self._name, _LIFETIME],
             )
             [is_new] = cursor.fetchone()
         if is_new or not self._is_known_to_all:

@@ -18,6 +18,7 @@ from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayer import registry, repair
+from cachelayer.notice import EVERY
 from cachelayer.registry import AnyModel, CachedModel
 
 logger = logging.getLogger("cachelayer.triggers")
@@ -79,7 +80,7 @@ def tables(cached: CachedModel) -> Iterator[tuple[str, str]]:
         if not parent._meta.proxy:
             yield parent._meta.db_table, _column(parent._meta.pk)
     for link in registry.links(cached):
-        through = link.remote_field.through._meta
+        through: Any = link.remote_field.through._meta  # type: ignore[union-attr]
         yield through.db_table, _column(through.get_field(link.m2m_field_name()))
 
 
@@ -183,8 +184,8 @@ def install(using: str) -> None:
     with transaction.atomic(using=using), connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [FUNCTION])
         cursor.execute(
-            "SELECT quote_ident(nspname) FROM pg_class "
-            "JOIN pg_namespace ON pg_namespace.oid = relnamespace WHERE pg_class.oid = %s::regclass",
+            "SELECT quote_ident(nspname) FROM pg_class JOIN pg_namespace "
+            "ON pg_namespace.oid = relnamespace WHERE pg_class.oid = %s::regclass",
             [_LOG],
         )
         [schema] = cursor.fetchone()
@@ -233,9 +234,7 @@ def _drop_others(cursor: Any, relations: Iterable[Relation]) -> None:
             cursor.execute(f"DROP TRIGGER {name} ON {table}")
 
 
-def after_migrate(
-    sender: AppConfig, using: str, plan: Iterable[Any] = (), **kwargs: Any
-) -> None:
+def after_migrate(sender: AppConfig, using: str, plan: Iterable[Any] = (), **kwargs: Any) -> None:
     """Follow ``migrate``: install, and drop the cached rows of tables that it has changed."""
     if using not in registry.databases() or not _is_migrated(using):
         return
@@ -246,7 +245,7 @@ def after_migrate(
         for cached in registry.all_cached()
         if cached.database == using
     }
-    if keys := [f"{prefix}:{repair.EVERY}" for prefix, labels in models.items() if labels & changed]:
+    if keys := [f"{prefix}:{EVERY}" for prefix, labels in models.items() if labels & changed]:
         with transaction.atomic(using=using):
             repair.log(connections[using], keys)
 
@@ -255,7 +254,7 @@ def _models(cached: CachedModel) -> Iterator[AnyModel]:
     yield cached.model
     yield from cached.model._meta.all_parents
     for link in registry.links(cached):
-        yield link.remote_field.through
+        yield link.remote_field.through  # type: ignore[misc]
 
 
 def _is_migrated(using: str) -> bool:

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from cachelayer import clear, registry, states
 from cachelayer.batches import batched, patiently
-from cachelayer.registry import CachedModel
 from cachelayer.loading import read_rows
+from cachelayer.registry import CachedModel
 
 #: Differences that a report lists; after a changed serializer every row is one.
 LISTED: Final = 1000

@@ -9,8 +9,8 @@ from django.db.transaction import TransactionManagementError
 
 from cachelayer import registry, states
 from cachelayer.batches import batched, patiently
-from cachelayer.registry import CachedModel
 from cachelayer.loading import read_rows
+from cachelayer.registry import CachedModel
 
 
 def warm(model: type[models.Model]) -> Iterator[tuple[int, int]]:

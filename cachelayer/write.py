@@ -92,7 +92,7 @@ def _register(connection: BaseDatabaseWrapper, write: Write) -> None:
         connection.on_commit(write, robust=True)
     else:
         # Django takes no hooks then.
-        connection.run_on_commit.append((set(), write, True))
+        connection.run_on_commit.append((set(), write, True))  # type: ignore[arg-type]
 
 
 def savepoint(connection: BaseDatabaseWrapper, begins: bool, name: str) -> None:

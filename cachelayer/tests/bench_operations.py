@@ -20,9 +20,9 @@ from redis import Redis
 
 import cachelayer
 from cachelayer import counters, link, metrics, registry, rendering, states
+from cachelayer.loading import read_rows
 from cachelayer.tests.bookshop.models import Author, Note
 from cachelayer.tests.bookshop.serializers import NoteSerializer
-from cachelayer.write import read_rows
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

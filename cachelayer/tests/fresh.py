@@ -16,9 +16,7 @@ def empty_redis() -> None:
     # At once: a thread in the background must not find it flushed.
     pipeline = link.client().pipeline(transaction=True)
     pipeline.flushdb()
-    pipeline.set(
-        incarnation.KEY, incarnation.trusted(incarnation.settling(server, epoch.known()))
-    )
+    pipeline.set(incarnation.KEY, incarnation.trusted(incarnation.settling(server, epoch.known())))
     pipeline.execute()
 
 

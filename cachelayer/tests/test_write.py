@@ -179,12 +179,19 @@ def test_a_transaction_above_the_limit_invalidates(settings, value):
     assert [value(key(note)) for note in notes] == [None] * 3
 
 
-def test_raw_sql_is_followed_when_it_says_so(note, value):
-    with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("UPDATE bookshop_note SET stars = 8")
-        cachelayer.invalidate(Note, note.pk)
+def test_raw_sql_is_followed(note, value):
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("UPDATE bookshop_note SET stars = 8")
     assert orjson.loads(value(key(note)))["stars"] == 8
+
+
+def test_what_is_past_the_database_is_invalidated_by_hand(note, value):
+    cachelayer.invalidate(Note, note.pk)
+    assert value(key(note)) is None
+    with transaction.atomic():
+        cachelayer.invalidate(Note, note.pk)
+        assert cachelayer.read(Note, note.pk).outcome == "bypass", "not at once"
+    assert cachelayer.read(Note, note.pk).outcome == "miss"
 
 
 def test_a_process_killed_between_commit_and_push_leaves_no_stale_row(note):
@@ -206,3 +213,4 @@ note.save()
     assert killed.returncode == -signal.SIGKILL
     assert states.is_mark(link.client().get(key(note)))
     assert orjson.loads(cachelayer.read(Note, note.pk).row)["stars"] == 2
+    assert cachelayer.read(Note, note.pk).outcome == "hit", "its mark is taken over"

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError, InterfaceError, connections
 
-from cachelayer import conf, link, repair
+from cachelayer import conf, link, registry, repair
 from cachelayer.gate import CacheUnavailable, Mode, gate
 from cachelayer.terminal import TROUBLE, CacheCommand
 
@@ -18,6 +18,9 @@ class Command(CacheCommand):
     help = "Repair the keys that were written without a mark, as soon as they are logged."
     exit_codes = "0: with --once, the log is empty; without, it ends only when it is stopped."
     interrupted = "Stopped. Keys that are logged from now on wait for the web processes."
+
+    #: Whether it has said that it polls.
+    _polls = False
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
@@ -82,6 +85,15 @@ class Command(CacheCommand):
                 connections.close_all()
                 time.sleep(1)
 
+    def _say_that_it_polls(self, timeout: float) -> None:
+        if not self._polls:
+            self._polls = True
+            logger.warning(
+                "A pooler such as PgBouncer stands before Postgres, so nobody can LISTEN there: "
+                "the repair log is looked at every %g s.",
+                timeout,
+            )
+
     def _report(self, drained: int, options: dict[str, Any]) -> None:
         if options["json"]:
             self.write_json({"repaired": drained})
@@ -94,6 +106,13 @@ class Command(CacheCommand):
         [using, *others] = sorted(registry.databases())
         timeout = conf.get().LOOK_INTERVAL / (5 if others else 1)
         with connections[using].cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            [server] = cursor.fetchone()
+            if server != connections[using].connection.info.backend_pid:
+                # A pooler gives each transaction another connection: none of them listens.
+                self._say_that_it_polls(timeout)
+                time.sleep(timeout)
+                return
             cursor.execute(f"LISTEN {repair.CHANNEL}")
         # This is psycopg's own: without the wrapper its errors are not Django's.
         with connections[using].wrap_database_errors:

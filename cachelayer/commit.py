@@ -142,8 +142,8 @@ class Commit:
         try:
             with self.spent.in_redis():
                 for keys in batched(clear.keys(sorted(self._every))):
-                    states.repair(keys)
-        except CacheUnavailable:
+                    states.repair(keys, f"trusted {epoch.known()}")
+        except (CacheUnavailable, *epoch.UNKNOWN):
             watch.ticker.hurry()
 
 

@@ -82,6 +82,12 @@ def text(values: Mapping[str, Any]) -> str:
     return ",".join(str(values[using]) for using in sorted(values))
 
 
+def hear_of(using: str, value: Any) -> str:
+    """Take note of what the database *using* says now; answer the whole epoch."""
+    parts = dict(zip(sorted(registry.databases()), known().split(","), strict=False))
+    return hear(text({**parts, using: value}))
+
+
 def of_database(epoch: str, using: str) -> str:
     """The part of *epoch* that the database *using* has given; "" where it has none."""
     parts = epoch.split(",")

@@ -1,8 +1,9 @@
 """Which Redis is this? One key says on which server it was written, and whether to trust it.
 
-``cachelayer:incarnation`` holds ``<run_id> trusted|settling <epoch>``. A server
-that restarted (empty or with old data) or a replica that took over has another
-run_id; after a FLUSHALL the key is gone; where others have reconciled another server since,
+``cachelayer:incarnation`` holds ``<run_id>:<replication id> trusted|settling <epoch>``. A
+server that restarted (empty or with old data) has another run_id; a replica that took over,
+and a primary that was a replica in between, another replication id; after a FLUSHALL the key
+is gone; where others have reconciled another server since,
 Postgres has a later epoch. All are noticed before the first command of a connection, before
 every lease and at every mark.
 """
@@ -98,9 +99,12 @@ def ask(connection: Any, *commands: tuple[Any, ...]) -> list[Any]:
 def parse(info: Any, value: bytes | None, memory: eviction.Memory) -> Incarnation:
     parts = eviction.text(value or b"").split(" ")
     written_on, state, epoch = parts if len(parts) == 3 else ("", "", "")
-    server = eviction.field(info, "run_id")
-    if server is None:
-        raise Nameless("INFO says no run_id: the cache layer does not know this server.")
+    run_id, term = eviction.field(info, "run_id"), eviction.field(info, "master_replid")
+    if run_id is None or term is None:
+        raise Nameless(
+            "INFO says no run_id or no master_replid: the cache layer does not know this server."
+        )
+    server = f"{run_id}:{term}"
     return Incarnation(server, written_on, state, epoch, memory.danger)
 
 

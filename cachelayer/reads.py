@@ -12,7 +12,6 @@ from django.db import connections, models
 from cachelayer import (
     conf,
     counters,
-    incarnation,
     livecheck,
     metrics,
     registry,
@@ -67,8 +66,8 @@ def _look_up(keys: Sequence[str]) -> list[bytes | None]:
     if not epoch:
         raise CacheUnavailable(_NO_TRUST)
     # In the same round trip: this connection may lead to another server since the last one.
-    *values, found = states.get([*keys, incarnation.KEY])
-    if incarnation.trusted_epoch(found) != epoch:
+    values, found = states.get_verified(keys)
+    if found != epoch:
         strict.trust.ask_again()
         raise CacheUnavailable(_NO_TRUST)
     return values

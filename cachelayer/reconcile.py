@@ -16,9 +16,10 @@ becomes visible only with its COMMIT, so one that decides late in the interval w
 import logging
 import os
 import time
+from contextlib import ExitStack
 from typing import Any, Final
 
-from django.db import DatabaseError, InterfaceError, connections
+from django.db import DatabaseError, InterfaceError, connections, transaction
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from cachelayer import (
@@ -98,15 +99,19 @@ def _attempt(gate: Gate, settling_since: dict[str, float]) -> bool:
     mine = ""
     if found.is_foreign or _is_abandoned(found, settling_since):
         mine = _begin(found)
+        if not mine:
+            return False
     link.forget_connections()
     gate.settle("Redis answers again.")
     settled = gate.state
     if not mine and not found.is_trusted:
         return False
     settle(gate)
-    if mine:
-        _sweep()
-    repair.drain()
+    # Its own epoch, and not the last: another reconcile may have begun meanwhile.
+    reconciled = f"settling {incarnation.epoch_in(mine.encode())}" if mine else None
+    if reconciled:
+        _sweep(reconciled)
+    repair.drain(reconciled or f"trusted {found.epoch}")
     if mine:
         if link.round_trip(_trust([KEY], mine, incarnation.trusted(mine)))[0] != 1:
             return False
@@ -122,26 +127,38 @@ def _attempt(gate: Gate, settling_since: dict[str, float]) -> bool:
     return True
 
 
-def _begin(found: incarnation.Incarnation) -> str:
-    """Take the next epoch and write ``settling`` with it on this server."""
-    if strict.is_on():
-        # Whoever trusts another server may hit there what is marked here only from now on.
-        for using in registry.databases():
-            strict.trust.declare_alone(connections[using])
-    mine = incarnation.settling(found.server, epoch.advance())
-    with link.unverified():
-        link.round_trip(("SET", KEY, mine))
+def _begin(seen: incarnation.Incarnation) -> str:
+    """Take the next epoch and write ``settling`` with it on this server; "" where others have.
+
+    One at a time: two in step could each take a new epoch after the other's ``settling``, for ever.
+    """
+    with ExitStack() as stack:
+        for using in sorted(registry.databases()):
+            stack.enter_context(transaction.atomic(using=using))
+            with connections[using].cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [KEY])
+            if strict.is_on():
+                # Who trusts another server may hit there what is marked here from now on.
+                strict.trust.declare(connections[using])
+        epoch.ask()
+        with link.fresh_connection() as connection:
+            found = incarnation.look(connection)
+        if not found.is_foreign and found.epoch != seen.epoch:
+            return ""
+        mine = incarnation.settling(found.server, epoch.advance())
+        with link.unverified():
+            link.round_trip(("SET", KEY, mine))
     return mine
 
 
-def _sweep() -> None:
+def _sweep(reconciled: str) -> None:
     """Repair every key that this server holds.
 
     After the wait: a writer that knew the last epoch only may have marked another server, and
     here another's push has left a row that is older than its.
     """
     for keys in batched(clear.keys()):
-        states.repair(keys)
+        states.repair(keys, reconciled)
 
 
 def missing_triggers() -> str:

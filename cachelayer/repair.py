@@ -12,8 +12,9 @@ from typing import Final
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from cachelayer import registry, spans, states
+from cachelayer import epoch, incarnation, registry, spans, states
 from cachelayer.batches import PIPELINE, batched
+from cachelayer.gate import CacheUnavailable
 from cachelayer.notice import EVERY
 
 #: The Postgres channel on which the log announces new keys.
@@ -39,31 +40,42 @@ def log(connection: BaseDatabaseWrapper, keys: Iterable[str]) -> None:
 
 
 @spans.background("drain")
-def drain() -> int:
+def drain(reconciled: str | None = None) -> int:
     """Repair every key that is in the log; answer how many.
 
     Several may drain at a time: each waits for the others' batches, so when it
     returns, every key that was in the log when it began has been repaired.
-    Memory holds one batch. Raises ``CacheUnavailable`` and ``DatabaseError``.
+    Memory holds one batch. *reconciled*: only on the server whose incarnation is that, and
+    only while its epoch is the last; without it, on one that is trusted for the last epoch.
+    Raises ``CacheUnavailable`` and ``DatabaseError``.
     """
     drained = 0
     for using in registry.databases():
-        while batch := drain_batch(using):
+        while batch := drain_batch(using, reconciled):
             drained += batch
     return drained
 
 
-def drain_batch(using: str) -> int:
+def drain_batch(using: str, reconciled: str | None = None) -> int:
     """Repair the oldest keys in the log of the database *using*; answer how many."""
     with transaction.atomic(using=using), connections[using].cursor() as cursor:
+        # The epoch in the same statement. Were it asked for before, another server could be
+        # reconciled and filled in between, and a write be logged that is repaired in the old one.
         cursor.execute(
             "DELETE FROM cachelayer_repair WHERE id IN (SELECT id FROM cachelayer_repair "
-            "ORDER BY id LIMIT %s FOR UPDATE) RETURNING key",
+            f"ORDER BY id LIMIT %s FOR UPDATE) RETURNING key, ({epoch.LAST})",
             [PIPELINE],
         )
-        keys = {key for (key,) in cursor.fetchall()}
+        found = cursor.fetchall()
+        if not found:
+            return 0
+        last = epoch.hear_of(using, found[0][1])
+        wanted = reconciled or f"trusted {last}"
+        if incarnation.epoch_in(wanted.encode()) != last:
+            raise CacheUnavailable("Another reconcile has begun since.")
+        keys = {key for key, _ in found}
         for batch in batched(_expand(keys)):
-            states.repair(batch)
+            states.repair(batch, wanted)
     return len(keys)
 
 

@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from cachelayer import conf, epoch, incarnation, link, scripts, spans
+from cachelayer.batches import batched
 from cachelayer.gate import CacheUnavailable, Use, gate
 
 NULL: Final = b"null"
@@ -33,6 +34,7 @@ _NO_TRANSACTION: Final = 0
 _NOT_ISSUED: Final = 2**62
 
 _mark = scripts.load("mark")
+_look = scripts.load("look")
 _lease = scripts.load("lease")
 _repair = scripts.load("repair")
 _fill = scripts.load("fill")
@@ -82,6 +84,17 @@ def new_lease() -> bytes:
 def get(keys: Sequence[str]) -> list[bytes | None]:
     """The values of *keys*."""
     return link.get(keys) if keys else []
+
+
+def get_verified(keys: Sequence[str]) -> tuple[list[bytes | None], str]:
+    """The values of *keys*, and the epoch for which this very server is trusted ("": none)."""
+    values: list[bytes | None] = []
+    epochs = set()
+    for part in batched(keys):
+        [[*more, found]] = link.round_trip(_look([*part, incarnation.KEY]), use=Use.READ)
+        values += more
+        epochs.add(incarnation.trusted_epoch(found))
+    return values, epochs.pop() if len(epochs) == 1 else ""
 
 
 @spans.operation("lease", lambda taken: {"cache.leased": sum(taken)})
@@ -148,12 +161,17 @@ def release(keys: Sequence[str], token: bytes) -> list[str]:
 
 
 @spans.operation("repair")
-def repair(keys: Sequence[str]) -> None:
+def repair(keys: Sequence[str], reconciled: str) -> None:
     """Take from *keys* whatever may be older than the write that was logged for them.
 
-    A row, null or lease is deleted; behind marks comes one of the repair's own.
+    A row, null or lease is deleted; behind marks comes one of the repair's own. Only on the
+    server whose incarnation is *reconciled*, such as ``trusted 7``; on any other, which readers
+    and writers have left or will leave, it raises ``CacheUnavailable``.
     """
-    link.round_trip(_repair([*keys], new_mark(_NO_TRANSACTION)))
+    mark = new_mark(_NO_TRANSACTION)
+    [answer] = link.round_trip(_repair([*keys, incarnation.KEY], mark, f" {reconciled}"))
+    if answer == -1:
+        raise CacheUnavailable(f"This Redis is not {reconciled}; nothing is repaired there.")
 
 
 @spans.operation("drop", lambda deleted: {"cache.deleted": deleted})

@@ -35,14 +35,11 @@ def look() -> bool:
 
 def _distrust() -> str:
     """Why this Redis, or this database, is not what it was; "" when it is."""
-    info, value = link.round_trip(("INFO", "memory"), ("GET", incarnation.KEY))
-    if danger := eviction.memory(info, link.round_trip).danger:
-        return danger
-    # After Redis: a reconcile in between would be taken for another server.
-    known = epoch.ask()
-    if (found := incarnation.epoch_in(value)) != known:
-        return f"This Redis has epoch {found}, Postgres {known}: another was reconciled since."
-    return reconcile.missing_triggers()
+    info, value = link.round_trip(("INFO",), ("GET", incarnation.KEY))
+    memory = eviction.memory(info, link.round_trip)
+    epoch.ask()
+    reason = incarnation.parse(info, value, memory).distrust
+    return reason or reconcile.missing_triggers()
 
 
 ticker = Ticker("cachelayer-watch", lambda: conf.get().LOOK_INTERVAL, look)

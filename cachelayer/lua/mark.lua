@@ -1,5 +1,6 @@
 -- KEYS: the rows' keys, and last the incarnation   ARGV[1] the mark
--- Answers the incarnation: a mark on a server that others do not read is none.
+-- Answers the incarnation, if it is this very server's: a mark on a server that others do not
+-- read is none. A replica has a copy of the incarnation, and a connection may have been led to it.
 --
 -- A mark comes behind those that stand there; it replaces none. Were it to, a late command of
 -- a writer that has gone on without its mark could hide the mark of the next one, which is in
@@ -13,4 +14,6 @@ for i = 1, #KEYS - 1 do
     redis.call('SET', KEYS[i], ARGV[1])
   end
 end
-return redis.call('GET', KEYS[#KEYS])
+local incarnation = redis.call('GET', KEYS[#KEYS]) or ''
+local term = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
+return term and string.find(incarnation, ':' .. term .. ' ', 1, true) and incarnation or ''

@@ -1,10 +1,20 @@
--- KEYS the rows' keys   ARGV[1] the repair's own mark, of no transaction
+-- KEYS: the rows' keys, and last the incarnation   ARGV: the repair's own mark, of no
+-- transaction; what must follow the server's name in the incarnation
+-- Answers -1, and repairs nothing, unless this is the server that was reconciled last: on
+-- another one the repair would be for nothing, and the log row is deleted after it.
+--
 -- A row, null or lease is deleted. A mark may belong to a writer that committed before the
 -- write that was logged: the repair's comes behind it, so that a late push stores nothing.
 -- Were it deleted, the mark of a transaction in flight might be.
-for _, key in ipairs(KEYS) do
-  local kind = redis.call('TYPE', key)['ok']
-  if kind == 'string' then
+local incarnation = redis.call('GET', KEYS[#KEYS]) or ''
+local term = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
+local wanted = term and ':' .. term .. ARGV[2] or ''
+if wanted == '' or string.sub(incarnation, -#wanted) ~= wanted then
+  return -1
+end
+for i = 1, #KEYS - 1 do
+  local key = KEYS[i]
+  if redis.call('TYPE', key)['ok'] == 'string' then
     if redis.call('GETRANGE', key, 0, 1) ~= 'w:' then
       redis.call('UNLINK', key)
     elseif redis.call('GETRANGE', key, -2, -1) ~= ':0' then
@@ -12,4 +22,4 @@ for _, key in ipairs(KEYS) do
     end
   end
 end
-return #KEYS
+return #KEYS - 1

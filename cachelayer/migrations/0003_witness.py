@@ -6,7 +6,14 @@ back puts them in place again. Those of this release are installed after the mig
 
 from django.db import migrations
 
-_EPOCH = "CREATE SEQUENCE cachelayer_epoch"
+# Not from 1: a Redis that was used with another database must not have the epoch of this one.
+_EPOCH = """
+DO $$
+BEGIN
+    EXECUTE format('CREATE SEQUENCE cachelayer_epoch START %s', 1 + floor(random() * 1e15)::bigint);
+    PERFORM nextval('cachelayer_epoch');
+END $$
+"""
 
 _REMOVE_OLD = r"""
 CREATE TABLE cachelayer_former_trigger (

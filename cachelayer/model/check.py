@@ -2,7 +2,8 @@
 
 For every configuration and mutant, ``spin`` makes a program of ``protocol.pml``
 that visits every state, and gcc compiles it. Exit code 1: the protocol has a
-stale read, or a mutant has none; 2: it could not be checked.
+stale read (or a gate that never closes), or a mutant has none; 2: it could not
+be checked.
 """
 
 import argparse
@@ -27,6 +28,8 @@ PROTOCOL: Final = Path(__file__).with_name("protocol.pml")
 #: Where a search gives up; all of them need far less. In megabytes and steps.
 _MEMORY: Final = 6000
 _DEPTH: Final = 1_000_000
+#: Of an interleaving's steps, those that change or assert something; not the counting of loops.
+_TELLING: Final = r"(?![ijv] = |used = |seen = 0|\w+\[j\])[\w\[\]]+ = |assert"
 #: What the checker prints when it has not seen everything.
 _INCOMPLETE: Final = ("max search depth too small", "Search not completed", "Bit statespace")
 
@@ -42,6 +45,7 @@ class Result:
     variant: Variant
     states: int
     seconds: float
+    #: Or, where liveness is asked for, that the gate never closes.
     stale: bool
     #: Lines of the protocol that no interleaving executes.
     unreached: tuple[str, ...]
@@ -53,10 +57,11 @@ class Result:
         return not self.stale and not (self.variant.reaches_all and self.unreached)
 
     def __str__(self) -> str:
+        wrong = "never closes" if asks_liveness(self.variant) else "stale read"
         if isinstance(self.variant, Mutant):
-            found = "stale read, as it must" if self.stale else "NO STALE READ: needless part?"
+            found = f"{wrong}, as it must" if self.stale else f"NO {wrong.upper()}: needless part?"
         elif self.stale:
-            found = "STALE READ"
+            found = wrong.upper()
         elif not self.as_expected:
             found = "NEVER EXECUTED: " + "; ".join(self.unreached)
         else:
@@ -108,6 +113,11 @@ def macros_of(variant: Variant) -> list[str]:
     return [f"-D{macro}" for macro in variant.macros]
 
 
+def asks_liveness(variant: Variant) -> bool:
+    """Whether *variant* asks not for stale reads but whether the gate closes again."""
+    return "-DLIVENESS" in macros_of(variant)
+
+
 def check(variant: Variant) -> Result:
     """Search every state of *variant*, or of a mutant until its first stale read."""
     with tempfile.TemporaryDirectory(prefix="model-") as folder:
@@ -116,7 +126,7 @@ def check(variant: Variant) -> Result:
         started = time.perf_counter()
         output = _search(variant, Path(folder), optimize)
         seconds = time.perf_counter() - started
-    stale = "assertion violated" in output
+    stale = "assertion violated" in output or "acceptance cycle (" in output
     states = re.search(r"errors: (\d+)\s+(\d+) states, stored", output)
     # The search ends at the first stale read; without one, it must have seen everything.
     if states is None or (not stale and any(sign in output for sign in _INCOMPLETE)):
@@ -132,7 +142,8 @@ def interleaving(variant: Variant) -> Iterator[str]:
     """The shortest way to a stale read: who executes which line of the protocol."""
     with tempfile.TemporaryDirectory(prefix="model-") as name:
         folder = Path(name)
-        _search(variant, folder, "-O1", "-DBFS")
+        # The shortest way by breadth first, which knows no cycles.
+        _search(variant, folder, "-O1", *([] if asks_liveness(variant) else ["-DBFS"]))
         if not (folder / "protocol.pml.trail").exists():
             return
         steps = _run(["spin", "-t", "-p", *macros_of(variant), "protocol.pml"], folder)
@@ -140,8 +151,7 @@ def interleaving(variant: Variant) -> Iterator[str]:
     last = None
     for step in steps.splitlines():
         found = re.search(r"proc +(\d+) \((\w+):1\) \S+:(\d+) \(state \d+\)\s+\[(.*)\]", step)
-        # Of the steps, those that change or assert something; not the counting of loops.
-        if not found or not re.match(r"(?!i = |seen = 0|v = )[\w\[\]]+ = |assert", found[4]):
+        if not found or not re.match(_TELLING, found[4]):
             continue
         process, kind, number, _ = found.groups()
         if (process, number) != last:
@@ -153,10 +163,14 @@ def interleaving(variant: Variant) -> Iterator[str]:
 def _search(variant: Variant, folder: Path, *options: str) -> str:
     (folder / "protocol.pml").write_text(text_of(variant))
     _run(["spin", "-a", *macros_of(variant), "protocol.pml"], folder)
-    gcc = ["gcc", "-DSAFETY", "-DCOLLAPSE", "-DNOFAIR", f"-DMEMLIM={_MEMORY}", *options]
-    _run([*gcc, "-w", "-o", "pan", "pan.c"], folder)
+    # Fairness: a process that can move does; else nothing would ever close again.
+    fair = asks_liveness(variant)
+    if getattr(variant, "long", False):
+        options = ("-DCOLLAPSE", *options)  # slower, but a third of the memory
+    gcc = ["gcc", *(["-DNFAIR=3"] if fair else ["-DSAFETY", "-DNOFAIR"])]
+    _run([*gcc, f"-DMEMLIM={_MEMORY}", *options, "-w", "-o", "pan", "pan.c"], folder)
     # -E: a process may stop for good anywhere, that is no deadlock.
-    return _run(["./pan", "-E", f"-m{_DEPTH}"], folder)
+    return _run(["./pan", "-E", f"-m{_DEPTH}", *(["-a", "-f"] if fair else [])], folder)
 
 
 def _run(command: Sequence[str], folder: Path) -> str:

@@ -17,53 +17,68 @@
  * `null` (known absent) is a row like any other. Rows are committed versions.
  *
  * WRITERS run one transaction each, READERS read for ever, RECONCILERS are
- * `cache_repair`; FAULTS is how often Redis may lose its data. PARTITION: any
- * process may get no answer from Redis at any time. STRICT: the strict choice.
- * `variants.py` takes the protocol apart, one piece at a time. */
-#ifndef WRITERS
-#define WRITERS 2
-#endif
-#ifndef READERS
-#define READERS 3
-#endif
-#ifndef RECONCILERS
-#define RECONCILERS 0
-#endif
-#ifndef FAULTS
-#define FAULTS 0
-#endif
+ * `cache_repair`; FAULTS is how often Redis may lose its data. Other macros:
+ *   PARTITION   any process may get no answer from Redis at any time
+ *   STRICT      the strict choice
+ *   SERVERS=2   two servers are alive; LEADS times are commands led to the other,
+ *               from START on: a fail-over and back, a split brain, a silent proxy
+ *   UNLOCKED    the row is made of several tables: writers have no lock in common
+ *   UNFOLLOWED  so many of the writers are psql: nobody marks for them
+ *   LIVENESS    ask whether the gate closes again, instead of for stale reads
+ * `variants.py` gives them their values, and takes the protocol apart, one piece at a time. */
 #define PROCESSES (WRITERS + READERS + RECONCILERS)
 #define BIT(p) (1 << (p))
 
 /* ---- Postgres ---- */
-#define FREE 255
 byte db = 0;               /* the row's committed version */
-byte lock = FREE;          /* the writer whose transaction holds the row lock */
+byte begun = 0;            /* the transactions that have begun; a writer's number is its xid */
+byte ended = 0;            /* and those that have ended, one way or the other */
 byte log = 0;              /* the repair log: which writers' rows in it are committed */
+#define RUNNING (begun & ~ended)
+/* The epoch is a sequence; everybody sees its last value at once. Only which are
+ * equal counts, so one is held as its age: 1 is the last value, 0 is none. */
+#define LAST_VALUE 1
+byte known[PROCESSES];            /* the epoch that a process has been told, while that matters */
 
-/* ---- Redis: the key, and the incarnation ---- */
+/* ---- Redis: on each server the key, and the incarnation ---- */
 #define ABSENT   0
 #define ROW(v)   (1 + (v))
-#define MARK(w)  (16 + (w))
-#define LEASE(r) (32 + (r))
-#define IS_ROW   (cache > ABSENT && cache < MARK(0))
-#define IS_MARK  (cache >= MARK(0) && cache < LEASE(0))
-#define NOBODY   15        /* MARK(NOBODY): a mark that no writer will push */
-byte cache = ABSENT;
-byte guard = FREE;         /* the writer that was in flight when that mark was put */
-byte late = 0;             /* writers whose mark got no answer: it may still arrive */
+#define LEASE(r) (8 + (r))
+/* Marks are a list, each with its writer's xid. Of a list counts which marks are
+ * in it, and which is the last. LATE is a mark that got no answer; nobody knows
+ * whether and when it arrives. REPAIR is a mark of nobody's, its xid has ended. */
+#define MINE(w)  (w)
+#define LATE(w)  (3 + (w))
+#define REPAIR   6
+#define MARKS(set, last) (32 + 8 * (set) + (last))
+#define SET(c)   (((c) - 32) / 8)
+#define LAST(c)  (((c) - 32) % 8)
+#define XIDS(c)  (IS_MARKS(c) -> (SET(c) | SET(c) / 8) & 7 : 0)
+#define IS_ROW(c)   ((c) > ABSENT && (c) < LEASE(0))
+#define IS_MARKS(c) ((c) >= 32)
+#define APPENDED(c, m) MARKS((IS_MARKS(c) -> SET(c) : 0) | BIT(m), m)
 
+mtype = { NONE, SETTLING, TRUSTED };
+short key_of[SERVERS];
+mtype state_of[SERVERS];
+byte epoch_of[SERVERS];
+bool own_of[SERVERS];      /* whether the incarnation was written on this very server */
+byte at = START;           /* the server to which commands are led just now */
+#define cache   key_of[at]
+#define state   state_of[at]
+#define its     epoch_of[at]
+#define own     own_of[at]
+#define BELIEVED_IN(e) (state == TRUSTED && own && its == e)
+#define BELIEVED BELIEVED_IN(LAST_VALUE)
 bool up = true;
-mtype = { NONE, FOREIGN, SETTLING, TRUSTED };          /* FOREIGN: of another run of the server */
-mtype incarnation = TRUSTED;
-byte nonce = FREE;         /* the reconciler that wrote it */
+byte late = 0;             /* writers whose mark got no answer and has not arrived */
 
 /* ---- Each process: its gate ----
  * OPEN       no use of Redis; the last look is less than a probe interval ago
  * DUE        it is longer ago, or a lease was refused: look before anything else
  * BROKEN     the connection broke; nobody has noticed
- * MARKING    connected, but not to what is trusted: writes mark and push, reads use Postgres
- * TRUSTING   connected to what was trusted at the look */
+ * MARKING    connected, but not to what is believed: writes mark and push, reads use Postgres
+ * TRUSTING   connected to what was believed at the look */
 #define OPEN     0
 #define DUE      1
 #define BROKEN   2
@@ -71,38 +86,54 @@ byte nonce = FREE;         /* the reconciler that wrote it */
 #define TRUSTING 4
 byte gate[PROCESSES];
 #define CONNECTED(p) (gate[p] >= MARKING)
-#define LOOK (!up -> OPEN : (incarnation == TRUSTED -> TRUSTING : MARKING))
-
-/* ---- The strict choice ---- */
-byte outage = 0;           /* 1: a row in Postgres says that somebody writes without marks;
-                            * 2: and it is locked by who is about to delete it */
-bool held = false;         /* it is share-locked by a transaction that writes without a mark */
-byte trust = 0;            /* the processes that have seen no such row within the last second */
+#define LOOK(p) (!up -> OPEN : (p >= WRITERS && BELIEVED -> TRUSTING : MARKING))
 
 /* Before a command to Redis. A new connection looks first, and one that is broken
  * is replaced by a new one at once; any other gate may look (a probe, a new thread). */
 inline reach(p) {
-  atomic {
-    if
-    :: gate[p] == OPEN || CONNECTED(p)
-    :: gate[p] = LOOK
-#ifdef PARTITION
-    :: gate[p] = OPEN                                  /* no answer in time, asked twice */
-    :: CONNECTED(p) -> gate[p] = MARKING               /* no answer in time to one read or push */
+  if
+#ifndef LIVENESS                                       /* there: looks once a second */
+  :: gate[p] == OPEN || CONNECTED(p)
 #endif
-    fi
-  }
+#if SERVERS == 1                                       /* else: led elsewhere after any look */
+  :: gate[p] = LOOK(p)
+#endif
+#ifdef PARTITION
+  :: p < WRITERS -> gate[p] = OPEN                     /* no answer in time, asked twice */
+  :: p < WRITERS -> gate[p] = LOOK(p)
+#endif
+  fi
 }
 
-/* ---- A writer: UPDATE (row lock), mark, COMMIT, push ---- */
+/* ---- The strict choice ---- */
+byte outage = 0;           /* 1: a row in Postgres says that somebody writes without marks;
+                            * 2: and it is locked by who is about to delete it */
+byte held = 0;             /* who relies on it: it is share-locked by their transactions */
+byte trust[PROCESSES];            /* the epoch in which a process has seen no such row within the
+                            * last second; 0: it has not */
+#define NOBODY_TRUSTS (trust[WRITERS] == 0 && trust[WRITERS + READERS - 1] == 0)
+
+/* Nobody commits without a mark before every trust from before the declaration
+ * has run out. The share lock keeps it from being lifted. */
+inline declare(p) {
+  do
+  :: atomic { outage == 0 -> outage = 1 }              /* INSERT, in a transaction of its own */
+  :: atomic { outage == 1 -> held = held | BIT(p); break }           /* FOR SHARE; waits at 2 */
+  od;
+  NOBODY_TRUSTS                                        /* a second passes */
+}
+
+/* ---- A writer: UPDATE (row lock), mark, COMMIT, push or release ---- */
 inline mark() {
   do
-  :: reach(w);
-     atomic {
+  :: atomic {
+       reach(w);
        if
-       :: CONNECTED(w) -> cache = MARK(w); marked = true; break
+       :: CONNECTED(w) -> cache = APPENDED(cache, MINE(w)); answered = true;
+          counts = (own && its == known[w]); break
 #ifdef PARTITION
-       :: CONNECTED(w) -> late = late | BIT(w); gate[w] = OPEN; break    /* no answer in time */
+       :: CONNECTED(w) -> late = late | BIT(w)         /* no answer in time: again, new token */
+       :: CONNECTED(w) -> late = late | BIT(w); gate[w] = OPEN; break
 #endif
        :: gate[w] == OPEN -> break                     /* on without a mark, but with the log */
        :: gate[w] == BROKEN || gate[w] == DUE          /* again */
@@ -111,95 +142,107 @@ inline mark() {
   od
 }
 
-inline push() {
+inline push_or_release() {
   do
-  :: reach(w);
-     atomic {
+  :: atomic {
+       reach(w);
        if
-       :: CONNECTED(w) && cache == MARK(w) -> cache = mine; break        /* mine still stands */
-       :: CONNECTED(w) && cache != MARK(w) && IS_MARK -> break           /* another's: leave it */
-       :: CONNECTED(w) && cache != MARK(w) && !IS_MARK -> cache = ABSENT; break    /* was lost */
        :: gate[w] == OPEN -> break
        :: gate[w] == BROKEN || gate[w] == DUE
+       :: CONNECTED(w) ->
+          if
+          :: !IS_MARKS(cache) -> cache = ABSENT        /* mine was lost */
+          :: IS_MARKS(cache) && !(SET(cache) & BIT(w)) /* mine was taken over: leave the others */
+          :: IS_MARKS(cache) && SET(cache) & BIT(w) ->
+             if
+             :: LAST(cache) != w -> cache = MARKS(SET(cache) & ~BIT(w), LAST(cache))
+             :: LAST(cache) == w && mine -> cache = mine
+             :: LAST(cache) == w && !mine ->
+                cache = (SET(cache) == BIT(w) -> ABSENT :
+                         MARKS((SET(cache) & ~BIT(w)) | BIT(REPAIR), REPAIR))
+             fi
+          fi; break
        fi
      }
   od
 }
 
-/* Strict: nobody commits without a mark before every trust from before the
- * announcement has run out. `held` keeps the announcement from being lifted. */
-inline announce() {
-  do
-  :: atomic { outage == 0 -> outage = 1 }              /* INSERT, in a transaction of its own */
-  :: atomic { outage == 1 -> held = true; break }      /* FOR SHARE; waits while it is lifted */
-  od;
-  trust == 0                                           /* a second passes */
-}
-
 proctype Writer(byte w) {
-  bool marked = false;
-  byte mine = ABSENT;                                  /* what to push; ABSENT: delete */
-  reach(w);                                            /* for an earlier request */
-  atomic { lock == FREE -> lock = w }                  /* UPDATE */
-  mark();
-#ifdef STRICT
-  if :: marked :: else -> announce() fi;
+  bool answered = false, counts = false;
+  byte mine = ABSENT;                                  /* what to push; ABSENT: release */
+  atomic { reach(w) }                                  /* for an earlier request */
+  atomic {
+#ifdef UNLOCKED
+    begun = begun | BIT(w); known[w] = LAST_VALUE      /* INSERT of a link */
+#else
+    !RUNNING -> begun = begun | BIT(w); known[w] = LAST_VALUE;       /* UPDATE: the row lock */
+    if :: mine = ROW(db + 1) :: true fi                /* cannot be rendered, another isolation */
 #endif
-  if
-  :: atomic { db++; mine = ROW(db);                    /* COMMIT, of the log too */
-              log = (marked -> log : log | BIT(w)); lock = FREE; held = false }
-  :: atomic { lock = FREE; held = false }              /* ROLLBACK: an error, or killed */
-  fi;
-  if :: marked -> push() :: else fi
+  }
+  if :: w < WRITERS - UNFOLLOWED -> mark() :: else fi;
+#ifdef STRICT
+  if :: counts :: else -> declare(w) fi;
+#endif
+  atomic {
+    if
+    :: db++; log = (counts -> log : log | BIT(w))      /* COMMIT, of the log too */
+    :: mine = ABSENT                                   /* ROLLBACK: an error, or killed */
+    fi;
+    ended = ended | BIT(w); held = held & ~BIT(w); known[w] = 0; counts = false
+  }
+  if :: answered -> push_or_release() :: else fi;
+  atomic { answered = false; mine = ABSENT; gate[w] = OPEN }
 }
 
-/* ---- A reader: GET; absent: lease, SELECT, fill. All else is a SELECT, which
+/* ---- A reader: GET; no row: lease, SELECT, fill. All else is a SELECT, which
  * is exact and leaves no trace; so it is simply the way back to `start`. ---- */
 proctype Reader(byte r) {
   byte row = 0, seen = 0;
 start:
 #ifdef STRICT
-  atomic { if :: trust & BIT(r) -> seen = ROW(db) :: else -> goto start fi }
+  atomic { trust[r] -> known[r] = trust[r]; seen = ROW(db) }
 #endif
-  reach(r);
-  atomic {                                             /* GET */
+  atomic {
+    reach(r);                                          /* GET, in strict with the incarnation */
     if
-    :: gate[r] == TRUSTING && cache == ABSENT -> seen = 0; goto lease
-    :: gate[r] == TRUSTING && IS_ROW ->                /* HIT: */
 #ifdef STRICT
+    :: gate[r] == TRUSTING && IS_ROW(cache) && BELIEVED_IN(known[r]) ->         /* HIT: */
        assert(cache >= seen)                           /* as of the look at the trust, or later */
-#elif defined(PARTITION)
-       assert(cache == ROW(db) || log)                 /* exact while the repair log is empty */
+#else
+    :: gate[r] == TRUSTING && IS_ROW(cache) ->         /* HIT: */
+#if defined(PARTITION) || SERVERS > 1 || UNFOLLOWED > 0
+       assert(cache == ROW(db) || log || !BELIEVED)    /* exact while the log is empty, as far as
+                                                        * a look, once a second, can tell */
 #else
        assert(cache == ROW(db))                        /* exact */
 #endif
+#endif
+#if SERVERS == 1
+    :: gate[r] == TRUSTING && state != TRUSTED -> gate[r] = DUE        /* the lease is refused */
+#endif
+    /* The lease: for exactly what GET found, after pg_xact_status has said of each of the marks
+     * in it that its transaction has ended. So it is as if the three were one step. */
+    :: gate[r] == TRUSTING && state == TRUSTED && !IS_ROW(cache) && !(XIDS(cache) & ~ended) ->
+       cache = LEASE(r); seen = 0; known[r] = 0; goto load
     :: else
     fi;
-    seen = 0; goto start
+    seen = 0; known[r] = 0; goto start
   }
-lease:
-  atomic {
-    if
-    :: gate[r] == TRUSTING && incarnation == TRUSTED && cache == ABSENT -> cache = LEASE(r)
-    :: gate[r] == TRUSTING && incarnation != TRUSTED -> gate[r] = DUE; goto start
-    :: else -> goto start
-    fi
-  }
+load:
   atomic { row = ROW(db) }                             /* SELECT */
-  reach(r);
   atomic {                                             /* fill */
-    if :: CONNECTED(r) && cache == LEASE(r) -> cache = row :: else fi;
+    reach(r);
+    if :: CONNECTED(r) && cache == LEASE(r) -> cache = row :: true fi;
     row = 0; goto start
   }
 }
 
 /* ---- cache_repair: drains the repair log, makes a new Redis trusted ---- */
-inline repair() {                                      /* the key; a mark becomes nobody's */
+inline repair(believed) {                              /* the key; a list of marks stays one */
   atomic {
     if
-    :: CONNECTED(p) && IS_MARK -> cache = MARK(NOBODY); guard = lock
-    :: CONNECTED(p) && !IS_MARK -> cache = ABSENT
-    :: !CONNECTED(p) -> goto start
+    :: CONNECTED(p) && believed -> cache = (IS_MARKS(cache) -> APPENDED(cache, REPAIR) : ABSENT)
+    :: !CONNECTED(p) || !(believed) -> goto start
 #ifdef PARTITION
     :: goto start                                      /* no answer in time, or killed */
 #endif
@@ -208,79 +251,134 @@ inline repair() {                                      /* the key; a mark become
 }
 
 inline drain() {
-  take = log;                                          /* SELECT */
+  atomic { take = log;                                 /* SELECT of the rows and the epoch */
+           if :: known[p] == 0 -> known[p] = LAST_VALUE
+              :: known[p] == LAST_VALUE                /* mine is still the last */
+              :: else -> goto start fi };
   if
-  :: take -> repair(); atomic { log = log & ~take; take = 0 }        /* DELETE what was read */
+  :: take -> repair(own && its == known[p]); atomic { log = log & ~take; take = 0 }  /* DELETE */
   :: else
   fi
 }
 
-proctype Reconciler(byte p) {
-  byte take = 0, noted = FREE, i;
-  bool lifting = false;
-start:
-  atomic { take = 0; noted = FREE; if :: lifting -> outage = 1; lifting = false :: else fi }
-  atomic { up -> gate[p] = MARKING }                   /* a new connection */
+/* nextval: all that are remembered become older by one, up to a number that is not in use. */
+#define OLDER(e) e = (0 < e && e < i -> e + 1 : e)
+inline nextval() {
+  i = 0;
   do
-  :: log -> drain()
-#ifdef STRICT
-  :: atomic { outage == 1 && !held -> outage = 2; lifting = true };  /* FOR UPDATE */
-     drain();
-     atomic { outage = 0; lifting = false }            /* DELETE, COMMIT */
-#endif
-  :: incarnation != TRUSTED -> break
+  :: i++; used = (epoch_of[0] == i || epoch_of[SERVERS - 1] == i);
+     for (j : 0 .. PROCESSES - 1) { used = used || known[j] == i || trust[j] == i };
+     if :: used :: else -> break fi
   od;
-  atomic { if :: CONNECTED(p) -> incarnation = SETTLING; nonce = p :: else -> goto start fi }
-  repair();                                            /* every key that Redis has */
-  atomic {                                             /* one probe interval passes */
-    for (i : 0 .. PROCESSES - 1) { if :: gate[i] == OPEN -> gate[i] = DUE :: else fi }
-    i = 0
-  }
-  noted = lock;                                        /* the transactions that run now */
-  noted == FREE || lock != noted;                      /* they have ended */
-  drain();
+  for (j : 0 .. PROCESSES - 1) { OLDER(known[j]); OLDER(trust[j]) }
+  for (j : 0 .. SERVERS - 1) { OLDER(epoch_of[j]) }
+  i = 0; j = 0; used = false
+}
+
+/* LIVENESS says in words what else goes without: a kill, and that the others find
+ * out; and the advisory lock that a reconcile holds from its look to its `settling`.
+ * (No stale read comes of going without it, but two could put each other off for ever.) */
+#ifdef LIVENESS
+byte dead = 0, settler = 0, beginner = 0;
+#define BEGINS   atomic { !BELIEVED && beginner == 0 && !(state == SETTLING && own && \
+                 its == LAST_VALUE && !(dead & BIT(settler))) -> beginner = p; break }
+#define BEGUN(p) beginner = (beginner == p -> 0 : beginner)
+#define SETTLES(p) BEGUN(p); settler = p
+#define MAY_DIE  if :: atomic { p == PROCESSES - 1 -> dead = BIT(p); BEGUN(p); goto gone } \
+                    :: true fi
+#else
+#define BEGINS   !BELIEVED -> break
+#define BEGUN(p) skip
+#define SETTLES(p) skip
+#define MAY_DIE  skip
+#endif
+#define REPAIRS_COUNT (own && its == LAST_VALUE)
+#define SETTLING_MINE (state == SETTLING && own && its == known[p])
+
+proctype Reconciler(byte p) {
+  byte take = 0, noted = 0, i, j;
+  bool lifting = false, used = false;
+start:
   atomic {
-    if
-    :: CONNECTED(p) && incarnation == SETTLING && nonce == p -> incarnation = TRUSTED; nonce = FREE
-    :: else                                            /* lost again, or another's: start again */
-    fi;
-    goto start
+    take = 0; noted = 0; known[p] = 0; BEGUN(p); held = held & ~BIT(p);
+    if :: lifting -> outage = 1; lifting = false :: else fi;
+    up -> gate[p] = MARKING                            /* a new connection */
   }
+  do
+  :: log && REPAIRS_COUNT -> drain(); known[p] = 0
+#ifdef STRICT
+  :: atomic { outage == 1 && !held && REPAIRS_COUNT -> outage = 2; lifting = true };  /* FOR UPDATE */
+     drain();
+     atomic { outage = 0; lifting = false; known[p] = 0 }            /* DELETE, COMMIT */
+#endif
+  :: BEGINS                                            /* also a settling that was abandoned */
+  od;
+#ifdef STRICT
+  declare(p);
+#endif
+  atomic { nextval(); known[p] = LAST_VALUE; held = held & ~BIT(p) }
+  MAY_DIE;
+  atomic { if :: CONNECTED(p) -> state = SETTLING; own = true; its = known[p]; SETTLES(p)
+              :: else -> goto start fi }
+  MAY_DIE;
+  atomic {                                             /* one probe interval passes */
+    for (i : 0 .. PROCESSES - 1) { if :: gate[i] == OPEN -> gate[i] = DUE :: else fi };
+    i = 0; noted = RUNNING                             /* who holds a lock on a cached table */
+  }
+  atomic { !(noted & ~ended) -> noted = 0;             /* they have ended: the sweep */
+           repair(SETTLING_MINE) }                     /* of every key that this server has */
+  MAY_DIE;
+  drain();
+  atomic { if :: CONNECTED(p) && SETTLING_MINE -> state = TRUSTED
+              :: else fi;                              /* lost again, or another's: start again */
+           goto start }
+#ifdef LIVENESS
+gone:
+  false
+#endif
 }
 
 /* ---- What befalls them ---- */
 inline stop() {
-  up = false; cache = ABSENT; incarnation = NONE;
+  up = false; cache = ABSENT; state = NONE; its = 0;
   for (i : 0 .. PROCESSES - 1) { if :: CONNECTED(i) -> gate[i] = BROKEN :: else fi }
   i = 0
 }
 
 proctype Environment() {
-  byte faults = 0, i = 0, v = 0;
+  byte faults = 0, led = 0, i = 0, v = 0;
   do
-  :: atomic { cache != ABSENT && !IS_MARK -> cache = ABSENT }        /* expiry, eviction, clear */
-     /* A mark expires after the end of the transaction it stands for, and is not evicted. */
-  :: atomic { IS_MARK && (cache == MARK(NOBODY) -> guard : cache - MARK(0)) != lock ->
-              cache = ABSENT; guard = FREE }
+  :: atomic { cache != ABSENT && !IS_MARKS(cache) -> cache = ABSENT }   /* expiry, eviction, clear */
 #if FAULTS > 0
-  :: atomic { faults < FAULTS -> cache = ABSENT; incarnation = NONE; faults++ }      /* FLUSHALL */
-  :: atomic { faults < FAULTS -> incarnation = NONE; faults++ }      /* only this key is deleted */
+  :: atomic { faults < FAULTS -> cache = ABSENT; state = NONE; its = 0; faults++ }   /* FLUSHALL */
+  :: atomic { faults < FAULTS -> state = NONE; its = 0; faults++ }   /* only that key is deleted */
+#if SERVERS > 1
+  :: atomic { faults < FAULTS -> key_of[1 - at] = cache; state_of[1 - at] = state;
+              epoch_of[1 - at] = its; own_of[1 - at] = false; faults++ }   /* replication */
+#else
   :: atomic { up && faults < FAULTS -> stop(); faults++ }
   :: atomic { !up -> up = true }                                     /* start, empty */
-  :: atomic { !up -> up = true; incarnation = FOREIGN;               /* start, with old data */
+  :: atomic { !up -> up = true; own = false; state = TRUSTED; its = LAST_VALUE;    /* with old data */
               if
               :: select(v : 0 .. db); cache = ROW(v)
-              :: select(v : 0 .. WRITERS - 1); cache = MARK(v)
+              :: select(v : 1 .. BIT(WRITERS) - 1); select(i : 0 .. WRITERS - 1);
+                 if :: v & BIT(i) -> cache = MARKS(v, i) :: else fi
               :: select(v : WRITERS .. WRITERS + READERS - 1); cache = LEASE(v)
-              fi; v = 0 }
+              fi; v = 0; i = 0 }
+#endif
+#endif
+#if SERVERS > 1
+  :: atomic { led < LEADS -> at = 1 - at; led++ }
 #endif
 #ifdef PARTITION
-  :: atomic { late -> late = late & (late - 1); cache = MARK(NOBODY); guard = lock } /* a late mark */
+  :: atomic { late -> v = (late & 1 -> 0 : (late & 2 -> 1 : 2)); late = late & ~BIT(v);
+              cache = APPENDED(cache, LATE(v)); v = 0 }              /* a late mark */
 #endif
 #ifdef STRICT
+  :: atomic { outage == 1 && !held && !log -> outage = 0 }           /* anybody lifts it */
   :: atomic { select(i : WRITERS .. WRITERS + READERS - 1);
-              if :: trust & BIT(i) -> trust = trust & ~BIT(i)        /* a second is over */
-                 :: outage == 0 -> trust = trust | BIT(i)            /* reader i asks Postgres */
+              if :: trust[i] -> trust[i] = 0                         /* a second is over */
+                 :: outage == 0 -> trust[i] = LAST_VALUE             /* asks Postgres */
                  :: else fi; i = 0 }
 #endif
   od
@@ -289,8 +387,11 @@ proctype Environment() {
 init {
   byte i;
   atomic {
+    for (i : 0 .. SERVERS - 1) { key_of[i] = ROW(0); state_of[i] = TRUSTED;
+                                epoch_of[i] = LAST_VALUE }
+    own_of[0] = true;                                   /* any other is a replica of this one */
     for (i : 0 .. PROCESSES - 1) {
-      gate[i] = TRUSTING;
+      gate[i] = (i < WRITERS -> MARKING : TRUSTING);
       if
       :: i < WRITERS -> run Writer(i)
       :: i >= WRITERS && i < WRITERS + READERS -> run Reader(i)
@@ -300,3 +401,7 @@ init {
     run Environment()
   }
 }
+
+#ifdef LIVENESS
+ltl closes { [] <> (gate[WRITERS] == TRUSTING) }
+#endif

@@ -17,6 +17,7 @@ import logging
 import os
 import time
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from django.db import DatabaseError, InterfaceError, connections, transaction
@@ -57,11 +58,11 @@ ABANDONED = 20
 
 def until_closed(gate: Gate) -> None:
     """Reconcile, again and again, until the gate is closed. Never raises."""
-    settling_since: dict[str, float] = {}
+    memory = _Memory()
     while gate.mode is not Mode.CLOSED:
         started = time.monotonic()
         try:
-            closed = _attempt(gate, settling_since)
+            closed = _attempt(gate, memory)
         except (RedisError, OSError, CacheUnavailable) as error:
             # Asked again: a process that was frozen in the middle has missed one
             # answer, and its writers can still mark.
@@ -81,7 +82,17 @@ def until_closed(gate: Gate) -> None:
             time.sleep(conf.get().PROBE_INTERVAL)
 
 
-def _attempt(gate: Gate, settling_since: dict[str, float]) -> bool:
+@dataclass(slots=True)
+class _Memory:
+    """What one attempt tells the next."""
+
+    #: By epoch: when a settling was first seen (monotonic seconds).
+    settling_since: dict[str, float] = field(default_factory=dict)
+    #: Whether triggers were missing: then what is cached may have been written unseen.
+    was_blind: bool = False
+
+
+def _attempt(gate: Gate, memory: _Memory) -> bool:
     epoch.ask()
     with link.fresh_connection() as connection:
         found = incarnation.look(connection)
@@ -94,10 +105,12 @@ def _attempt(gate: Gate, settling_since: dict[str, float]) -> bool:
         gate.open(refusal)
         return False
     if missing := missing_triggers():
+        memory.was_blind = True
         gate.settle(missing)
+        gate.explain(missing)
         return False
     mine = ""
-    if found.is_foreign or _is_abandoned(found, settling_since):
+    if found.is_foreign or memory.was_blind or _is_abandoned(found, memory.settling_since):
         mine = _begin(found)
         if not mine:
             return False
@@ -135,8 +148,7 @@ def _begin(seen: incarnation.Incarnation) -> str:
     with ExitStack() as stack:
         for using in sorted(registry.databases()):
             stack.enter_context(transaction.atomic(using=using))
-            with connections[using].cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [KEY])
+            _lock(connections[using])
             if strict.is_on():
                 # Who trusts another server may hit there what is marked here from now on.
                 strict.trust.declare(connections[using])
@@ -149,6 +161,17 @@ def _begin(seen: incarnation.Incarnation) -> str:
         with link.unverified():
             link.round_trip(("SET", KEY, mine))
     return mine
+
+
+def _lock(connection: Any) -> None:
+    """Until the transaction ends; a holder that is frozen is passed over, and nothing is wrong."""
+    deadline = time.monotonic() + ABANDONED * conf.get().PROBE_INTERVAL
+    with connection.cursor() as cursor:
+        while time.monotonic() < deadline:
+            cursor.execute("SELECT pg_try_advisory_xact_lock(hashtext(%s))", [KEY])
+            if cursor.fetchone()[0]:
+                return
+            time.sleep(0.02)
 
 
 def _sweep(reconciled: str) -> None:

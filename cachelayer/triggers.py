@@ -175,10 +175,12 @@ def problems(connection: BaseDatabaseWrapper) -> list[str]:
 MEND: Final = "Run `manage.py migrate`: it installs the triggers of cached tables."
 
 
-def install(using: str) -> None:
+def install(using: str) -> set[str]:
     """Make function and triggers what this release needs; drop those of tables it does not watch.
 
-    Idempotent; two at a time wait for each other. Raises ``DatabaseError``.
+    Answers the key prefixes whose rows may have been written unseen, for a trigger was
+    missing, disabled or old. Idempotent; two at a time wait for each other. Raises
+    ``DatabaseError``.
     """
     connection = connections[using]
     with transaction.atomic(using=using), connection.cursor() as cursor:
@@ -190,16 +192,20 @@ def install(using: str) -> None:
         )
         [schema] = cursor.fetchone()
         version, relations = look(connection)
-        if version != VERSION:
+        if version <= VERSION:  # A later release's does for this one as well.
             cursor.execute(
                 f"CREATE OR REPLACE FUNCTION {schema}.{FUNCTION}() RETURNS trigger "
                 "LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp "
                 f"AS $witness${_BODY.replace('{schema}', schema)}$witness$"
             )
+        unseen: set[str] = set()
         for relation in relations:
             if relation.kind in "rp":
+                if any(map(relation.lacks, _ROWS)):
+                    unseen |= relation.watched.columns.keys()
                 _install_on(cursor, schema, relation)
         _drop_others(cursor, relations)
+    return unseen
 
 
 def _install_on(cursor: Any, schema: str, relation: Relation) -> None:
@@ -235,19 +241,19 @@ def _drop_others(cursor: Any, relations: Iterable[Relation]) -> None:
 
 
 def after_migrate(sender: AppConfig, using: str, plan: Iterable[Any] = (), **kwargs: Any) -> None:
-    """Follow ``migrate``: install, and drop the cached rows of tables that it has changed."""
+    """Follow ``migrate``: install, and drop cached rows of tables that it has changed."""
     if using not in registry.databases() or not _is_migrated(using):
         return
-    install(using)
+    unseen = install(using)
     changed = {migration.app_label for migration, _ in plan}
     models: Mapping[str, set[str]] = {
         cached.prefix: {model._meta.app_label for model in _models(cached)}
         for cached in registry.all_cached()
         if cached.database == using
     }
-    if keys := [f"{prefix}:{EVERY}" for prefix, labels in models.items() if labels & changed]:
-        with transaction.atomic(using=using):
-            repair.log(connections[using], keys)
+    unseen |= {prefix for prefix, labels in models.items() if labels & changed}
+    with transaction.atomic(using=using):
+        repair.log(connections[using], [f"{prefix}:{EVERY}" for prefix in sorted(unseen)])
 
 
 def _models(cached: CachedModel) -> Iterator[AnyModel]:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
-from django.db import connections, models
+from django.db import models
 
 from cachelayer import (
     conf,
@@ -25,7 +25,7 @@ from cachelayer.gate import CacheUnavailable
 from cachelayer.loading import read_rows
 from cachelayer.notice import EVERY
 from cachelayer.registry import CachedModel
-from cachelayer.write import written_keys
+from cachelayer.write import has_written
 
 Outcome = Literal["hit", "miss", "bypass"]
 
@@ -202,10 +202,7 @@ def _read_cached(
 
 def _has_written(using: str, cached: CachedModel, key: str) -> bool:
     """Whether this transaction has a newer row than anybody else may see."""
-    if not connections[using].run_on_commit:
-        return False
-    written = written_keys(using)
-    return key in written or f"{cached.prefix}:{EVERY}" in written
+    return has_written(using, key, f"{cached.prefix}:{EVERY}")
 
 
 def _fill(rows: dict[str, bytes], token: bytes) -> None:

@@ -13,6 +13,7 @@ transactions commit; and no mark stands while a long transaction works.
 
 import time
 from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Any
 
 from django.db import Error, connections, models, router, transaction
@@ -28,13 +29,18 @@ from cachelayer.registry import CachedModel
 Known = str | bytes | None
 
 
+_numbers = count()
+
+
 class Write:
     """Rows that one statement of a transaction wrote; an on_commit hook."""
 
-    __slots__ = ("commit", "is_manual", "notice", "rows")
+    __slots__ = ("commit", "is_manual", "notice", "number", "rows")
 
     def __init__(self, rows: dict[str, Known], notice: Notice | None = None) -> None:
         self.rows = rows
+        #: Later ones have larger numbers.
+        self.number = next(_numbers)
         #: The witness's word; None for a signal's.
         self.notice = notice
         self.commit: commit.Commit | None = None
@@ -102,13 +108,13 @@ def savepoint(connection: BaseDatabaseWrapper, begins: bool, name: str) -> None:
     stay, and what they say of rows is not so any more: nor is it read again, for the locks are
     gone too. Two needless round trips, and no harm.
     """
-    begun: dict[str, list[Any]] = connection.__dict__.setdefault("cachelayer_savepoints", {})
+    begun: dict[str, int] = connection.__dict__.setdefault("cachelayer_savepoints", {})
     if begins:
-        begun[name] = list(connection.run_on_commit)
+        begun[name] = next(_numbers)
         return
-    before = {id(hook) for _, hook, *_ in begun.get(name, ())}
+    since = begun.get(name, -1)
     for write in pending(connection):
-        if id(write) not in before:
+        if write.number > since:
             write.rows = dict.fromkeys(write.rows, states.INVALIDATE)
 
 
@@ -146,9 +152,9 @@ def pending(connection: BaseDatabaseWrapper) -> Iterator[Write]:
             yield hook
 
 
-def written_keys(using: str) -> set[str]:
-    """The keys that the running transaction has written, uncommitted as yet."""
-    return {key for write in pending(connections[using]) for key in write.rows}
+def has_written(using: str, *keys: str) -> bool:
+    """Whether the running transaction has written one of *keys*, uncommitted as yet."""
+    return any(key in write.rows for write in pending(connections[using]) for key in keys)
 
 
 def intercept_commit(connection: BaseDatabaseWrapper, listen: Callable[[], None]) -> None:

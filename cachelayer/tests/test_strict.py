@@ -46,8 +46,8 @@ def cut_off(monkeypatch):
     @contextmanager
     def cut():
         with monkeypatch.context() as partition:
-            partition.setattr(states, "mark", away)
-            partition.setattr(states, "push", away)
+            for operation in ("mark", "push", "release"):
+                partition.setattr(states, operation, away)
             yield
 
     return cut
@@ -113,14 +113,14 @@ def test_trust_counts_from_when_the_question_was_asked(note, monkeypatch):
     """The answer may be older than its arrival: a declaration may have come in between."""
     now = [1000.0]
     monkeypatch.setattr(strict.time, "monotonic", lambda: now[0])
-    asked = strict._nobody_writes_unmarked
+    asked = strict._epoch_unless_unmarked
 
     def slowly(using):
         answer = asked(using)
         now[0] += 61
         return answer
 
-    monkeypatch.setattr(strict, "_nobody_writes_unmarked", slowly)
+    monkeypatch.setattr(strict, "_epoch_unless_unmarked", slowly)
     strict.trust.ask()
     assert not strict.trust.held()
 

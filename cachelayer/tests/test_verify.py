@@ -9,6 +9,7 @@ import cachelayer
 from cachelayer import link, states, verify
 from cachelayer.gate import CacheUnavailable
 from cachelayer.tests.bookshop.models import Book, Note
+from cachelayer.tests.faults import write_unseen
 from cachelayer.tests.interleaving import start, stopped
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -33,8 +34,7 @@ def note():
 
 
 def tamper_with_sql(note):
-    with connection.cursor() as cursor:
-        cursor.execute("UPDATE bookshop_note SET text = 'after' WHERE id = %s", [note.pk])
+    write_unseen("UPDATE bookshop_note SET text = 'after' WHERE id = %s", [note.pk])
 
 
 def test_what_the_project_wrote_and_read_does_not_differ(note):
@@ -76,8 +76,7 @@ def test_a_row_that_is_known_absent_but_exists_differs(note):
 
 
 def test_a_row_that_is_cached_but_gone_differs(note):
-    with connection.cursor() as cursor:
-        cursor.execute("DELETE FROM bookshop_note")
+    write_unseen("DELETE FROM bookshop_note")
     [difference] = report().differences
     assert difference.row == states.NULL
 
@@ -169,8 +168,7 @@ def test_a_report_lists_the_first_differences_and_counts_all(monkeypatch):
     monkeypatch.setattr(verify, "LISTED", 2)
     for _ in range(5):
         Note.objects.create()
-    with connection.cursor() as cursor:
-        cursor.execute("UPDATE bookshop_note SET stars = 9")
+    write_unseen("UPDATE bookshop_note SET stars = 9")
     found = report()
     assert (found.differing, len(found.differences)) == (5, 2)
 

@@ -128,7 +128,7 @@ class TestOneRow:
 
     def test_that_is_leased(self, page, row):
         link.client().delete(row[1])
-        states.lease([row[1]], states.new_lease())
+        states.lease({row[1]: None}, states.new_lease())
         assert "A reader is loading this row." in page(key=row[1])
 
     def test_that_is_known_absent(self, page):

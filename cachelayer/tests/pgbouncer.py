@@ -86,6 +86,10 @@ def pgbouncer(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
         with monkeypatch.context() as through:
             through.setitem(connection.settings_dict, "HOST", "127.0.0.1")
             through.setitem(connection.settings_dict, "PORT", port)
+            # The lab's own time-outs: PgBouncer refuses what it does not know of a start.
+            options = {**connection.settings_dict["OPTIONS"]}
+            options.pop("options", None)
+            through.setitem(connection.settings_dict, "OPTIONS", options)
             # As Django asks of everybody who pools transactions.
             through.setitem(connection.settings_dict, "DISABLE_SERVER_SIDE_CURSORS", True)
             connection.close()

@@ -26,7 +26,8 @@ def test_e001_an_option_that_does_not_exist(settings):
 
 
 @pytest.mark.parametrize(
-    "option", [{"ROW_TTL": "300"}, {"PUSH_LIMIT": 1.5}, {"LEASE_LIFETIME": None}, {"NULL_TTL": True}]
+    "option",
+    [{"ROW_TTL": "300"}, {"PUSH_LIMIT": 1.5}, {"LEASE_LIFETIME": None}, {"NULL_TTL": True}],
 )
 def test_e002_a_value_of_another_type(settings, option):
     settings.CACHELAYER = option

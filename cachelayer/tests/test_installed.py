@@ -145,7 +145,9 @@ def test_a_function_of_an_older_release(monkeypatch):
         f"The database 'default' has version {triggers.VERSION - 1} of the trigger function "
         "cachelayer_witness."
     ]
-    monkeypatch.setattr(triggers, "_BODY", triggers._BODY.replace("-- cachelayer 1", "-- cachelayer 2"))
+    monkeypatch.setattr(
+        triggers, "_BODY", triggers._BODY.replace("-- cachelayer 1", "-- cachelayer 2")
+    )
     triggers.install("default")
     assert problems() == []
     monkeypatch.undo()
@@ -178,8 +180,7 @@ def test_a_table_that_is_no_longer_watched_loses_its_triggers(unregister):
 
 def test_the_projects_own_triggers_stay():
     execute(
-        "CREATE FUNCTION own_trigger() RETURNS trigger LANGUAGE plpgsql "
-        "AS 'BEGIN RETURN NULL; END'"
+        "CREATE FUNCTION own_trigger() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'"
     )
     try:
         execute(
@@ -203,7 +204,8 @@ def test_migrate_installs_what_is_missing_and_logs_what_was_unseen():
 
 
 PARTITIONED = (
-    "CREATE TABLE bookshop_shelf (id int, day date, PRIMARY KEY (id, day)) PARTITION BY RANGE (day)",
+    "CREATE TABLE bookshop_shelf (id int, day date, PRIMARY KEY (id, day)) "
+    "PARTITION BY RANGE (day)",
     "CREATE TABLE bookshop_shelf_2025 PARTITION OF bookshop_shelf "
     "FOR VALUES FROM ('2025-01-01') TO ('2026-01-01')",
 )

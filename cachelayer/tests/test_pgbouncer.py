@@ -63,8 +63,9 @@ def test_writes_of_every_kind_are_pushed(note, value):
     assert orjson.loads(cachelayer.read(Book, book.pk).row)["tags"] == []
     book.tags.add(tag)
     assert orjson.loads(cachelayer.read(Book, book.pk).row)["tags"] == [tag.pk]
+    pk = note.pk
     note.delete()
-    assert cachelayer.read(Note, note.pk) == cachelayer.Read("hit", None)
+    assert cachelayer.read(Note, pk) == cachelayer.Read("hit", None)
     assert not Repair.objects.exists()
 
 
@@ -114,11 +115,20 @@ def test_rows_are_warmed_and_the_triggers_are_looked_at(note, value):
 def test_cache_repair_looks_at_the_log_and_says_so(note, psql, pgbouncer, tmp_path):
     environment = environment_here()
     url = re.sub(r"@[^/]*/", f"@127.0.0.1:{pgbouncer}/", environment["DATABASE_URL"])
+    (tmp_path / "pooled.py").write_text(
+        f"from {environment['DJANGO_SETTINGS_MODULE']} import *\n"
+        "DATABASES['default']['OPTIONS'].pop('options', None)\n"
+    )
+    environment |= {
+        "DATABASE_URL": url,
+        "DJANGO_SETTINGS_MODULE": "pooled",
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), str(django_settings.BASE_DIR)]),
+    }
     said = tmp_path / "said"
     with said.open("wb") as stderr:
         process = subprocess.Popen(
             [sys.executable, "-m", "django", "cache_repair"],
-            env={**os.environ, **environment, "DATABASE_URL": url},
+            env=environment,
             cwd=django_settings.BASE_DIR,
             stderr=stderr,
         )

@@ -47,6 +47,12 @@ def free(
     }
 
 
+def have_ended(using: str, marks: bytes | None) -> bool:
+    """Whether every transaction whose mark is among *marks* has ended."""
+    xids = _xids(marks)
+    return xids <= _ended(using, xids)
+
+
 def _xids(marks: bytes | None) -> set[int]:
     return states.transactions(marks) if marks else set()
 

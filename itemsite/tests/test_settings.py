@@ -94,7 +94,7 @@ def test_links_are_checked_where_the_variable_says():
 
 
 def test_a_request_ends_before_gunicorn_gives_its_worker_up():
-    """A worker that is killed in mid-statement leaves a mark until it is over."""
+    """A worker that is killed in mid-statement answers nobody."""
     from itemsite import gunicorn, settings
 
     longest = settings._STATEMENT_TIMEOUT_MS / 1000

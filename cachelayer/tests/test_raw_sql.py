@@ -1,0 +1,338 @@
+"""SQL that is not Django's own: wrapped, commented, sent past it, by other roles and programs."""
+
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+from django.db import connection, transaction
+
+import cachelayer
+from cachelayer import repair
+from cachelayer.tests.bookshop.models import Book, Note, Reply, Shelf
+from cachelayer.tests.truth import hit, logged, outside, repaired, told
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+UPDATE = "UPDATE bookshop_note SET stars = stars + 1"
+
+
+@pytest.fixture
+def note():
+    note = Note.objects.create(stars=1)
+    hit(Note, note.pk)
+    return note
+
+
+@contextmanager
+def rewriting(before="", behind=""):
+    """As pgtrigger.ignore(), pghistory.context() and sqlcommenter do: they write into the SQL."""
+
+    def wrap(execute, sql, params, many, context):
+        return execute(f"{before}{sql}{behind}", params, many, context)
+
+    with connection.execute_wrapper(wrap):
+        yield
+
+
+#: What stands around the statement, and whether its sender is known to listen all the same.
+AROUND = [
+    ("SELECT set_config('pgtrigger.ignore', '{x:y}', true); ", "", True),
+    ("SET LOCAL work_mem = '8MB'; ", "", True),
+    ("/* who=me */ ", "", True),
+    ("", " /*traceparent='00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'*/", True),
+    ("", " /*a*/ /*b*/\n", True),
+    ("", " -- a comment to the end of the line", False),
+    ("", ";", False),
+]
+
+
+@pytest.mark.parametrize(("before", "behind", "is_heard"), AROUND)
+@pytest.mark.parametrize("how", ["update", "save", "delete", "bulk_create"])
+def test_a_wrapper_that_writes_around_the_sql_hides_nothing(note, before, behind, is_heard, how):
+    """pgtrigger.ignore(), pghistory.context(): also in a transaction, inside or outside of it."""
+    other = Note(stars=5)
+    hit(Note, other.pk)
+    note.stars = 2
+    with transaction.atomic(), rewriting(before, behind):
+        match how:
+            case "update":
+                Note.objects.filter(pk=note.pk).update(stars=2)
+            case "save":
+                note.save()
+            case "delete":
+                Note.objects.filter(pk=note.pk).delete()
+            case "bulk_create":
+                Note.objects.bulk_create([other])
+    if not is_heard:
+        assert logged() or told(Note, note.pk)
+        repair.drain()
+    assert logged() == set(), "nobody repairs what was said"
+    left = told(Note, note.pk)
+    assert (left and left["stars"]) == {"delete": None, "bulk_create": 1}.get(how, 2)
+    assert (told(Note, other.pk) is None) == (how != "bulk_create")
+
+
+@pytest.mark.parametrize(("before", "behind", "is_heard"), AROUND)
+def test_a_wrapper_around_an_autocommit_write(note, before, behind, is_heard):
+    with rewriting(before, behind):
+        Note.objects.filter(pk=note.pk).update(stars=2)
+    repair.drain()
+    assert told(Note, note.pk)["stars"] == 2
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        UPDATE,
+        f"{UPDATE};",
+        f"  \n-- why\n{UPDATE}",
+        f"/* why */ {UPDATE}",
+        f"WITH x AS ({UPDATE} RETURNING id) SELECT count(*) FROM x",
+        "UPDATE ONLY public.bookshop_note AS n SET stars = stars + 1",
+        'update "bookshop_note" set stars=stars+1 returning *',
+        f"{UPDATE} WHERE text <> '/*cachelayer*/'",
+        f"DO $$ BEGIN {UPDATE}; END $$",
+        f"SELECT 1; {UPDATE}; SELECT 2",
+        f"EXPLAIN ANALYZE {UPDATE}",
+        f"PREPARE up AS {UPDATE}; EXECUTE up; DEALLOCATE up",
+    ],
+)
+@pytest.mark.parametrize("within", ["autocommit", "atomic"])
+def test_sql_by_a_cursor_is_followed(note, sql, within):
+    """In a transaction it is marked, never only logged: also where it ends in a semicolon."""
+    with connection.cursor() as cursor:
+        if within == "atomic":
+            with transaction.atomic():
+                cursor.execute(sql)
+                heard = logged() == set()
+        else:
+            cursor.execute(sql)
+            heard = False
+    if heard:
+        assert logged() == set()
+    repair.drain()
+    assert told(Note, note.pk)["stars"] == 2
+
+
+def test_sql_in_an_atomic_block_is_marked_and_not_only_logged(note):
+    """So always under ATOMIC_REQUESTS: what is read right after the COMMIT is the new row."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(f"{UPDATE};")
+    assert told(Note, note.pk)["stars"] == 2
+    assert logged() == set()
+
+
+def test_sql_by_a_cursor_in_autocommit_is_marked(note):
+    with connection.cursor() as cursor:
+        cursor.execute(UPDATE)
+    assert told(Note, note.pk)["stars"] == 2
+    assert logged() == set()
+
+
+def test_executemany_and_a_raw_query(note):
+    with connection.cursor() as cursor:
+        cursor.executemany("UPDATE bookshop_note SET stars = %s WHERE id = %s", [(2, note.pk)] * 3)
+    assert told(Note, note.pk)["stars"] == 2
+    list(Note.objects.raw(f"{UPDATE} RETURNING *"))
+    assert told(Note, note.pk)["stars"] == 3
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.executemany("UPDATE bookshop_note SET stars = %s WHERE id = %s", [(4, note.pk)] * 3)
+    assert told(Note, note.pk)["stars"] == 4
+
+
+def test_a_function_and_a_procedure_of_the_projects_own(note):
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE FUNCTION raise_all() RETURNS void LANGUAGE sql AS '{UPDATE}'")
+        cursor.execute(f"CREATE PROCEDURE raise_more() LANGUAGE sql AS '{UPDATE}'")
+        try:
+            with transaction.atomic():
+                cursor.execute("SELECT raise_all()")
+            assert told(Note, note.pk)["stars"] == 2
+            with transaction.atomic():
+                cursor.callproc("raise_all")
+            assert told(Note, note.pk)["stars"] == 3
+            cursor.execute("CALL raise_more()")
+            repaired(f"note:{note.pk}")
+            assert told(Note, note.pk)["stars"] == 4
+        finally:
+            cursor.execute("DROP FUNCTION raise_all; DROP PROCEDURE raise_more")
+
+
+def test_a_transaction_in_one_text_is_logged(note):
+    with connection.cursor() as cursor:
+        cursor.execute(f"BEGIN; {UPDATE}; COMMIT")
+    repaired(f"note:{note.pk}")
+    assert told(Note, note.pk)["stars"] == 2
+
+
+def test_a_commit_in_the_middle_of_a_transaction_is_logged(note):
+    """What was heard before it is committed past Django's own COMMIT, without a mark."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(UPDATE)
+        cursor.execute(f"COMMIT; BEGIN; {UPDATE}")
+    repair.drain()
+    assert told(Note, note.pk)["stars"] == 3
+
+
+def test_what_goes_past_djangos_cursors_is_logged(note):
+    raw = connection.connection
+    raw.execute(UPDATE)
+    with raw.pipeline():
+        raw.execute(UPDATE)
+        raw.execute(UPDATE)
+    repaired(f"note:{note.pk}")
+    assert told(Note, note.pk)["stars"] == 4
+    with transaction.atomic():
+        connection.connection.execute(UPDATE)
+        connection.connection.execute(psycopg.sql.SQL(UPDATE))
+    repaired(f"note:{note.pk}")
+    assert told(Note, note.pk)["stars"] == 6
+
+
+def test_composed_sql_by_a_cursor_is_followed(note):
+    sql = psycopg.sql.SQL("UPDATE {} SET stars = 2").format(psycopg.sql.Identifier("bookshop_note"))
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+        repair.drain()
+        assert told(Note, note.pk)["stars"] == 2
+        with transaction.atomic():
+            cursor.execute(sql + psycopg.sql.SQL(" + 1"))
+    repair.drain()
+    assert told(Note, note.pk)["stars"] == 3
+
+
+def test_copy_by_djangos_cursor(note):
+    new = Note(stars=7)
+    hit(Note, new.pk)
+    with (
+        transaction.atomic(),
+        connection.cursor() as cursor,
+        cursor.copy("COPY bookshop_note (id, text, stars, updated) FROM STDIN") as copy,
+    ):
+        copy.write_row([new.pk, "", 7, "2026-01-01"])
+    repaired(f"note:{new.pk}")
+    assert told(Note, new.pk)["stars"] == 7
+
+
+@pytest.fixture
+def stranger():
+    """A role that may write the project's tables and knows nothing of the cache's."""
+    with connection.cursor() as cursor:
+        cursor.execute("DROP ROLE IF EXISTS bookshop_stranger")
+        cursor.execute("CREATE ROLE bookshop_stranger LOGIN PASSWORD 'x'")
+        cursor.execute("GRANT USAGE ON SCHEMA public TO bookshop_stranger")
+        tables = ", ".join(f"bookshop_{name}" for name in ("note", "book", "shelf", "reply"))
+        cursor.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {tables} TO bookshop_stranger")
+    yield "bookshop_stranger"
+    with connection.cursor() as cursor:
+        cursor.execute("DROP OWNED BY bookshop_stranger")
+        cursor.execute("DROP ROLE bookshop_stranger")
+
+
+def test_another_role_without_rights_on_the_log_writes_and_is_logged(note, stranger):
+    with outside(user=stranger, password="x") as psql:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            psql.execute("SELECT * FROM cachelayer_repair")
+        psql.execute(UPDATE)
+        repaired(f"note:{note.pk}")
+        assert told(Note, note.pk)["stars"] == 2
+        psql.execute("DELETE FROM bookshop_note")
+        repaired(f"note:{note.pk}")
+    assert told(Note, note.pk) is None
+
+
+def test_a_role_that_was_set_in_a_transaction_is_followed(note, stranger):
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL ROLE {stranger}")
+        cursor.execute(UPDATE)
+        cursor.execute("RESET ROLE")
+    assert told(Note, note.pk)["stars"] == 2
+
+
+@pytest.mark.parametrize("path", ["''", "pg_temp", "elsewhere, pg_catalog"])
+def test_an_empty_or_strange_search_path(note, path):
+    with outside() as psql:
+        psql.execute(f"SET search_path = {path}")
+        psql.execute(UPDATE.replace("bookshop", "public.bookshop"))
+        psql.execute("DELETE FROM public.bookshop_note WHERE stars > 2")
+    repaired(f"note:{note.pk}")
+    assert told(Note, note.pk)["stars"] == 2
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL search_path = {path}")
+        cursor.execute(UPDATE.replace("bookshop", "public.bookshop"))
+        cursor.execute("SET LOCAL search_path = public")
+    assert told(Note, note.pk)["stars"] == 3
+
+
+def test_names_that_a_session_puts_in_front_are_not_taken(note):
+    """A temporary table named as the log, and operators of its own, change nothing."""
+    with outside() as psql:
+        psql.execute("CREATE TEMP TABLE cachelayer_repair (key text)")
+        psql.execute(UPDATE)
+        assert psql.execute("SELECT count(*) FROM pg_temp.cachelayer_repair").fetchone() == (0,)
+    repaired(f"note:{note.pk}")
+    assert told(Note, note.pk)["stars"] == 2
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "session_replication_role = replica",
+        "client_min_messages = error",
+        "bytea_output = escape",
+        "datestyle = 'SQL, DMY'",
+        "row_security = off",
+        "standard_conforming_strings = off",
+        "extra_float_digits = 0",
+        "intervalstyle = sql_standard",
+        "timezone = 'Asia/Kathmandu'",
+    ],
+)
+def test_settings_of_a_session_change_nothing(note, setting):
+    note.weight, note.printed = 0.1 + 0.2, "2026-01-02T03:04:05.678901Z"
+    note.save()
+    hit(Note, note.pk)
+    with outside() as psql:
+        psql.execute(f"SET {setting}")
+        psql.execute(UPDATE)
+    repaired(f"note:{note.pk}")
+    assert told(Note, note.pk)["stars"] == 2
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL {setting}")
+        cursor.execute(UPDATE)
+    before = told(Note, note.pk)
+    assert (before["stars"], before["weight"]) == (3, 0.1 + 0.2)
+    assert before["printed"] == "2026-01-02T03:04:05.678901Z"
+
+
+def test_a_read_in_a_transaction_after_its_own_sql_is_its_own(note):
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(UPDATE)
+        assert cachelayer.read(Note, note.pk).outcome == "bypass"
+        assert told(Note, note.pk)["stars"] == 2
+
+
+def test_a_text_key_with_everything_in_it_is_logged_as_it_is():
+    code = "a:b*?[x]\\ 'ä\" %s\t{}"
+    Shelf.objects.create(code=code)
+    Shelf.objects.create(code="*", name="star")
+    hit(Shelf, code, "*")
+    with outside() as psql:
+        psql.execute("UPDATE bookshop_shelf SET name = 'new'")
+    repair.drain()
+    assert told(Shelf, code)["name"] == told(Shelf, "*")["name"] == "new"
+    Shelf.objects.filter(pk=code).update(name="newer")
+    Shelf.objects.filter(pk="*").update(name="newer")
+    assert told(Shelf, code)["name"] == told(Shelf, "*")["name"] == "newer"
+
+
+def test_truncate_with_what_hangs_on_it(note):
+    reply = Reply.objects.create(note=note)
+    book = Book.objects.create(title="a")
+    hit(Reply, reply.pk)
+    hit(Book, book.pk)
+    with outside() as psql:
+        psql.execute("TRUNCATE bookshop_note CASCADE")
+    repair.drain()
+    assert (told(Note, note.pk), told(Reply, reply.pk)) == (None, None)
+    assert told(Book, book.pk)["title"] == "a"

@@ -1,6 +1,7 @@
 """Models and serializers that a project may have: none fails a write, none is cached wrongly."""
 
 import datetime
+import json
 import logging
 from decimal import Decimal
 
@@ -101,7 +102,9 @@ def test_a_serializer_that_cannot_render_a_row_never_fails_its_write(serializer,
         assert sorted(Publisher.objects.values_list("name", flat=True)) == [
             "another", "most", "new",
         ]  # fmt: skip
-        held = link.client().mget(f"publisher:{pk}" for pk in Publisher.objects.values_list("pk", flat=True))
+        held = link.client().mget(
+            f"publisher:{pk}" for pk in Publisher.objects.values_list("pk", flat=True)
+        )
         assert held == [None] * 3
     assert any(
         serializer.__name__ in record.getMessage() and "Publisher" in record.getMessage()
@@ -110,17 +113,19 @@ def test_a_serializer_that_cannot_render_a_row_never_fails_its_write(serializer,
     assert logged() == set()
 
 
-@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 2**64, 10**40, 1.5e300])
-def test_json_with_a_number_that_is_larger_than_64_bits(number):
+def test_json_with_a_number_that_is_larger_than_64_bits():
+    """The write does not fail, nor does the read: the bytes are those of any JSON."""
     book = Book.objects.create(title="b")
     hit(Book, book.pk)
-    book.extra = {"n": number, "list": [number]}
+    for number in (2**63, -(2**63) - 1, 2**64, 10**40):
+        extra = {"n": number, "list": [number, [], None, {"x": -number}], "s": "é"}
+        Book.objects.filter(pk=book.pk).update(extra=extra)
+        told(Book, book.pk)
+        read = cachelayer.read(Book, book.pk)
+        assert read.outcome == "hit"
+        assert json.loads(read.row)["extra"] == extra
+    book.extra = {"n": 1}
     book.save()
-    assert Book.objects.get().extra["n"] == number
-    read = cachelayer.read(Book, book.pk)
-    assert read.row is not None
-    assert str(number).encode() in read.row or float(number) == number
-    Book.objects.filter(pk=book.pk).update(extra={"n": 1})
     assert told(Book, book.pk)["extra"] == {"n": 1}
     assert logged() == set()
 

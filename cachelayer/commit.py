@@ -23,6 +23,7 @@ from cachelayer import (
     registry,
     repair,
     row_json,
+    session,
     states,
     strict,
     watch,
@@ -170,6 +171,7 @@ def prepare(connection: BaseDatabaseWrapper, writes: Iterable["Write"]) -> Commi
     if not witnessed:
         return Commit({}, 0, "", set())
     is_current = all(notice.isolation == _READ_COMMITTED for _, notice in witnessed)
+    is_current = is_current and session.is_neutral(connection)
     if is_current and len(last) <= conf.get().PUSH_LIMIT:
         rows = _Rendering(connection).rows(last)
     else:

@@ -1,5 +1,6 @@
 """SQL that is not Django's own: wrapped, commented, sent past it, by other roles and programs."""
 
+import datetime
 from contextlib import contextmanager
 
 import psycopg
@@ -9,6 +10,7 @@ from django.db import connection, transaction
 import cachelayer
 from cachelayer import repair
 from cachelayer.tests.bookshop.models import Book, Note, Reply, Shelf
+from cachelayer.tests.fresh import empty_redis
 from cachelayer.tests.truth import hit, logged, outside, repaired, told
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -304,6 +306,45 @@ def test_settings_of_a_session_change_nothing(note, setting):
     before = told(Note, note.pk)
     assert (before["stars"], before["weight"]) == (3, 0.1 + 0.2)
     assert before["printed"] == "2026-01-02T03:04:05.678901Z"
+
+
+@pytest.mark.parametrize("how", ["update", "save", "sql"])
+def test_a_time_zone_that_is_set_in_a_transaction_is_in_no_cached_row(note, how):
+    """Django takes the session's wall clock for its own: neither pushed nor filled."""
+    printed = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL TIME ZONE 'Asia/Tokyo'")
+        if how == "update":
+            Note.objects.filter(pk=note.pk).update(printed=printed)
+        elif how == "save":
+            note.printed = printed
+            note.save()
+        else:
+            cursor.execute("UPDATE bookshop_note SET printed = %s", [printed])
+    assert told(Note, note.pk)["printed"] == "2026-01-02T03:04:05Z"
+    empty_redis()
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL TIME ZONE 'Asia/Tokyo'")
+        assert cachelayer.read(Note, note.pk).outcome == "bypass"
+    assert told(Note, note.pk)["printed"] == "2026-01-02T03:04:05Z"
+
+
+def test_a_role_that_sees_no_rows_says_nothing_of_them(note, stranger):
+    """Row-level security hides from it what it has written; `null` is not the row."""
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE POLICY seen ON bookshop_note FOR SELECT USING (false)")
+        cursor.execute("CREATE POLICY written ON bookshop_note FOR UPDATE USING (true)")
+        cursor.execute("ALTER TABLE bookshop_note ENABLE ROW LEVEL SECURITY")
+        try:
+            with transaction.atomic():
+                cursor.execute(f"SET LOCAL ROLE {stranger}")
+                cursor.execute("UPDATE bookshop_note SET text = 'new'")
+            assert told(Note, note.pk)["text"] == "new"
+        finally:
+            cursor.execute("ALTER TABLE bookshop_note DISABLE ROW LEVEL SECURITY")
+            cursor.execute(
+                "DROP POLICY seen ON bookshop_note; DROP POLICY written ON bookshop_note"
+            )
 
 
 def test_a_read_in_a_transaction_after_its_own_sql_is_its_own(note):

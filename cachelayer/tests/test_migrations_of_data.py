@@ -233,7 +233,9 @@ def test_dumps_that_are_restored_over_it(note):
     with outside() as psql:
         psql.execute("SELECT pg_catalog.set_config('search_path', '', false)")
         psql.execute("TRUNCATE public.bookshop_note CASCADE")
-        with psql.cursor().copy("COPY public.bookshop_note (id,text,stars,updated) FROM STDIN") as c:
+        with psql.cursor().copy(
+            "COPY public.bookshop_note (id,text,stars,updated) FROM STDIN"
+        ) as c:
             c.write_row([note.pk, "", 3, "2026-01-01"])
     repair.drain()
     assert told(Note, note.pk)["stars"] == 3

@@ -1,4 +1,4 @@
-"""Links that a serializer shows: written from either side, by their own model, to the same table."""
+"""Links that a serializer shows: written from either side, by their model, to the same table."""
 
 import pytest
 from django.db import connection, transaction

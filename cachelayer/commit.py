@@ -67,6 +67,7 @@ class Commit:
         was only held up would write without a mark what others still hit. Whoever
         then goes without opens the gate, so that a reconcile follows.
         """
+        epoch.hear_first(connection.alias, self._epoch)
         reconcile.look_if_late(gate)
         logged = {f"{prefix}:{EVERY}" for prefix in self._every}
         try:

@@ -21,6 +21,52 @@ def note():
     return note
 
 
+def begun_first_ended_last(first, second, end="push"):
+    """*first* has sent its SQL; *second* comes to its push; *first* marks; *second* ends, *first*.
+
+    Whoever marks a row without its lock can take *second*'s mark away, and end last.
+    """
+    with stopped(states, "mark") as mark:
+        one = start(first)
+        mark.reached()
+        with stopped(states, "push") as second_push:
+            two = start(second)
+            second_push.reached()
+            with stopped(states, end) as first_end:
+                mark.release()
+                first_end.reached()
+                second_push.release()
+                two.result()
+                first_end.release()
+                one.result()
+
+
+def test_an_insert_that_ignores_a_conflict_while_the_row_is_updated(note):
+    """bulk_create(ignore_conflicts=True) with the row's own key writes nothing, and locks nothing.
+
+    It may have read the row from before the update: it has no word in what is cached.
+    """
+    rows = [Note(pk=note.pk, stars=9), Note(stars=3)]
+    begun_first_ended_last(
+        lambda: Note.objects.bulk_create(rows, ignore_conflicts=True),
+        lambda: Note.objects.filter(pk=note.pk).update(stars=2),
+    )
+    assert told(Note, note.pk)["stars"] == 2
+    assert told(Note, rows[1].pk)["stars"] == 3
+
+
+def test_a_row_that_is_invalidated_while_it_is_created():
+    """invalidate() of a missing row, which its creator commits in between: it is not absent."""
+    new = Note(stars=3)
+    hit(Note, new.pk)
+    begun_first_ended_last(
+        lambda: cachelayer.invalidate(Note, new.pk),
+        lambda: new.save(force_insert=True),
+        end="release",
+    )
+    assert told(Note, new.pk)["stars"] == 3
+
+
 def test_an_insert_that_ignores_a_conflict_does_not_take_another_writers_mark(note):
     """A bulk_create(ignore_conflicts=True) with the row's own key, between COMMIT and push."""
     with stopped(states, "push") as push:

@@ -1,6 +1,7 @@
 """Connections that are shared: psycopg's pool with no connection to spare, and PgBouncer."""
 
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -13,7 +14,6 @@ from django.db import connection
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.commands import environment_here
 from cachelayer.tests.truth import hit, logged, told
-from itemsite.lab.ports import free_port
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -52,6 +52,13 @@ for thread in threads:
     thread.join()
 print("refused:", refused)
 """
+
+
+def free_port():
+    """One that nobody listens on now."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
 
 
 def run(script, **environment):

@@ -17,8 +17,6 @@ from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.commands import environment_here
 from cachelayer.tests.faults import closed, until
 from cachelayer.tests.truth import hit, told
-from itemsite.lab.ports import free_port
-from itemsite.lab.redis_server import Redis
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("quick")]
 
@@ -48,14 +46,6 @@ for line in sys.stdin:
         Note.objects.update(stars=int(line))
     print("done", cachelayer.read(Note, note.pk).outcome, flush=True)
 """
-
-
-@pytest.fixture
-def other_redis(tmp_path):
-    server = Redis(tmp_path / "other", free_port(), persistent=False)
-    server.start()
-    yield server
-    server.kill()
 
 
 @pytest.fixture
@@ -170,6 +160,9 @@ def test_each_reconcile_has_an_epoch_of_its_own(note, other, own_redis, other_re
 @pytest.fixture
 def strictly(settings, monkeypatch):
     settings.CACHELAYER = {**QUICK, "PARTITION": "strict", "TRUST_LIFETIME": 0.5}
+    # No thread asks by itself: the tests say when.
+    monkeypatch.setattr(strict.ticker, "poke", lambda: None)
+    monkeypatch.setattr(strict.ticker, "hurry", lambda: None)
     yield settings.CACHELAYER
     strict.trust.start_afresh()
 

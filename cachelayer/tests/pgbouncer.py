@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -70,7 +71,7 @@ def _answers(port: int) -> bool:
     return True
 
 
-def parameters_through(port: int) -> dict[str, object]:
+def parameters_through(port: int) -> dict[str, Any]:
     """For psycopg: this test's database by way of the *port* of a PgBouncer."""
     names = ("dbname", "user", "password")
     found = {name: connection.get_connection_params()[name] for name in names}

@@ -276,13 +276,13 @@ def restart(site, monkeypatch, **environment):
 
 
 @pytest.fixture
-def own_site(whole_site, monkeypatch, collected):
+def own_site(site, monkeypatch, collected):
     """A site whose gunicorn this test may start again with another environment."""
-    yield whole_site
+    yield site
     monkeypatch.undo()
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collected.url)
-    whole_site.web.stop()
-    whole_site.web.start()
+    site.web.stop()
+    site.web.start()
 
 
 def test_what_is_not_sampled_is_not_sent_and_says_nothing(own_site, monkeypatch, collected):

@@ -79,7 +79,25 @@ def data(serializer: Serializer, instance: models.Model) -> Any:
 
 
 def dump(data: Any) -> bytes:
+    try:
+        return _dump(data)
+    except TypeError:
+        # A number too large for orjson, which JSON itself and Postgres have no limit for.
+        return _dump(_with_large_numbers(data))
+
+
+def _dump(data: Any) -> bytes:
     return orjson.dumps(data, default=_encode_odd_types, option=orjson.OPT_NON_STR_KEYS)
+
+
+def _with_large_numbers(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _with_large_numbers(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_with_large_numbers(value) for value in data]
+    if isinstance(data, int) and not -(2**63) <= data < 2**64:
+        return orjson.Fragment(str(data).encode())
+    return data
 
 
 def _of_thread(serializer: Serializer) -> Any:

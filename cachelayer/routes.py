@@ -19,7 +19,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.urls.resolvers import LocalePrefixPattern, RoutePattern
 from django.utils.module_loading import import_string
 
-from cachelayer import registry
+from cachelayer import audience
 from cachelayer.registry import CachedModel
 from cachelayer.rest import CachedViewMixin
 
@@ -58,9 +58,9 @@ _READING: Final = (
     *("get_authenticators", "perform_authentication", "get_permissions", "check_permissions"),
     *("get_throttles", "check_throttles", "determine_version", "get_content_negotiator"),
     *("perform_content_negotiation", "get_renderers", "get_renderer_context"),
-    *("get_format_suffix", "retrieve", "answer_read", "row_response", "_model"),
+    *("get_format_suffix", "retrieve", "answer_read", "row_response", "get_serializer_class"),
+    *("_is_public", "_read_public", "_lookup", "_cached", "_model"),
 )
-_OURS: Final = ("rest_framework.", "django.", "cachelayer.rest.")
 
 _Pattern = Any  # Of django.urls.resolvers: RoutePattern or RegexPattern.
 
@@ -95,7 +95,7 @@ def find() -> list[Route]:
         return []
     routes: list[Route] = []
     before: list[tuple[str, bool, tuple[_Pattern, ...]]] = []
-    for patterns, callback in _leaves(get_resolver()):
+    for patterns, callback in leaves(get_resolver()):
         literal, whole = _literal(patterns)
         if callback is not None and (cached := _public_rows_of(callback)):
             shadows = [
@@ -121,23 +121,27 @@ def _public_rows_of(callback: Any) -> CachedModel | None:
         return None
     if not issubclass(view, CachedViewMixin) or callback.actions.get("get") != "retrieve":
         return None
-    given: dict[str, Any] = callback.initkwargs
-
-    def of_view(name: str) -> Any:
-        return given.get(name, getattr(view, name, None))
-
-    parts = [
-        *(of_view("permission_classes") or []),
-        *(of_view("throttle_classes") or []),
-        *(of_view("authentication_classes") or []),
-        of_view("content_negotiation_class"),
-        *filter(None, [of_view("versioning_class")]),
-    ]
-    untouched = all(name not in given and _is_untouched(view, name) for name in _READING)
-    if not untouched or not all(map(_is_same, parts)):
+    seen = view(**callback.initkwargs)
+    if not seen.rows_are_public or audience.not_public(seen) or audience.not_cached(seen):
         return None
-    queryset = of_view("queryset")
-    return None if queryset is None else registry.find(queryset.model)
+    parts = [
+        *(seen.permission_classes or []),
+        *(seen.throttle_classes or []),
+        *(seen.authentication_classes or []),
+        seen.content_negotiation_class,
+        *filter(None, [seen.versioning_class]),
+    ]
+    if not all(_is_vouched(seen, name) for name in _READING) or not all(map(_is_same, parts)):
+        return None
+    # A path names a row by what its pattern calls pk.
+    is_pk = (seen.lookup_url_kwarg or seen.lookup_field) == "pk"
+    return audience.cached_of(seen) if is_pk else None
+
+
+def _is_vouched(view: Any, name: str) -> bool:
+    """Whether the view's method *name* is as it was, or says that it treats such reads alike."""
+    is_same = getattr(getattr(view, name, None), "same_for_anonymous", False)
+    return is_same is True or audience.is_untouched(view, name)
 
 
 def _is_same(part: Any) -> bool:
@@ -148,13 +152,7 @@ def _is_same(part: Any) -> bool:
     return name in _SAME
 
 
-def _is_untouched(view: type, name: str) -> bool:
-    """Whether *view* takes *name* from REST framework or from ``CachedViewMixin``."""
-    owner = next((base for base in view.__mro__ if name in vars(base)), None)
-    return owner is None or f"{owner.__module__}.".startswith(_OURS)
-
-
-def _leaves(
+def leaves(
     resolver: URLResolver, above: tuple[_Pattern, ...] = ()
 ) -> Iterator[tuple[tuple[_Pattern, ...], Any]]:
     """Every URL pattern in the order in which Django tries them, with its view.
@@ -165,7 +163,7 @@ def _leaves(
         patterns = (*above, entry.pattern)
         if isinstance(entry, URLResolver):
             extra = entry.default_kwargs or isinstance(entry.pattern, LocalePrefixPattern)
-            for below, callback in _leaves(entry, patterns):
+            for below, callback in leaves(entry, patterns):
                 yield below, None if extra else callback
         elif isinstance(entry, URLPattern):
             yield patterns, None if entry.default_args else entry.callback

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from django.db import models
 from django.db.models.query import ModelIterable
-from rest_framework import filters, relations, serializers
+from rest_framework import authentication, filters, relations, serializers
 from rest_framework.mixins import RetrieveModelMixin
 from rest_framework.permissions import BasePermission
 
@@ -31,6 +31,12 @@ _GIVEN: Final = frozenset(
     {*_SELECTING, "queryset", "serializer_class", "get_serializer_class", "get_serializer"}
     | {"filter_backends", "permission_classes", "lookup_field", "filterset_class"}
 )
+#: Authentication that refuses no read without an Authorization header.
+_BY_SESSION_OR_HEADER: Final = {
+    authentication.SessionAuthentication,
+    authentication.BasicAuthentication,
+    authentication.TokenAuthentication,
+}
 #: Fields whose representation has the request's host in it.
 _WITH_HOST: Final = (
     relations.HyperlinkedRelatedField,  # HyperlinkedIdentityField is one.
@@ -44,16 +50,14 @@ _PLAIN: Final = ("rest_framework.", "django.", "cachelayer.rest.")
 
 def not_public(view: View) -> str | None:
     """Why *view* cannot show every row of its model to everybody whom it lets in."""
-    if vars(view).keys() & _GIVEN:
-        return _not_public(view)
-    return _not_public_as_written(type(view))
+    written: Any = type(view)
+    return _not_public(view) if _is_given_more(view) else _not_public_as_written(written)
 
 
 def not_cached(view: View) -> str | None:
     """Why *view*'s rows never are the bytes that the cache has."""
-    if vars(view).keys() & _GIVEN:
-        return _not_cached(view)
-    return _not_cached_as_written(type(view))
+    written: Any = type(view)
+    return _not_cached(view) if _is_given_more(view) else _not_cached_as_written(written)
 
 
 def model_of(view: View) -> type[models.Model] | None:
@@ -64,7 +68,7 @@ def model_of(view: View) -> type[models.Model] | None:
 
 def cached_of(view: View) -> CachedModel | None:
     model = model_of(view)
-    return model and registry.find(model)
+    return registry.find(model) if model else None
 
 
 def is_looked_up_by_key(view: View, cached: CachedModel) -> bool:
@@ -83,6 +87,12 @@ def asks_for_object(view: View) -> bool:
     if not all(is_untouched(view, name) for name in ("get_object", "check_object_permissions")):
         return True
     return any(_is_by_object(type(permission)) for permission in view.get_permissions())
+
+
+def has_only_session(view: View, request: Any) -> bool:
+    """Whether *request* can be refused for no credentials: it has a session's, or none."""
+    parts = set(map(type, request.authenticators))
+    return parts <= _BY_SESSION_OR_HEADER and "HTTP_AUTHORIZATION" not in request.META
 
 
 def is_untouched(view: View, name: str) -> bool:
@@ -109,13 +119,16 @@ def is_of_every_row(queryset: Any, cached: CachedModel) -> bool:
     return not narrow and not joined and queryset._db in (None, cached.database)
 
 
-def is_plain(queryset: Any, cached: CachedModel) -> bool:
-    """Whether *queryset*, asked for a key only, names the row of *cached* that it would give."""
+def is_plain(found: Any, cached: CachedModel) -> bool:
+    """Whether *found*, asked for a key only, names the row of *cached* that it would give."""
+    queryset: Any = found
+    query = getattr(found, "query", None)
     return (
-        isinstance(queryset, models.QuerySet)
+        isinstance(found, models.QuerySet)
         and queryset._iterable_class is ModelIterable
-        and not queryset.query.distinct
-        and not queryset.query.combinator
+        # Rows that are the same but for their key are not: DISTINCT sees the key in both.
+        and not (query.distinct and (query.distinct_fields or query.annotations or query.extra))
+        and not query.combinator
         and queryset.model._meta.concrete_model is cached.model
         and queryset._db in (None, cached.database)
     )
@@ -142,6 +155,11 @@ def needs_context(serializer: Any) -> bool:
         return any(map(_asks_context, _parts(made)))
     except Exception:
         return True  # It cannot be made without one.
+
+
+def _is_given_more(view: View) -> bool:
+    """Whether ``as_view`` has been given what its class has otherwise."""
+    return not _GIVEN.isdisjoint(vars(view))
 
 
 @cache
@@ -212,11 +230,11 @@ def _parts(field: Any) -> Iterator[Any]:
     """A serializer's instance, its readable fields, and theirs."""
     yield field
     if isinstance(field, serializers.Serializer):
-        for below in field._readable_fields:
-            yield from _parts(below)
+        for shown in field._readable_fields:
+            yield from _parts(shown)
     for name in ("child", "child_relation"):
-        if (below := getattr(field, name, None)) is not None:
-            yield from _parts(below)
+        if (each := getattr(field, name, None)) is not None:
+            yield from _parts(each)
 
 
 def _asks_context(part: Any) -> bool:
@@ -247,4 +265,3 @@ def _names(code: CodeType) -> set[str]:
 
 def _name(part: Any) -> str:
     return getattr(part, "__name__", type(part).__name__)
-

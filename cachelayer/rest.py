@@ -60,12 +60,12 @@ class CachedViewMixin:
         return [JSONRowRenderer() if type(each) is JSONRenderer else each for each in renderers]
 
     def perform_authentication(self, request: Request) -> None:
-        """As REST framework's; who reads a public row is looked up when a permission asks.
+        """As REST framework's; whose session it is that a public row is read in, nobody asks.
 
-        So such a read needs no Postgres for the session of somebody who is logged in.
+        Unless a permission does. So such a read needs no Postgres.
         """
         is_read = request.method in SAFE_METHODS and getattr(self, "action", "") == "retrieve"
-        if not (is_read and self.rows_are_public and audience.not_public(self) is None):
+        if not (is_read and self._is_public() and audience.has_only_session(self, request)):
             super().perform_authentication(request)  # type: ignore[misc]
 
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -232,7 +232,7 @@ class CachedViewMixin:
         return plain(request, *args, **kwargs)  # type: ignore[no-any-return]
 
     def _lookup(self) -> dict[str, Any]:
-        """What ``get_object`` looks up, as arguments of ``filter``; empty where the URL has none."""
+        """What ``get_object`` looks up, as arguments of ``filter``; empty where it is not so."""
         view: Any = self
         kwarg = view.lookup_url_kwarg or view.lookup_field
         return {view.lookup_field: view.kwargs[kwarg]} if kwarg in view.kwargs else {}
@@ -242,7 +242,7 @@ class CachedViewMixin:
 
     def _model(self) -> type[models.Model]:
         model: type[models.Model] | None = audience.model_of(self)
-        return model or self.get_queryset().model  # type: ignore[attr-defined,no-any-return]
+        return model or self.get_queryset().model  # type: ignore[attr-defined]
 
 
 def _get_or_404(queryset: Any, looked_for: dict[str, Any]) -> Any:

@@ -95,7 +95,7 @@ def find() -> list[Route]:
         return []
     routes: list[Route] = []
     before: list[tuple[str, bool, tuple[_Pattern, ...]]] = []
-    for patterns, callback in leaves(get_resolver()):
+    for patterns, callback in _leaves(get_resolver()):
         literal, whole = _literal(patterns)
         if callback is not None and (cached := _public_rows_of(callback)):
             shadows = [
@@ -152,7 +152,7 @@ def _is_same(part: Any) -> bool:
     return name in _SAME
 
 
-def leaves(
+def _leaves(
     resolver: URLResolver, above: tuple[_Pattern, ...] = ()
 ) -> Iterator[tuple[tuple[_Pattern, ...], Any]]:
     """Every URL pattern in the order in which Django tries them, with its view.
@@ -163,7 +163,7 @@ def leaves(
         patterns = (*above, entry.pattern)
         if isinstance(entry, URLResolver):
             extra = entry.default_kwargs or isinstance(entry.pattern, LocalePrefixPattern)
-            for below, callback in leaves(entry, patterns):
+            for below, callback in _leaves(entry, patterns):
                 yield below, None if extra else callback
         elif isinstance(entry, URLPattern):
             yield patterns, None if entry.default_args else entry.callback

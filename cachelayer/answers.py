@@ -1,5 +1,6 @@
 """Rows as answers of REST framework views: the bytes go out as they are."""
 
+import json
 from typing import Any, Final
 
 import orjson
@@ -34,7 +35,7 @@ class RowResponse(Response):
         if self._is_rendering and not self._is_parsed:
             return Row(self._row)
         if not self._is_parsed:
-            self.data = orjson.loads(self._row)
+            self.data = json.loads(self._row)
         return self._data
 
     @data.setter
@@ -68,7 +69,7 @@ class JSONRowRenderer(JSONRenderer):
         if not isinstance(data, Row):
             return self.render_data(data, accepted_media_type, renderer_context)
         if _INDENT in (accepted_media_type or ""):
-            parsed = orjson.loads(data.json)
+            parsed = json.loads(data.json)
             return JSONRenderer.render(self, parsed, accepted_media_type, renderer_context)
         return data.json
 

@@ -122,7 +122,7 @@ def is_of_every_row(queryset: Any, cached: CachedModel) -> bool:
 def is_plain(found: Any, cached: CachedModel) -> bool:
     """Whether *found*, asked for a key only, names the row of *cached* that it would give."""
     queryset: Any = found
-    query = getattr(found, "query", None)
+    query: Any = getattr(found, "query", None)
     return (
         isinstance(found, models.QuerySet)
         and queryset._iterable_class is ModelIterable

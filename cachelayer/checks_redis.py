@@ -96,8 +96,9 @@ def _problems(connection: Any) -> Iterator[CheckMessage]:
         found = incarnation.look(connection)
     except incarnation.Nameless:
         yield Error(
-            "This Redis says no run_id in INFO: nobody could tell one that was restarted or "
-            "failed over, with other data, from the one before. The cache never uses it.",
+            "This Redis says no run_id or no master_replid in INFO: nobody could tell one that was "
+            "restarted or failed over, with other data, from the one before. The cache never "
+            "uses it.",
             hint="Connect to the Redis or Valkey itself, not to a proxy that hides it, or use "
             "a server that says it.",
             id="cachelayer.E022",

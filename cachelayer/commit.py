@@ -23,6 +23,7 @@ from cachelayer import (
     registry,
     repair,
     row_json,
+    session,
     states,
     strict,
     watch,
@@ -66,6 +67,7 @@ class Commit:
         was only held up would write without a mark what others still hit. Whoever
         then goes without opens the gate, so that a reconcile follows.
         """
+        epoch.hear_first(connection.alias, self._epoch)
         reconcile.look_if_late(gate)
         logged = {f"{prefix}:{EVERY}" for prefix in self._every}
         try:
@@ -170,6 +172,7 @@ def prepare(connection: BaseDatabaseWrapper, writes: Iterable["Write"]) -> Commi
     if not witnessed:
         return Commit({}, 0, "", set())
     is_current = all(notice.isolation == _READ_COMMITTED for _, notice in witnessed)
+    is_current = is_current and session.is_neutral(connection)
     if is_current and len(last) <= conf.get().PUSH_LIMIT:
         rows = _Rendering(connection).rows(last)
     else:

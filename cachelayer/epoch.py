@@ -40,6 +40,16 @@ def hear(epoch: str) -> str:
     return epoch
 
 
+def hear_first(using: str, epoch: str) -> None:
+    """Take note of a notice's epoch where this process has heard of none.
+
+    Else a first write would ask on another connection, while its own is perhaps the pool's last.
+    Not where one is known: a transaction may have begun before the last reconcile.
+    """
+    if epoch and _known is None and registry.databases() == {using}:
+        hear(epoch)
+
+
 def forget() -> None:
     """As in a new process."""
     global _known

@@ -104,8 +104,7 @@ def _ask_redis(found: Look) -> None:
 def _ask_postgres(found: Look) -> None:
     try:
         if states.is_mark(found.value):
-            values = {found.key: found.value}
-            found.is_writing = not takeover.free(found.cached.database, values)
+            found.is_writing = not takeover.have_ended(found.cached.database, found.value)
         found.row = read_rows(None, found.cached, [found.pk])[found.pk]
     except (DatabaseError, InterfaceError) as error:
         found.postgres_error = str(error).strip()

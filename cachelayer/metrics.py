@@ -31,8 +31,10 @@ from cachelayer.batched import BatchedCounter, BatchedHistogram
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 
 #: The protocol's operations: the plain commands, and the scripts by their names.
-_OPERATIONS: Final = ("get", "lease", "fill", "mark", "push", "repair", "drop", "other")
-_OF_COMMAND: Final = {"GET": "get", "MGET": "get", "SET": "mark"}
+_OPERATIONS: Final = (
+    "get", "lease", "fill", "mark", "push", "release", "repair", "drop", "other"
+)  # fmt: skip
+_OF_COMMAND: Final = {"GET": "get", "MGET": "get", "look": "get"}
 
 _reads = Counter("cachelayer_reads", "Reads of cached rows.", ["outcome"])
 reads: Final = {
@@ -80,8 +82,8 @@ _gate_changes: Final = {mode: _changes.labels(mode) for mode in ("closed", "sett
 
 _pushes = Counter(
     "cachelayer_pushes",
-    "Rows after COMMIT. superseded: a later writer pushes. lost: the mark was gone. "
-    "unsent: Redis was away.",
+    "Rows after COMMIT. invalidated: the next reader loads it. superseded: others' marks stand. "
+    "lost: the mark was gone. unsent: Redis was away.",
     ["result"],
 )
 pushes: Final = {

@@ -27,11 +27,24 @@ class Notice:
     #: 1: by the statement itself, not by a trigger that it set off.
     depth: int
     table: str
+    #: Fewer than 1: a float loses digits on its way out.
+    digits: int = 1
+    #: What SET ROLE has said; "none" where nobody has.
+    role: str = "none"
 
     @classmethod
     def of(cls, message: str, detail: str | None, hint: str, table: str | None) -> "Notice":
         """The notice whose parts these are, as psycopg's ``Diagnostic`` names them."""
-        xid, epoch, isolation, operation, depth = hint.split(",")
-        keys = orjson.loads(message)
-        text = detail or ""
-        return cls(keys, text, int(xid), epoch, isolation, operation, int(depth), table or "")
+        xid, epoch, isolation, operation, depth, digits, role = hint.split(",", 6)
+        return cls(
+            keys=orjson.loads(message),
+            row=detail or "",
+            xid=int(xid),
+            epoch=epoch,
+            isolation=isolation,
+            operation=operation,
+            depth=int(depth),
+            table=table or "",
+            digits=int(digits),
+            role=role,
+        )

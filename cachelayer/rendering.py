@@ -83,6 +83,14 @@ def data(serializer: Serializer, instance: models.Model) -> Any:
 
 def dump(data: Any, serializer: Serializer) -> bytes:
     """*data*, which *serializer* has made, as JSON: as REST framework's if that is its."""
+    try:
+        return _dump(data, serializer)
+    except TypeError:
+        # A number too large for orjson, which JSON itself and Postgres have no limit for.
+        return _dump(_with_large_numbers(data), serializer)
+
+
+def _dump(data: Any, serializer: Serializer) -> bytes:
     if not hasattr(serializer, "to_representation"):
         return orjson.dumps(data, default=_encode_odd_types, option=orjson.OPT_NON_STR_KEYS)
     return orjson.dumps(data, default=_encoder_of_rest_framework(), option=_AS_REST_FRAMEWORK)
@@ -94,6 +102,16 @@ def _encoder_of_rest_framework() -> Callable[[Any], Any]:
     from rest_framework.utils.encoders import JSONEncoder
 
     return JSONEncoder().default
+
+
+def _with_large_numbers(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _with_large_numbers(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_with_large_numbers(value) for value in data]
+    if isinstance(data, int) and not -(2**63) <= data < 2**64:
+        return orjson.Fragment(str(data).encode())
+    return data
 
 
 def _of_thread(serializer: Serializer) -> Any:

@@ -80,12 +80,17 @@ def new_lease() -> bytes:
     return b"r:" + secrets.token_hex(8).encode()
 
 
-@spans.operation("get", lambda values: {"cache.state": name(values[0])} if len(values) == 1 else {})
+def _of_values(values: Sequence[bytes | None]) -> dict[str, str]:
+    return {"cache.state": name(values[0])} if len(values) == 1 else {}
+
+
+@spans.operation("get", _of_values)
 def get(keys: Sequence[str]) -> list[bytes | None]:
     """The values of *keys*."""
     return link.get(keys) if keys else []
 
 
+@spans.operation("get", lambda found: _of_values(found[0]))
 def get_verified(keys: Sequence[str]) -> tuple[list[bytes | None], str]:
     """The values of *keys*, and the epoch for which this very server is trusted ("": none)."""
     values: list[bytes | None] = []

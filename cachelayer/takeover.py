@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from django.db import connections
 
-from cachelayer import states
+from cachelayer import session, states
 
 #: The status is null of a transaction that is too old to be known: it has ended. Not asked of
 #: one that this server has not issued (a fail-over has lost it): Postgres would raise.
@@ -29,7 +29,8 @@ def free(
 ) -> dict[str, bytes | None]:
     """Those of the keys with *values* whose lease may be taken, with what they must still hold.
 
-    None inside a transaction that has written something or does not see what others commit.
+    None inside a transaction that has written something or does not see what others commit, nor
+    in a session that reads moments in another time zone.
     """
     found = {
         key: value
@@ -47,6 +48,12 @@ def free(
     }
 
 
+def have_ended(using: str, marks: bytes | None) -> bool:
+    """Whether every transaction whose mark is among *marks* has ended."""
+    xids = _xids(marks)
+    return xids <= _ended(using, xids)
+
+
 def _xids(marks: bytes | None) -> set[int]:
     return states.transactions(marks) if marks else set()
 
@@ -54,6 +61,8 @@ def _xids(marks: bytes | None) -> set[int]:
 def _may_fill(using: str) -> bool:
     """Whether what this thread loads is what everybody may see: committed, and the last."""
     connection = connections[using]
+    if not session.is_neutral(connection):
+        return False
     if connection.connection is None or connection.autocommit:
         return True
     with connection.cursor() as cursor:

@@ -193,11 +193,7 @@ def install(using: str) -> set[str]:
         [schema] = cursor.fetchone()
         version, relations = look(connection)
         if version <= VERSION:  # A later release's does for this one as well.
-            cursor.execute(
-                f"CREATE OR REPLACE FUNCTION {schema}.{FUNCTION}() RETURNS trigger "
-                "LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp "
-                f"AS $witness${_BODY.replace('{schema}', schema)}$witness$"
-            )
+            _install_function(cursor, schema)
         unseen: set[str] = set()
         for relation in relations:
             if relation.kind in "rp":
@@ -206,6 +202,17 @@ def install(using: str) -> set[str]:
                 _install_on(cursor, schema, relation)
         _drop_others(cursor, relations)
     return unseen
+
+
+def _install_function(cursor: Any, schema: str) -> None:
+    body = _BODY.replace("{schema}", schema)
+    cursor.execute("SELECT prosrc FROM pg_proc WHERE oid = to_regproc(%s)", [FUNCTION])
+    if cursor.fetchone() != (body,):
+        cursor.execute(
+            f"CREATE OR REPLACE FUNCTION {schema}.{FUNCTION}() RETURNS trigger LANGUAGE plpgsql "
+            "SECURITY DEFINER SET search_path = pg_catalog, pg_temp "
+            f"AS $witness${body}$witness$"
+        )
 
 
 def _install_on(cursor: Any, schema: str, relation: Relation) -> None:

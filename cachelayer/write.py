@@ -21,7 +21,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import TransactionManagementError
 from psycopg.pq import TransactionStatus
 
-from cachelayer import commit, epoch, registry, repair, states, timing
+from cachelayer import commit, epoch, registry, repair, session, states, timing
 from cachelayer.notice import Notice
 from cachelayer.registry import CachedModel
 
@@ -77,10 +77,11 @@ def witness(connection: BaseDatabaseWrapper, notice: Notice, is_whole: bool) -> 
     *is_whole*: what the notice says of a row is what the statement has left of it.
     """
     rows: dict[str, Known] = {}
+    is_neutral = session.was_neutral(connection, notice)
     for prefix, ids in notice.keys.items():
         cached = registry.of_prefix(prefix)
         known: Known = None
-        if cached is None or registry.spans_tables(cached):
+        if not is_neutral or cached is None or registry.spans_tables(cached):
             known = states.INVALIDATE
         elif is_whole and notice.operation == "DELETE":
             known = states.NULL

@@ -15,5 +15,7 @@ for i = 1, #KEYS - 1 do
   end
 end
 local incarnation = redis.call('GET', KEYS[#KEYS]) or ''
-local term = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
+local info = redis.call('INFO', 'replication')
+-- A replica says its primary's.
+local term = string.find(info, 'role:master', 1, true) and string.match(info, 'master_replid:(%x+)')
 return term and string.find(incarnation, ':' .. term .. ' ', 1, true) and incarnation or ''

@@ -7,7 +7,9 @@
 -- write that was logged: the repair's comes behind it, so that a late push stores nothing.
 -- Were it deleted, the mark of a transaction in flight might be.
 local incarnation = redis.call('GET', KEYS[#KEYS]) or ''
-local term = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
+local info = redis.call('INFO', 'replication')
+-- A replica says its primary's.
+local term = string.find(info, 'role:master', 1, true) and string.match(info, 'master_replid:(%x+)')
 local wanted = term and ':' .. term .. ARGV[2] or ''
 if wanted == '' or string.sub(incarnation, -#wanted) ~= wanted then
   return -1

@@ -88,7 +88,8 @@ BEGIN
             MESSAGE = '{' || substr(keys, 2) || '}',
             DETAIL = coalesce(line, ''),
             HINT = concat_ws(',', pg_current_xact_id(), epoch,
-                current_setting('transaction_isolation'), TG_OP, pg_trigger_depth()),
+                current_setting('transaction_isolation'), TG_OP, pg_trigger_depth(),
+                current_setting('extra_float_digits'), current_setting('role')),
             SCHEMA = TG_TABLE_SCHEMA,
             TABLE = TG_TABLE_NAME;
     ELSE

@@ -134,7 +134,7 @@ def test_lease_and_fill(without, note):
 
     def lease_and_fill():
         token = states.new_lease()
-        return states.lease([key(note)], token), states.fill({key(note): row}, token)
+        return states.lease({key(note): None}, token), states.fill({key(note): row}, token)
 
     assert without(lease_and_fill) == ([True], [True])
 
@@ -178,7 +178,7 @@ def test_mark_and_push(benchmark, note):
     row = cachelayer.render(note)
 
     def mark_and_push():
-        token = states.new_mark()
+        token = states.new_mark(1)
         states.mark([key(note)], token)
         return states.push({key(note): row}, token)
 

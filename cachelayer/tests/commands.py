@@ -23,7 +23,9 @@ def environment_here():
     url = f"/{connection.settings_dict['NAME']}"
     return {
         **os.environ,
-        "DJANGO_SETTINGS_MODULE": django_settings.SETTINGS_MODULE,
+        # Settings that a test has changed have no name.
+        "DJANGO_SETTINGS_MODULE": django_settings.SETTINGS_MODULE
+        or os.environ["DJANGO_SETTINGS_MODULE"],
         "DATABASE_URL": re.sub(r"(?<=[^/])/[^/?]*(?=\?|$)", url, os.environ["DATABASE_URL"]),
     }
 

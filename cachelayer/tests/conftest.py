@@ -1,6 +1,8 @@
 import threading
 
+import psycopg
 import pytest
+from django.db import connection
 
 from cachelayer import counters, link
 
@@ -9,6 +11,16 @@ from cachelayer import counters, link
 def value():
     """What Redis holds under a key."""
     return lambda key: link.client().get(key)
+
+
+@pytest.fixture
+def psql():
+    """Another program's connection."""
+    options = connection.get_connection_params()
+    wanted = {name: options[name] for name in ("dbname", "user", "password", "host", "port")
+              if name in options}  # fmt: skip
+    with psycopg.connect(**wanted, autocommit=True) as outside:
+        yield outside
 
 
 @pytest.fixture

@@ -1,12 +1,19 @@
 """What the tests of faults share: a note, its stars as readers are told them, and the gate."""
 
 import orjson
+from django.db import connection, transaction
 
 import cachelayer
 from cachelayer import epoch, incarnation, link
 from cachelayer.gate import Mode, gate
+from cachelayer.models import Repair
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.polling import until as until
+
+#: Of a mark: the number of a transaction that no server has begun, so that it never ends.
+NEVER_ENDS = 2**62
+#: Of one that has long ended.
+ENDED = 3
 
 
 def closed():
@@ -27,3 +34,11 @@ def trust_this_redis():
         server = incarnation.look(fresh).server
     value = incarnation.settling(server, epoch.known())
     link.client().set(incarnation.KEY, incarnation.trusted(value))
+
+
+def write_unseen(sql, parameters=()):
+    """Change rows as if no trigger had seen it: past Django's cursor, and out of the log again."""
+    with transaction.atomic():
+        connection.ensure_connection()
+        connection.connection.execute(sql, parameters)
+        Repair.objects.all().delete()

@@ -4,7 +4,7 @@ import pytest
 from django.core.checks import run_checks
 from django.db import connection
 
-from cachelayer import checks
+from cachelayer import checks, triggers
 
 
 def ids(problems):
@@ -26,7 +26,8 @@ def test_e001_an_option_that_does_not_exist(settings):
 
 
 @pytest.mark.parametrize(
-    "option", [{"ROW_TTL": "300"}, {"PUSH_LIMIT": 1.5}, {"MARK_LIFETIME": None}, {"NULL_TTL": True}]
+    "option",
+    [{"ROW_TTL": "300"}, {"PUSH_LIMIT": 1.5}, {"LEASE_LIFETIME": None}, {"NULL_TTL": True}],
 )
 def test_e002_a_value_of_another_type(settings, option):
     settings.CACHELAYER = option
@@ -38,7 +39,7 @@ def test_e002_a_value_of_another_type(settings, option):
     [
         {"ROW_TTL": 0},
         {"NULL_TTL": -1.0},
-        {"MARK_LIFETIME": float("nan")},
+        {"LEASE_LIFETIME": float("nan")},
         {"LEASE_LIFETIME": float("inf")},
         {"COUNT_INTERVAL": 0},
         {"LEASE_WAIT": -0.1},
@@ -117,105 +118,27 @@ def test_w003_a_timeout_above_the_budget_of_a_request(settings, name):
     assert name in problem.msg
 
 
-@pytest.fixture
-def session():
-    """Set parameters of the database session, for this test."""
-
-    def set_parameters(**parameters):
-        with connection.cursor() as cursor:
-            for name, value in parameters.items():
-                cursor.execute("SELECT set_config(%s, %s, false)", [name, value])
-
-    yield set_parameters
-    connection.close()
-
-
-UNBOUNDED = {
-    "transaction_timeout": "0",
-    "statement_timeout": "0",
-    "idle_in_transaction_session_timeout": "0",
-}
-
-
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize(
-    ("parameters", "seconds"),
-    [
-        ({}, None),
-        ({"statement_timeout": "5s"}, None),
-        ({"idle_in_transaction_session_timeout": "5s"}, None),
-        ({"statement_timeout": "5s", "idle_in_transaction_session_timeout": "1500ms"}, 6.5),
-        ({"transaction_timeout": "20s"}, 20.0),
-        (
-            {
-                "transaction_timeout": "20s",
-                "statement_timeout": "5s",
-                "idle_in_transaction_session_timeout": "5s",
-            },
-            10.0,
-        ),
-        (
-            {
-                "transaction_timeout": "2s",
-                "statement_timeout": "5s",
-                "idle_in_transaction_session_timeout": "5s",
-            },
-            2.0,
-        ),
-    ],
-)
-def test_how_long_the_server_lets_a_commit_take(session, parameters, seconds):
-    wanted = {**UNBOUNDED, **parameters}
-    if connection.pg_version < 170000:
-        if parameters.get("transaction_timeout"):
-            pytest.skip("transaction_timeout came with Postgres 17")
-        del wanted["transaction_timeout"]
-    session(**wanted)
-    assert checks.longest_commit("default") == seconds
-
-
-@pytest.mark.django_db(transaction=True)
-def test_e011_a_mark_that_expires_before_its_transaction_must_end(settings):
-    bound = checks.longest_commit("default")
-    settings.CACHELAYER = {"MARK_LIFETIME": bound}
-    [problem] = checks.check_transactions(databases=["default"])
-    assert problem.id == "cachelayer.E011"
-    assert f"{bound:g} s" in problem.msg
-    settings.CACHELAYER = {"MARK_LIFETIME": bound + 0.1}
-    assert checks.check_transactions(databases=["default"]) == []
-
-
-@pytest.mark.django_db(transaction=True)
-def test_e011_a_transaction_without_end(session):
-    session(**{name: "0" for name in UNBOUNDED if name != "transaction_timeout"})
-    [problem] = checks.check_transactions(databases=["default"])
-    assert problem.id == "cachelayer.E011"
-    assert "without end" in problem.msg
-
-
-@pytest.mark.django_db(transaction=True)
-def test_e011_a_role_that_may_take_its_time(session):
-    """What counts is the session that the server gives, wherever it is configured."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT current_user, current_database()")
-        names = [connection.ops.quote_name(name) for name in cursor.fetchone()]
-        role = "ALTER ROLE {} IN DATABASE {}".format(*names)
-        cursor.execute(f"{role} SET statement_timeout = 0")
-        try:
-            connection.close()
-            bounded = checks.check_transactions(databases=["default"])
-        finally:
-            with connection.cursor() as cursor:
-                cursor.execute(f"{role} RESET statement_timeout")
-    assert bounded == [], "the settings' own options go before the role's"
-
-
-@pytest.mark.django_db
 def test_no_database_is_asked_unless_it_is_named():
-    assert checks.check_transactions(databases=None) == []
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE bookshop_note DISABLE TRIGGER cachelayer_update")
+    try:
+        assert checks.check_triggers(databases=None) == []
+        assert ids(checks.check_triggers(databases=["default"])) == ["cachelayer.W005"]
+    finally:
+        triggers.install("default")
 
 
-@pytest.mark.parametrize("option", [{"ROW_TLL": 5}, {"MARK_LIFETIME": "60"}])
+@pytest.mark.parametrize("option", [{"ROW_TLL": 5}, {"LEASE_WAIT": "60"}])
 def test_the_database_is_asked_only_when_the_settings_are_right(settings, option):
+    """Without leave to use the database, this test would fail."""
     settings.CACHELAYER = option
-    assert checks.check_transactions(databases=["default"]) == []
+    assert checks.check_triggers(databases=["default"]) == []
+
+
+def test_e001_an_option_of_the_first_release(settings):
+    settings.CACHELAYER = {"MARK_LIFETIME": 60.0}
+    [problem] = checks.check_settings()
+    assert problem.id == "cachelayer.E001"
+    assert "MARK_LIFETIME" in problem.msg
+    assert "is needed no more" in problem.msg

@@ -5,8 +5,8 @@ from django.db import models
 from django.test.utils import isolate_apps
 from rest_framework import serializers
 
-from cachelayer import CachedManager, CachedQuerySet, checks, registry
-from cachelayer.tests.bookshop.models import Author, Book, Note, SignedNote
+from cachelayer import checks, registry
+from cachelayer.tests.bookshop.models import Audiobook, Author, Book, Note
 
 
 def ids(problems):
@@ -22,47 +22,6 @@ def registered(monkeypatch):
         monkeypatch.setattr(registry, "_registered", {model: cached})
 
     return register
-
-
-@isolate_apps()
-def test_e006_a_manager_that_passes_the_cache_by(registered):
-    class Shelf(models.Model):  # noqa: DJ008
-        objects = CachedManager()
-        quick = models.Manager()  # noqa: DJ012
-
-        class Meta:
-            app_label = "bookshop"
-            base_manager_name = "objects"
-
-    registered(Shelf, dict)
-    [problem] = checks.check_models()
-    assert problem.id == "cachelayer.E006"
-    assert "Shelf.quick" in problem.msg
-
-
-def test_e006_a_manager_of_a_proxy_that_passes_the_cache_by(monkeypatch):
-    plain = models.Manager()
-    plain.model, plain.name = SignedNote, "signed"
-    monkeypatch.setitem(SignedNote._meta.__dict__, "managers", (plain,))
-    [problem] = checks.check_models()
-    assert problem.id == "cachelayer.E006"
-    assert "SignedNote.signed" in problem.msg
-
-
-@isolate_apps()
-def test_a_manager_built_on_the_queryset_is_fine(registered):
-    class ShelfManager(models.Manager.from_queryset(CachedQuerySet)):
-        pass
-
-    class Shelf(models.Model):  # noqa: DJ008
-        objects = ShelfManager()
-
-        class Meta:
-            app_label = "bookshop"
-            base_manager_name = "objects"
-
-    registered(Shelf, dict)
-    assert checks.check_models() == []
 
 
 class AuthorSerializer(serializers.ModelSerializer):
@@ -107,11 +66,10 @@ def test_e007_columns_of_many_related_rows(registered, field):
     assert ids(checks.check_models()) == ["cachelayer.E007"]
 
 
-def test_e007_rows_that_point_here(registered, monkeypatch):
+def test_e007_rows_that_point_here(registered):
     """Which they are changes when they do."""
     books = serializers.PrimaryKeyRelatedField(source="book_set", many=True, read_only=True)
     registered(Author, serializer(["books"], of=Author, books=books))
-    monkeypatch.setattr(checks, "_wrong_managers", lambda cached: [])
     assert ids(checks.check_models()) == ["cachelayer.E007"]
 
 
@@ -130,3 +88,51 @@ def test_w001_a_property_of_the_model(registered, monkeypatch):
     monkeypatch.setattr(Note, "shout", property(lambda note: note.text.upper()), raising=False)
     registered(Note, serializer(["shout"], Note))
     assert ids(checks.check_models()) == ["cachelayer.W001"]
+
+
+@isolate_apps()
+def test_e014_a_child_with_a_primary_key_of_its_own(registered):
+    class Memo(Note):
+        number = models.AutoField(primary_key=True)
+        note = models.OneToOneField(Note, on_delete=models.CASCADE, parent_link=True)
+
+        class Meta:
+            app_label = "bookshop"
+
+    registered(Memo, dict)
+    [problem] = checks.check_models()
+    assert problem.id == "cachelayer.E014"
+    assert "bookshop.Memo has another primary key than its parent bookshop.Note" in problem.msg
+
+
+@isolate_apps()
+def test_e014_links_that_do_not_name_the_primary_key(registered):
+    class Shelf(models.Model):  # noqa: DJ008
+        code = models.CharField(max_length=9, unique=True)
+        labels = models.ManyToManyField("Label", through="ShelfLabel")
+
+        class Meta:
+            app_label = "bookshop"
+
+    class Label(models.Model):  # noqa: DJ008
+        class Meta:
+            app_label = "bookshop"
+
+    class ShelfLabel(models.Model):  # noqa: DJ008
+        shelf = models.ForeignKey(Shelf, on_delete=models.CASCADE, to_field="code")
+        label = models.ForeignKey(Label, on_delete=models.CASCADE)
+
+        class Meta:
+            app_label = "bookshop"
+
+    registered(Shelf, dict)
+    [problem] = checks.check_models()
+    assert problem.id == "cachelayer.E014"
+    assert "bookshop.Shelf.labels is linked by bookshop.Shelf.code" in problem.msg
+    registered(Shelf, serializer(["code"], Shelf))
+    assert checks.check_models() == [], "it shows no links"
+
+
+def test_a_child_that_has_its_parents_key_is_fine(registered):
+    registered(Audiobook, dict)
+    assert checks.check_models() == []

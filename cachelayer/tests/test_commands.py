@@ -13,6 +13,7 @@ from cachelayer import counters, link, repair, states, verify
 from cachelayer.management.commands import cache_repair, cache_stats
 from cachelayer.tests.bookshop.models import Note, Stamp
 from cachelayer.tests.commands import run, run_in_a_pipe
+from cachelayer.tests.faults import write_unseen
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -193,8 +194,7 @@ class TestWarm:
 
 class TestVerify:
     def tamper(self):
-        with connection.cursor() as cursor:
-            cursor.execute("UPDATE bookshop_note SET text = 'after'")
+        write_unseen("UPDATE bookshop_note SET text = 'after'")
 
     def test_no_difference(self, rows):
         assert run("cache_verify") == "Compared 2 cached rows: 0 differences.\n"

@@ -105,7 +105,7 @@ def test_a_restarted_redis_is_noticed_before_anything_is_read(guarded, quick, mo
     link.client().save()
     guarded.stop()
     may_settle, settle = threading.Event(), reconcile.settle
-    monkeypatch.setattr(reconcile, "settle", lambda: may_settle.wait(DEADLINE) and settle())
+    monkeypatch.setattr(reconcile, "settle", lambda it: may_settle.wait(DEADLINE) and settle(it))
     guarded.start()
     try:
         with pytest.raises(CacheUnavailable):

@@ -9,13 +9,15 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 import cachelayer
 from cachelayer import (
+    commit,
+    epoch,
     incarnation,
     link,
     reconcile,
+    repair,
     states,
     timing,
     watch,
-    write,
 )
 from cachelayer.gate import Mode, gate
 from cachelayer.models import Repair
@@ -166,7 +168,7 @@ def test_a_writer_that_decided_while_the_gate_was_open_does_not_open_it_again(ow
     own_redis.stop()
     cachelayer.read(Note, note.pk)
     until(lambda: gate.mode is Mode.OPEN)
-    with stopped(write.Commit, "_log_unmarked") as decided, stopped(reconcile, "settle") as settle:
+    with stopped(repair, "log") as decided, stopped(reconcile, "settle") as settle:
         writer = start(set_stars, Note.objects.get(pk=note.pk), 2)
         decided.reached()
         own_redis.start()
@@ -182,17 +184,19 @@ def test_a_writer_that_decided_while_the_gate_was_open_does_not_open_it_again(ow
 
 def test_a_flush_that_takes_a_mark_is_waited_out(own_redis, note, monkeypatch):
     """The writer is killed after its COMMIT: what a reader fills before it would stay."""
-    monkeypatch.setattr(write.Commit, "push", lambda self: None)
+    monkeypatch.setattr(commit.Commit, "push", lambda self: None)
     waited = threading.Event()
-    have_ended = reconcile._have_ended
+    noted = []
+    writers = reconcile._writers
 
-    def watched(cursor, noted):
-        ended = have_ended(cursor, noted)
-        if not ended:
+    def watched(cursor):
+        found = writers(cursor)
+        if noted and noted[-1].keys() & found.keys():
             waited.set()
-        return ended
+        noted.append(found)
+        return found
 
-    monkeypatch.setattr(reconcile, "_have_ended", watched)
+    monkeypatch.setattr(reconcile, "_writers", watched)
     with stopped(states, "mark", after=True) as mark:
         writer = start(set_stars, note, 2)
         mark.reached()
@@ -202,6 +206,7 @@ def test_a_flush_that_takes_a_mark_is_waited_out(own_redis, note, monkeypatch):
         assert link.client().get(f"note:{note.pk}") is None, "no lease, so no fill"
         assert waited.wait(20), "the reconcile waits for the transaction in flight"
         assert gate.mode is not Mode.CLOSED
+        assert "writes bookshop_note (process " in gate.state.reason
         mark.release()
         writer.result()
     assert stars(note) == 2
@@ -220,7 +225,9 @@ def test_writers_mark_while_the_gate_settles(own_redis, note, value):
         assert cachelayer.read(Note, note.pk).outcome == "bypass"
         settle.release()
         until(closed)
-    assert cachelayer.read(Note, note.pk).outcome == "hit"
+    assert value(f"note:{note.pk}") is None, "swept: who knows whose push it was"
+    assert [cachelayer.read(Note, note.pk).outcome for _ in range(2)] == ["miss", "hit"]
+    assert stars(note) == 2
 
 
 def test_a_flush_while_another_reconcile_waits_starts_it_again(own_redis, note, monkeypatch):
@@ -239,7 +246,7 @@ def test_settling_that_was_abandoned_is_taken_over(own_redis, note, monkeypatch)
     monkeypatch.setattr(reconcile, "ABANDONED", 1)
     with link.fresh_connection() as fresh:
         server = incarnation.look(fresh).server
-    link.client().set(incarnation.KEY, incarnation.settling(server))
+    link.client().set(incarnation.KEY, incarnation.settling(server, epoch.known()))
     link.forget_connections()
     assert cachelayer.read(Note, note.pk).outcome == "bypass"
     until(closed)
@@ -264,7 +271,7 @@ def test_a_mark_that_is_sent_again_has_another_token(own_redis, note, monkeypatc
 
     def note_token(keys, token):
         tokens.append(token)
-        mark(keys, token)
+        return mark(keys, token)
 
     monkeypatch.setattr(states, "mark", note_token)
     stars(note)
@@ -299,11 +306,11 @@ def test_eviction_takes_rows_and_spares_marks(own_redis, note):
     redis.config_set("maxmemory", 0)
 
 
-def test_a_mark_whose_time_is_over_gives_way_to_a_reader(own_redis, note, settings, monkeypatch):
-    settings.CACHELAYER = {"MARK_LIFETIME": 0.001}
-    monkeypatch.setattr(write.Commit, "push", lambda self: None)
+def test_a_mark_whose_transaction_has_ended_gives_way_to_a_reader(note, value, monkeypatch):
+    monkeypatch.setattr(commit.Commit, "push", lambda self: None)
     set_stars(note, 2)
-    until(lambda: cachelayer.read(Note, note.pk).outcome == "miss")
+    assert states.is_mark(value(f"note:{note.pk}"))
+    assert cachelayer.read(Note, note.pk).outcome == "miss"
     assert cachelayer.read(Note, note.pk).outcome == "hit"
     assert stars(note) == 2
 

@@ -9,6 +9,7 @@ from django.db import connection
 import cachelayer
 from cachelayer import counters, link, livecheck, stats
 from cachelayer.tests.bookshop.models import Note
+from cachelayer.tests.faults import write_unseen
 from cachelayer.tests.interleaving import stopped
 from cachelayer.tests.polling import until
 from cachelayer.ticker import Ticker
@@ -79,9 +80,8 @@ def test_a_row_written_after_the_hit_is_not_stale(note):
 def test_a_row_that_is_being_written_is_not_stale(note):
     """Postgres shows the new row, the push has not come: there is a mark."""
     cachelayer.read(Note, note.pk)
-    with connection.cursor() as cursor:
-        cursor.execute("UPDATE bookshop_note SET stars = 2 WHERE id = %s", [note.pk])
-        link.client().set(f"note:{note.pk}", b"w:somebody")
+    write_unseen("UPDATE bookshop_note SET stars = 2 WHERE id = %s", [note.pk])
+    link.client().set(f"note:{note.pk}", b"w:somebody")
     livecheck.check_waiting()
     assert found() == (1, 0)
 

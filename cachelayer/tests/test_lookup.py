@@ -1,10 +1,12 @@
 """Looking at one key never calls a write in flight a difference."""
 
 import pytest
+from django.db import transaction
 
 from cachelayer import link, lookup, states
 from cachelayer.gate import gate
-from cachelayer.tests.bookshop.models import Note
+from cachelayer.tests.bookshop.models import Author, Note
+from cachelayer.tests.interleaving import start, stopped
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -86,10 +88,31 @@ def test_what_is_no_key_is_refused(prefix, text):
         lookup.parse(prefix, text)
 
 
-def test_the_ttl_and_the_end_of_a_mark(note):
+def test_the_ttl_of_a_row(note):
+    look = lookup.look_at(f"note:{note.pk}")
+    assert 200 < look.ttl <= 300
+    assert look.is_writing is None
+
+
+@pytest.mark.parametrize("in_transaction", [False, True])
+def test_a_mark_is_of_a_transaction_that_runs_or_has_ended(note, monkeypatch, in_transaction):
+    """Also for whoever looks from a transaction that has written something itself."""
     key = f"note:{note.pk}"
-    assert 200 < lookup.look_at(key).ttl <= 300
-    states.mark([key], states.new_mark())
-    look = lookup.look_at(key)
-    assert look.ttl is None
-    assert 0 < look.mark_over <= 60
+
+    def look():
+        if not in_transaction:
+            return lookup.look_at(key)
+        with transaction.atomic():
+            Author.objects.create(name="A")
+            return lookup.look_at(key)
+
+    monkeypatch.setattr(states, "push", lambda rows, token: [])
+    with stopped(states, "mark", after=True) as mark:
+        writer = start(Note.objects.filter(pk=note.pk).update, stars=2)
+        mark.reached()
+        found = look()
+        assert (found.state, found.ttl, found.is_writing) == ("mark", None, True)
+        mark.release()
+        writer.result()
+    found = look()
+    assert (found.state, found.ttl, found.is_writing) == ("mark", None, False)

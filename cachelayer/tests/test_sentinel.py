@@ -6,7 +6,7 @@ import pytest
 import redis
 
 import cachelayer
-from cachelayer import lean, link
+from cachelayer import incarnation, lean, link, states, strict
 from cachelayer.gate import gate
 from cachelayer.models import Repair
 from cachelayer.tests.bookshop.models import Note
@@ -57,12 +57,39 @@ def test_a_primary_that_has_become_a_replica_is_left_for_the_new_one(behind_sent
     until(lambda: sentinel.primary() == replica.port)
     with redis.Redis(port=primary.port) as old:
         until(lambda: old.info("replication")["role"] == "slave")
-    until(closed)
-    # Sentinel has cut the old connections; this process has not noticed yet.
-    monkeypatch.setattr(link._lines, "_idle", deque([lean.Line(_connection_to(primary))]))
+    until(lambda: cachelayer.read(Note, note.pk).outcome == "hit")
+    # Sentinel has cut the old connections; this one has not been used since.
+    lead_to(primary, monkeypatch)
     set_stars(note, 2)
     assert not Repair.objects.exists()
-    until(lambda: stars(note) == 2 and closed())
+    assert cachelayer.read(Note, note.pk).outcome == "hit"
+    assert stars(note) == 2
+
+
+def test_a_replica_gives_no_strict_hit(behind_sentinel, settings, monkeypatch):
+    """It has a copy of all, of the incarnation too, and its primary's replication id."""
+    primary, replica, _ = behind_sentinel
+    settings.CACHELAYER = {"PARTITION": "strict", "TRUST_LIFETIME": 60.0}
+    # No thread asks by itself.
+    monkeypatch.setattr(strict.ticker, "poke", lambda: None)
+    monkeypatch.setattr(strict.ticker, "hurry", lambda: None)
+    note = Note.objects.create(stars=1)
+    key = f"note:{note.pk}"
+    with redis.Redis(port=primary.port) as one, redis.Redis(port=replica.port) as other:
+        until(lambda: other.mget(key, incarnation.KEY) == one.mget(key, incarnation.KEY))
+    strict.trust.ask()
+    assert cachelayer.read(Note, note.pk).outcome == "hit"
+    lead_to(replica, monkeypatch)
+    values, trusted = states.get_verified([key])
+    assert states.is_known(values[0])
+    assert trusted == ""
+    assert cachelayer.read(Note, note.pk).outcome == "bypass"
+    strict.trust.start_afresh()
+
+
+def lead_to(server, monkeypatch):
+    """The next command goes to *server*."""
+    monkeypatch.setattr(link._lines, "_idle", deque([lean.Line(_connection_to(server))]))
 
 
 def _connection_to(server):

@@ -8,9 +8,13 @@ from contextlib import contextmanager
 
 import pytest
 from django.db import connection, transaction
+from opentelemetry.sdk.trace import TracerProvider, sampling
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client import REGISTRY
 
 import cachelayer
-from cachelayer import repair, states, strict
+from cachelayer import batched, repair, spans, states, strict
 from cachelayer.gate import CacheUnavailable
 from cachelayer.models import Outage, Repair
 from cachelayer.tests.bookshop.models import Note
@@ -46,8 +50,8 @@ def cut_off(monkeypatch):
     @contextmanager
     def cut():
         with monkeypatch.context() as partition:
-            partition.setattr(states, "mark", away)
-            partition.setattr(states, "push", away)
+            for operation in ("mark", "push", "release"):
+                partition.setattr(states, operation, away)
             yield
 
     return cut
@@ -62,6 +66,28 @@ def test_no_hit_is_served_before_postgres_was_asked(note):
     strict.trust.ask()
     assert outcome(note) == "hit"
     assert [r.outcome for r in cachelayer.read_many(Note, [note.pk]).values()] == ["hit"]
+
+
+def test_a_hit_is_a_get_to_prometheus_and_in_a_trace(note, monkeypatch):
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(sampler=sampling.ALWAYS_ON)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    tracer = provider.get_tracer("test")
+    monkeypatch.setattr(spans, "_tracer", tracer)
+    strict.trust.ask()
+
+    def gets():
+        batched.flush()
+        labels = {"operation": "get"}
+        return REGISTRY.get_sample_value("cachelayer_redis_seconds_count", labels) or 0
+
+    before = gets()
+    with tracer.start_as_current_span("request"):
+        assert outcome(note) == "hit"
+    assert gets() == before + 1
+    get, request = exporter.get_finished_spans()
+    assert (get.name, get.attributes["cache.state"]) == ("cache.get", "row")
+    assert request.attributes["cache.outcome"] == "hit"
 
 
 def test_trust_ends_by_itself(note, settings):
@@ -113,14 +139,14 @@ def test_trust_counts_from_when_the_question_was_asked(note, monkeypatch):
     """The answer may be older than its arrival: a declaration may have come in between."""
     now = [1000.0]
     monkeypatch.setattr(strict.time, "monotonic", lambda: now[0])
-    asked = strict._nobody_writes_unmarked
+    asked = strict._epoch_unless_unmarked
 
     def slowly(using):
         answer = asked(using)
         now[0] += 61
         return answer
 
-    monkeypatch.setattr(strict, "_nobody_writes_unmarked", slowly)
+    monkeypatch.setattr(strict, "_epoch_unless_unmarked", slowly)
     strict.trust.ask()
     assert not strict.trust.held()
 

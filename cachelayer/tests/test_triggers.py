@@ -1,15 +1,14 @@
-"""SQL from outside: every statement reaches the repair log; the project's own pay nothing."""
+"""SQL by hand: through Django's cursor it is pushed, from outside it reaches the repair log."""
 
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import orjson
-import pgtrigger
-import psycopg
 import pytest
-from django.db import connection, transaction
+from django.db import ProgrammingError, connection, transaction
 
 import cachelayer
 from cachelayer import repair, states
@@ -18,22 +17,6 @@ from cachelayer.tests.bookshop.models import Audiobook, Book, Note
 from cachelayer.tests.polling import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _installed(django_db_setup, django_db_blocker):
-    with django_db_blocker.unblock():
-        pgtrigger.install()
-
-
-@pytest.fixture
-def psql():
-    """Another program's connection."""
-    options = connection.get_connection_params()
-    wanted = {name: options[name] for name in ("dbname", "user", "password", "host", "port")
-              if name in options}  # fmt: skip
-    with psycopg.connect(**wanted, autocommit=True) as outside:
-        yield outside
 
 
 @pytest.fixture
@@ -128,50 +111,114 @@ def test_a_large_update_is_one_statement_in_the_log(psql):
     assert repair.drain() == 2500
 
 
-def test_raw_sql_in_its_block_is_pushed(note, value):
-    with cachelayer.raw_sql(), connection.cursor() as cursor:
-        cursor.execute("UPDATE bookshop_note SET stars = 8")
+@pytest.fixture(params=["atomic", "autocommit"])
+def execute(request):
+    """Send one statement through Django's cursor, in a transaction or in autocommit."""
+
+    def execute(sql, parameters=()):
+        block = transaction.atomic if request.param == "atomic" else nullcontext
+        with block(), connection.cursor() as cursor:
+            cursor.execute(sql, parameters)
+
+    return execute
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE bookshop_note SET stars = 8",
+        'update only "bookshop_note" set stars = 8;',
+        "UPDATE bookshop_note SET stars = 8 /* traced */",
+        "UPDATE bookshop_note SET stars = 8 -- by hand",
+        "WITH found AS (SELECT id FROM bookshop_note) "
+        "UPDATE bookshop_note SET stars = 8 WHERE id IN (SELECT id FROM found)",
+        "MERGE INTO bookshop_note USING (SELECT 1) one ON true WHEN MATCHED THEN "
+        "UPDATE SET stars = 8",
+    ],
+)
+def test_raw_sql_is_pushed(execute, note, value, sql):
+    assert stars(note) == 1
+    execute(sql)
     assert orjson.loads(value(f"note:{note.pk}"))["stars"] == 8
     assert logged() == []
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "/* traced */ UPDATE bookshop_note SET stars = 8",
+        "SET LOCAL work_mem = '1MB'; UPDATE bookshop_note SET stars = 8",
+        "DO $$ BEGIN UPDATE bookshop_note SET stars = 8; END $$",
+    ],
+)
+def test_sql_that_does_not_begin_with_its_write_is_pushed_or_logged(execute, note, value, sql):
+    """In autocommit nobody knows of it in time to put it into a transaction."""
+    execute(sql)
+    pushed = orjson.loads(value(f"note:{note.pk}"))["stars"] == 8
+    assert logged() == ([] if pushed else [f"note:{note.pk}"])
+    repair.drain()
+    assert stars(note) == 8
+
+
+def test_a_text_that_looks_like_the_comment_is_none(psql, note):
+    psql.execute("UPDATE bookshop_note SET text = '/*cachelayer*/'")
+    assert logged() == [f"note:{note.pk}"]
 
 
 def test_raw_sql_that_rolls_back_reaches_nothing(note, value):
     before = value(f"note:{note.pk}")
     with transaction.atomic():
-        with cachelayer.raw_sql(), connection.cursor() as cursor:
+        with connection.cursor() as cursor:
             cursor.execute("UPDATE bookshop_note SET stars = 8")
         transaction.set_rollback(True)
     assert value(f"note:{note.pk}") == before
-    note.stars = 9
-    note.save()
-    assert logged() == [], "the connection is the project's own again"
-
-
-def test_raw_sql_that_fails_says_what_failed(note):
-    with (
-        pytest.raises(Exception, match="does_not_exist"),
-        cachelayer.raw_sql(),
-        connection.cursor() as cursor,
-    ):
-        cursor.execute("UPDATE does_not_exist SET stars = 8")
-    note.save()
     assert logged() == []
 
 
-def test_raw_sql_leaves_the_keys_of_others_in_the_log(psql, note):
+@pytest.mark.parametrize("table", ["does_not_exist", "bookshop_note"])
+def test_raw_sql_that_fails_says_what_failed(execute, note, table):
+    with pytest.raises(ProgrammingError, match="does_not_exist"):
+        execute(f"UPDATE {table} SET does_not_exist = 8")
+    note.stars = 3
+    note.save()
+    assert stars(note) == 3
+    assert logged() == []
+
+
+def test_raw_sql_leaves_the_keys_of_others_in_the_log(execute, psql, note):
     other = Note.objects.create()
     psql.execute("UPDATE bookshop_note SET stars = 5 WHERE id = %s", [other.pk])
-    with cachelayer.raw_sql(), connection.cursor() as cursor:
-        cursor.execute("UPDATE bookshop_note SET stars = 8 WHERE id = %s", [note.pk])
+    execute("UPDATE bookshop_note SET stars = 8 WHERE id = %s", [note.pk])
     assert logged() == [f"note:{other.pk}"]
 
 
-def test_raw_truncate_clears_the_prefix_when_it_is_drained(note, value):
-    with cachelayer.raw_sql(), connection.cursor() as cursor:
-        cursor.execute("TRUNCATE bookshop_note")
+def test_a_truncate_clears_before_its_caller_hears_of_it(execute, note, value):
+    other = Book.objects.create(title="a")
+    cachelayer.read(Book, other.pk)
+    execute("TRUNCATE bookshop_note")
+    assert value(f"note:{note.pk}") is None
+    assert logged() == ["note:*"], "in case that this process dies before"
+    assert stars(note) is None
+    assert states.name(value(f"book:{other.pk}")) == "row"
+    repair.drain()
+    assert stars(note) is None
+
+
+def test_a_truncate_from_outside_clears_when_it_is_drained(psql, note, value):
+    psql.execute("TRUNCATE bookshop_note")
     assert logged() == ["note:*"]
     repair.drain()
     assert stars(note) is None
+
+
+def test_a_truncate_that_rolls_back_clears_nothing(note, value):
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("TRUNCATE bookshop_note")
+        assert cachelayer.read(Note, note.pk).row is None, "its own transaction sees it"
+        transaction.set_rollback(True)
+    assert cachelayer.read(Note, note.pk).outcome == "hit"
+    assert logged() == []
 
 
 def test_the_repair_process_follows_as_rows_are_written(psql, note, value):

@@ -16,7 +16,11 @@ from cachelayer import audience, checks_views, link
 from cachelayer.rest import CachedViewMixin
 from cachelayer.tests.twins import parts, views
 from cachelayer.tests.twins.models import Report
-from cachelayer.tests.twins.serializers import ReportSerializer, UploadSerializer
+from cachelayer.tests.twins.serializers import (
+    GreetingSerializer,
+    ReportSerializer,
+    UploadSerializer,
+)
 from cachelayer.tests.twins.urls import Urls
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -220,7 +224,7 @@ class Linked(serializers.HyperlinkedModelSerializer):
     [
         (ReportSerializer, False),
         (Own, False),
-        (views.serializers.GreetingSerializer, True),
+        (GreetingSerializer, True),
         (WithOwnField, True),
         (Choosing, True),
         (Linked, True),

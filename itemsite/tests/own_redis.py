@@ -35,6 +35,15 @@ def own_redis(tmp_path: Path, settings: Any) -> Iterator[Redis]:
         yield server
 
 
+@pytest.fixture
+def other_redis(tmp_path: Path) -> Iterator[Redis]:
+    """One more, which the cache layer does not use by itself."""
+    server = Redis(tmp_path / "other", free_port(), persistent=False)
+    server.start()
+    yield server
+    server.kill()
+
+
 class Guarded(Redis):
     """Answers only those who come to *url*."""
 

@@ -29,7 +29,6 @@ pytestmark = pytest.mark.timeout(300)
 #: What the README's project has already: other models, a serializer, and the imports.
 HAD = {
     "models.py": """
-import cachelayer
 from django.db import models
 
 
@@ -39,6 +38,12 @@ class Author(models.Model):
 
 class Publisher(models.Model):
     name = models.CharField(max_length=50)
+
+
+class Book(models.Model):
+    title = models.CharField(max_length=100)
+    author = models.ForeignKey(Author, on_delete=models.CASCADE)
+    publisher = models.ForeignKey(Publisher, null=True, on_delete=models.SET_NULL)
 """,
     "serializers.py": """
 from rest_framework import serializers
@@ -101,8 +106,11 @@ class Project:
         self.database = database
         self.redis = redis
 
-    def run(self, *arguments, code=0):
+    def run(self, *arguments):
         """Run Python in it; what it writes to standard output."""
+        return self._run(arguments, 0).stdout
+
+    def _run(self, arguments, code):
         ran = subprocess.run(
             [sys.executable, *arguments],
             cwd=self.folder,
@@ -117,7 +125,11 @@ class Project:
             timeout=120,
         )
         assert ran.returncode == code, ran.stdout + ran.stderr
-        return ran.stdout
+        return ran
+
+    def run_failing(self, *arguments):
+        """As ``run``, of what ends with 1; what it writes to standard error."""
+        return self._run(arguments, 1).stderr
 
     def script(self, text):
         """Run a script in it; what it prints, which is JSON."""
@@ -180,6 +192,7 @@ def make(project):
     for name, text in HAD.items():
         (shop / name).write_text(text + "\n\n" + added.pop(name, ""))
     assert not added, "the README adds to files that this project does not have"
+    project.run("manage.py", "makemigrations", "shop")  # As the project has had before.
     follow_commands(project)
     return project
 
@@ -202,9 +215,7 @@ def follow_commands(project):
         _, manage, *arguments = command.split()
         # It would not end.
         once = ["--once"] if arguments == ["cache_repair"] else []
-        # A new app has no migrations as yet: Django then wants its name.
-        app = ["shop"] if arguments == ["makemigrations"] else []
-        project.run(manage, *arguments, *app, *once)
+        project.run(manage, *arguments, *once)
 
 
 def test_the_checks_pass_and_no_migration_is_left_to_make(project):
@@ -303,6 +314,34 @@ print(book.pk)
     assert project.script(read)["title"] == "after"
 
 
+def test_a_trigger_that_was_dropped_is_named_with_what_mends_it(project):
+    project.sql("DROP TRIGGER cachelayer_update ON shop_book")
+    check = ["manage.py", "check", "--database", "default", "--fail-level", "WARNING"]
+    said = project.run_failing(*check)
+    assert "shop_book lacks the trigger for UPDATE" in said
+    assert "manage.py migrate" in said
+    project.run("manage.py", "migrate")
+    project.run(*check)
+
+
+def test_a_model_of_another_app_is_cached_without_a_migration_of_its_own(project):
+    found = project.script("""
+from django.contrib.auth.models import Group
+from django.core.management import call_command
+cachelayer.register(Group, lambda group: {"id": group.pk, "name": group.name})
+call_command("migrate", verbosity=0)
+group = Group.objects.create(name="one")
+seen = [cachelayer.read(Group, group.pk) for _ in range(2)]
+Group.objects.filter(pk=group.pk).update(name="two")
+seen += [cachelayer.read(Group, group.pk) for _ in range(2)]
+print(json.dumps([[read.outcome, json.loads(read.row)["name"]] for read in seen]))
+""")
+    # A function may show a group's permissions: that is a row of two tables, which is not pushed.
+    assert found == [["miss", "one"], ["hit", "one"], ["miss", "two"], ["hit", "two"]]
+    project.run("manage.py", "makemigrations", "--check")
+    project.run("manage.py", "migrate")
+
+
 def test_the_admin_has_the_cache_page_and_the_panel(project):
     found = project.script("""
 from django.contrib.auth.models import User
@@ -367,5 +406,5 @@ def test_what_is_installed_is_the_whole_of_cachelayer():
         if path.is_file() and path.suffix not in (".py", ".pyc")
     ]
     data = [path for path in data if path.parts[0] not in ("model", "tests")]
-    assert {path.parts[0] for path in data} == {"lua", "templates", "static"}
+    assert {path.parts[0] for path in data} == {"lua", "sql", "templates", "static"}
     assert [path for path in data if not any(fnmatch(str(path), each) for each in patterns)] == []

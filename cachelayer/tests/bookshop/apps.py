@@ -1,4 +1,13 @@
 from django.apps import AppConfig
+from django.db import connections
+from django.db.models.signals import post_migrate
+
+
+def keep_by_postgres(sender, using, **kwargs):
+    from cachelayer.tests.bookshop.shelves import KEPT_BY_POSTGRES
+
+    with connections[using].cursor() as cursor:
+        cursor.execute(KEPT_BY_POSTGRES)
 
 
 class BookshopConfig(AppConfig):
@@ -14,3 +23,10 @@ class BookshopConfig(AppConfig):
         cachelayer.register(models.Book, serializers.BookSerializer)
         cachelayer.register(models.Audiobook, serializers.AudiobookSerializer)
         cachelayer.register(models.Stamp, serializers.stamp)
+        cachelayer.register(models.Film, serializers.FilmSerializer)
+        cachelayer.register(models.Shelf, serializers.ShelfSerializer)
+        cachelayer.register(models.Reply, serializers.ReplySerializer)
+        cachelayer.register(
+            models.AReplyWhoseModelHasALongNameIndeed, serializers.LongNameSerializer
+        )
+        post_migrate.connect(keep_by_postgres, sender=self)

@@ -57,3 +57,30 @@ class Stamp(models.Model):
     """A table whose trigger (see the test) changes what is written."""
 
     text = models.TextField()
+
+
+# Django looks for models here.
+from cachelayer.tests.bookshop.films import Film, Role  # noqa: E402
+from cachelayer.tests.bookshop.shelves import (  # noqa: E402
+    AReplyWhoseModelHasALongNameIndeed,
+    Parcel,
+    Reply,
+    Shelf,
+)
+
+__all__ = [
+    "AReplyWhoseModelHasALongNameIndeed",
+    "Audiobook",
+    "Author",
+    "Book",
+    "Film",
+    "Note",
+    "Parcel",
+    "Publisher",
+    "Reply",
+    "Role",
+    "Shelf",
+    "SignedNote",
+    "Stamp",
+    "Tag",
+]

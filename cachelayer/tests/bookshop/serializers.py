@@ -1,6 +1,14 @@
 from rest_framework import serializers
 
-from cachelayer.tests.bookshop.models import Audiobook, Book, Note
+from cachelayer.tests.bookshop.models import (
+    AReplyWhoseModelHasALongNameIndeed,
+    Audiobook,
+    Book,
+    Film,
+    Note,
+    Reply,
+    Shelf,
+)
 
 
 class NoteSerializer(serializers.ModelSerializer):
@@ -22,6 +30,30 @@ class AudiobookSerializer(serializers.ModelSerializer):
     class Meta:
         model = Audiobook
         fields = ["id", "title", "title_length", "pages", "minutes"]
+
+
+class FilmSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Film
+        fields = ["id", "title", "tags", "cast", "sequels", "alike"]
+
+
+class ShelfSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Shelf
+        fields = ["code", "name", "parcels"]
+
+
+class ReplySerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Reply
+        fields = ["id", "note", "shelf", "text"]
+
+
+class LongNameSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = AReplyWhoseModelHasALongNameIndeed
+        fields = ["id", "text"]
 
 
 def stamp(instance):

@@ -1,0 +1,69 @@
+"""The right value of a read: what Postgres has, at once, and of rows that were cached before."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import orjson
+import psycopg
+from django.db import connection
+
+import cachelayer
+from cachelayer import listener, registry, repair, signals, states, triggers
+from cachelayer.loading import read_rows
+from cachelayer.models import Repair
+from cachelayer.rendering import Serializer
+
+
+def told(model: Any, pk: Any) -> Any:
+    """What a reader is told of a row, None where there is none; twice, and it is what there is."""
+    cached = registry.get(model)
+    pk = cached.to_python(pk)
+    [there] = read_rows(None, cached, [pk]).values()
+    for _ in range(2):
+        row = cachelayer.read(model, pk).row
+        assert (row or states.NULL) == there, f"a reader is told {row!r}; there is {there!r}"
+    return orjson.loads(there)
+
+
+def hit(model: Any, *pks: Any) -> None:
+    """Cache the rows of *pks*, or that there are none: whoever reads them now hits."""
+    for pk in pks:
+        told(model, pk)
+        assert cachelayer.read(model, pk).outcome == "hit"
+
+
+def logged() -> set[str]:
+    return set(Repair.objects.values_list("key", flat=True))
+
+
+def repaired(*keys: str) -> None:
+    """The writes were nobody's to follow: *keys* are in the log, and are repaired now."""
+    assert set(keys) <= logged()
+    repair.drain()
+
+
+@contextmanager
+def registered(model: Any, serializer: Serializer) -> Iterator[None]:
+    """*model*, cached for a while: as after its registration and a ``migrate``."""
+    cached = registry.make(model, serializer)
+    registry.add(cached)
+    signals.connect(cached)
+    listener._cached_tables.cache_clear()
+    triggers.install("default")
+    try:
+        yield
+    finally:
+        del registry._registered[model]
+        listener._cached_tables.cache_clear()
+        triggers.install("default")
+
+
+@contextmanager
+def outside(**options: Any) -> "Iterator[psycopg.Connection[Any]]":
+    """Another program's connection, in autocommit."""
+    here = connection.get_connection_params()
+    wanted = ("dbname", "user", "password", "host", "port")
+    parameters = {name: here[name] for name in wanted if name in here} | options
+    with psycopg.connect(**parameters, autocommit=True) as another:
+        yield another

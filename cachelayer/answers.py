@@ -49,8 +49,8 @@ class RowResponse(Response):
             content = super().rendered_content
         finally:
             self._is_rendering = False
-        if self._is_parsed and self._data is not None and content != self._row:
-            del self["ETag"]  # It is another's.
+        if content and content != self._row:
+            del self["ETag"]  # It is the row's, and this is another form of it.
         return content
 
 

@@ -15,6 +15,7 @@ from django.db.models.query import ModelIterable
 from rest_framework import authentication, filters, relations, serializers
 from rest_framework.mixins import RetrieveModelMixin
 from rest_framework.permissions import BasePermission
+from rest_framework.renderers import JSONRenderer
 
 from cachelayer import registry
 from cachelayer.registry import CachedModel
@@ -29,7 +30,13 @@ _SELECTING: Final = ("get_queryset", "filter_queryset", "get_object", "check_obj
 #: Attributes that ``as_view`` may set on one view only.
 _GIVEN: Final = frozenset(
     {*_SELECTING, "queryset", "serializer_class", "get_serializer_class", "get_serializer"}
-    | {"filter_backends", "permission_classes", "lookup_field", "filterset_class"}
+    | {
+        "filter_backends",
+        "permission_classes",
+        "renderer_classes",
+        "lookup_field",
+        "filterset_class",
+    }
 )
 #: Authentication that refuses no read without an Authorization header.
 _BY_SESSION_OR_HEADER: Final = {
@@ -201,6 +208,8 @@ def _not_cached(view: View) -> str | None:
         return f"{retrieve.__qualname__}() answers"
     if not is_untouched(view, "get_serializer"):
         return "it has a get_serializer() of its own"
+    if not any(map(_renders_rows, view.renderer_classes)):
+        return "it has neither JSONRenderer nor another renderer that takes rows as bytes"
     if (cached := cached_of(view)) is None:
         if model_of(view) is None:
             return None  # Known at a request: get_queryset() says.
@@ -211,6 +220,10 @@ def _not_cached(view: View) -> str | None:
         shown, registered = _name(view.serializer_class), _name(cached.serializer)
         return f"{cached.model._meta.label} is registered with {registered}, and not with {shown}"
     return None
+
+
+def _renders_rows(renderer: Any) -> bool:
+    return renderer is JSONRenderer or getattr(renderer, "renders_rows", False)
 
 
 def _lets_through(backend: Any, view: View) -> bool:

@@ -1,7 +1,8 @@
 """Which URLs lead to rows that anybody may read, found in the URLconf and its views.
 
 A hit may be answered without Django only where Django would have given the same
-answer to everybody. So every part that Django would have asked is looked at: the
+answer to everybody. So the view must say ``rows_are_public``, and nothing in it must
+contradict (``audience.py``); and every part that Django would have asked is looked at: the
 middlewares, and the view's permissions, throttles, authenticators and negotiation. A
 part that is not known here must say of itself ``same_for_anonymous = True``, in its own
 class: for a read without credentials it decides by ``Host``, ``Accept``, scheme and the

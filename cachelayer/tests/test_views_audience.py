@@ -98,6 +98,15 @@ def test_what_is_changed_in_the_data_is_sent_and_has_no_etag(report):
     assert "ETag" not in answer
 
 
+def test_another_form_of_the_row_has_not_its_etag(report):
+    answer = Client().get(
+        f"/everything/{report.pk}/", headers={"accept": "application/json; indent=2"}
+    )
+    assert (answer["X-Cache"], answer.json()["title"]) == ("HIT", "secret")
+    assert b"\n" in answer.content
+    assert "ETag" not in answer
+
+
 def test_a_hit_costs_one_query_and_a_public_one_none(report):
     with CaptureQueriesContext(
         connection,
@@ -287,6 +296,7 @@ def test_e031_has_more_reasons(attributes):
         ("retrieve_of_a_base", "OwnBase.retrieve() answers"),
         ("uploads", "UploadSerializer shows depends on the request"),
         ("loose", "twins.Loose is not registered"),
+        ("text_only", "neither JSONRenderer nor another renderer"),
     ],
 )
 def test_w031_a_view_that_is_never_cached(settings, view, reason):

@@ -346,6 +346,14 @@ def own_renderers(*bases):
     return View
 
 
+@twin(hits=False)
+def text_only(*bases):
+    class View(*bases, ReportViewSet):
+        renderer_classes = [parts.Text]
+
+    return View
+
+
 @twin(hits=True)
 def slugs(*bases):
     class View(*bases, ReportViewSet):

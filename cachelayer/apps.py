@@ -11,5 +11,7 @@ class CachelayerConfig(AppConfig):
         from cachelayer import checks, listener, triggers, write_clock  # noqa: F401
 
         post_migrate.connect(triggers.after_migrate, sender=self, dispatch_uid="cachelayer")
+        if apps.is_installed("rest_framework"):
+            from cachelayer import checks_views  # noqa: F401
         if apps.is_installed("drf_spectacular"):
             from cachelayer import schema  # noqa: F401  (registers what it documents)

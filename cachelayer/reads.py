@@ -81,6 +81,11 @@ def note_hit(cached: CachedModel, pk: Any, key: str, value: bytes) -> None:
     watch.ticker.poke()
 
 
+def note_bypass() -> None:
+    """Count a read that Postgres has answered because the cache may not be used."""
+    _count(Read("bypass", None))
+
+
 @metrics.timed
 def read(model: type[models.Model], pk: Any, looked_up: LookedUp | None = None) -> Read:
     """The row of *model* with primary key *pk*, never older than an acknowledged write.

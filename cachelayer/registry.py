@@ -64,7 +64,7 @@ class CachedModel:
 
     def render(self, instance: models.Model) -> bytes:
         """The bytes that the API answers for *instance*, and that the cache holds."""
-        return self._checked(rendering.dump(rendering.data(self.serializer, instance)))
+        return self._dump(rendering.data(self.serializer, instance))
 
     def load(self, found: "models.QuerySet[Any]") -> dict[Any, bytes]:
         """The rows of *found*, a query of this model's, rendered, by primary key."""
@@ -83,7 +83,7 @@ class CachedModel:
             return self.render(row)
         plan = rendering.plan_of(self.serializer, self.model)
         assert plan is not None
-        return self._checked(rendering.dump(plan.data(row)))
+        return self._dump(plan.data(row))
 
     def render_values(self, attributes: Sequence[str], values: Sequence[Any]) -> bytes:
         """The bytes of the row whose columns, by the names of attributes, have *values*."""
@@ -91,9 +91,10 @@ class CachedModel:
         if plan is None or not rendering.are_values_enough(self.model):
             return self.render(self.model.from_db(self.database, attributes, values))
         found = dict(zip(attributes, values, strict=True))
-        return self._checked(rendering.dump(plan.data([found[name] for name in plan.columns])))
+        return self._dump(plan.data([found[name] for name in plan.columns]))
 
-    def _checked(self, row: bytes) -> bytes:
+    def _dump(self, data: Any) -> bytes:
+        row = rendering.dump(data, self.serializer)
         if row[:1] != b"{":
             raise ImproperlyConfigured(
                 f"The serializer of {self.model._meta.label} gives {row[:20]!r}…: a cached row "

@@ -10,7 +10,8 @@ serializer itself gives: its own fields make them.
 import inspect
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import cache
+from typing import Any, Final
 
 import orjson
 from django.core.serializers.json import DjangoJSONEncoder
@@ -22,6 +23,8 @@ from django.db.models.query_utils import DeferredAttribute
 Serializer = Callable[[Any], Any]
 
 _encode_odd_types = DjangoJSONEncoder().default
+#: It writes points of time, when a serializer leaves them as they are, in a form of its own.
+_AS_REST_FRAMEWORK: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME
 #: The methods that decide what a serializer makes of an instance.
 _OF_SERIALIZER = ("to_representation", "_readable_fields", "fields")
 _OF_LOADING = ("from_db", "__init__", "__setattr__", "__getattribute__")
@@ -78,16 +81,27 @@ def data(serializer: Serializer, instance: models.Model) -> Any:
     return _of_thread(serializer).to_representation(instance)
 
 
-def dump(data: Any) -> bytes:
+def dump(data: Any, serializer: Serializer) -> bytes:
+    """*data*, which *serializer* has made, as JSON: as REST framework's if that is its."""
     try:
-        return _dump(data)
+        return _dump(data, serializer)
     except TypeError:
         # A number too large for orjson, which JSON itself and Postgres have no limit for.
-        return _dump(_with_large_numbers(data))
+        return _dump(_with_large_numbers(data), serializer)
 
 
-def _dump(data: Any) -> bytes:
-    return orjson.dumps(data, default=_encode_odd_types, option=orjson.OPT_NON_STR_KEYS)
+def _dump(data: Any, serializer: Serializer) -> bytes:
+    if not hasattr(serializer, "to_representation"):
+        return orjson.dumps(data, default=_encode_odd_types, option=orjson.OPT_NON_STR_KEYS)
+    return orjson.dumps(data, default=_encoder_of_rest_framework(), option=_AS_REST_FRAMEWORK)
+
+
+@cache
+def _encoder_of_rest_framework() -> Callable[[Any], Any]:
+    # Only here, as below.
+    from rest_framework.utils.encoders import JSONEncoder
+
+    return JSONEncoder().default
 
 
 def _with_large_numbers(data: Any) -> Any:

@@ -1,7 +1,8 @@
 """Which URLs lead to rows that anybody may read, found in the URLconf and its views.
 
 A hit may be answered without Django only where Django would have given the same
-answer to everybody. So every part that Django would have asked is looked at: the
+answer to everybody. So the view must say ``rows_are_public``, and nothing in it must
+contradict (``audience.py``); and every part that Django would have asked is looked at: the
 middlewares, and the view's permissions, throttles, authenticators and negotiation. A
 part that is not known here must say of itself ``same_for_anonymous = True``, in its own
 class: for a read without credentials it decides by ``Host``, ``Accept``, scheme and the
@@ -19,7 +20,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.urls.resolvers import LocalePrefixPattern, RoutePattern
 from django.utils.module_loading import import_string
 
-from cachelayer import registry
+from cachelayer import audience
 from cachelayer.registry import CachedModel
 from cachelayer.rest import CachedViewMixin
 
@@ -58,9 +59,9 @@ _READING: Final = (
     *("get_authenticators", "perform_authentication", "get_permissions", "check_permissions"),
     *("get_throttles", "check_throttles", "determine_version", "get_content_negotiator"),
     *("perform_content_negotiation", "get_renderers", "get_renderer_context"),
-    *("get_format_suffix", "retrieve", "answer_read", "row_response", "_model"),
+    *("get_format_suffix", "retrieve", "answer_read", "row_response", "get_serializer_class"),
+    *("_is_public", "_read_public", "_lookup", "_cached", "_model"),
 )
-_OURS: Final = ("rest_framework.", "django.", "cachelayer.rest.")
 
 _Pattern = Any  # Of django.urls.resolvers: RoutePattern or RegexPattern.
 
@@ -121,23 +122,27 @@ def _public_rows_of(callback: Any) -> CachedModel | None:
         return None
     if not issubclass(view, CachedViewMixin) or callback.actions.get("get") != "retrieve":
         return None
-    given: dict[str, Any] = callback.initkwargs
-
-    def of_view(name: str) -> Any:
-        return given.get(name, getattr(view, name, None))
-
-    parts = [
-        *(of_view("permission_classes") or []),
-        *(of_view("throttle_classes") or []),
-        *(of_view("authentication_classes") or []),
-        of_view("content_negotiation_class"),
-        *filter(None, [of_view("versioning_class")]),
-    ]
-    untouched = all(name not in given and _is_untouched(view, name) for name in _READING)
-    if not untouched or not all(map(_is_same, parts)):
+    seen = view(**callback.initkwargs)
+    if not seen.rows_are_public or audience.not_public(seen) or audience.not_cached(seen):
         return None
-    queryset = of_view("queryset")
-    return None if queryset is None else registry.find(queryset.model)
+    parts = [
+        *(seen.permission_classes or []),
+        *(seen.throttle_classes or []),
+        *(seen.authentication_classes or []),
+        seen.content_negotiation_class,
+        *filter(None, [seen.versioning_class]),
+    ]
+    if not all(_is_vouched(seen, name) for name in _READING) or not all(map(_is_same, parts)):
+        return None
+    # A path names a row by what its pattern calls pk.
+    is_pk = (seen.lookup_url_kwarg or seen.lookup_field) == "pk"
+    return audience.cached_of(seen) if is_pk else None
+
+
+def _is_vouched(view: Any, name: str) -> bool:
+    """Whether the view's method *name* is as it was, or says that it treats such reads alike."""
+    is_same = getattr(getattr(view, name, None), "same_for_anonymous", False)
+    return is_same is True or audience.is_untouched(view, name)
 
 
 def _is_same(part: Any) -> bool:
@@ -146,12 +151,6 @@ def _is_same(part: Any) -> bool:
         return bool(part.same_for_anonymous)
     name = f"{getattr(part, '__module__', '')}.{getattr(part, '__qualname__', '')}"
     return name in _SAME
-
-
-def _is_untouched(view: type, name: str) -> bool:
-    """Whether *view* takes *name* from REST framework or from ``CachedViewMixin``."""
-    owner = next((base for base in view.__mro__ if name in vars(base)), None)
-    return owner is None or f"{owner.__module__}.".startswith(_OURS)
 
 
 def _leaves(

@@ -23,6 +23,7 @@ class ItemPages(BrowsableAPIRenderer):
     """
 
     template = "items/browsable.html"
+    renders_rows = True
 
     def render(
         self,

@@ -4,7 +4,7 @@ from itemsite.settings import *  # noqa: F403
 from itemsite.settings import CACHELAYER as _CACHELAYER
 from itemsite.settings import CACHES, INSTALLED_APPS
 
-INSTALLED_APPS = [*INSTALLED_APPS, "cachelayer.tests.bookshop"]
+INSTALLED_APPS = [*INSTALLED_APPS, "cachelayer.tests.bookshop", "cachelayer.tests.twins"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 # No test fails because a busy machine answered late; those on timeouts set their own.
 CACHES["default"]["OPTIONS"] |= {"SOCKET_CONNECT_TIMEOUT": 10, "SOCKET_TIMEOUT": 10}

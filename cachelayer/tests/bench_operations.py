@@ -199,14 +199,16 @@ def test_save_of_a_cached_row(benchmark, note):
 
 @RENDER
 def test_render_by_a_serializer_made_for_it(benchmark, note):
-    found = benchmark(lambda: rendering.dump(NoteSerializer().to_representation(note)))
+    found = benchmark(
+        lambda: rendering.dump(NoteSerializer().to_representation(note), NoteSerializer)
+    )
     assert found == cachelayer.render(note)
 
 
 @RENDER
 def test_render_by_a_serializer(benchmark, note):
     serializer = NoteSerializer()
-    found = benchmark(lambda: rendering.dump(serializer.to_representation(note)))
+    found = benchmark(lambda: rendering.dump(serializer.to_representation(note), NoteSerializer))
     assert found == cachelayer.render(note)
 
 
@@ -214,14 +216,14 @@ def test_render_by_a_serializer(benchmark, note):
 def test_render_an_instance_by_the_plan(benchmark, note):
     assert rendering.plan_of(NoteSerializer, Note) is not None
     found = benchmark(cachelayer.render, note)
-    assert found == rendering.dump(NoteSerializer().to_representation(note))
+    assert found == rendering.dump(NoteSerializer().to_representation(note), NoteSerializer)
 
 
 @RENDER
 def test_render_columns_by_the_plan(benchmark, note):
     plan = rendering.plan_of(NoteSerializer, Note)
     values = [getattr(note, column) for column in plan.columns]
-    found = benchmark(lambda: rendering.dump(plan.data(values)))
+    found = benchmark(lambda: rendering.dump(plan.data(values), NoteSerializer))
     assert found == cachelayer.render(note)
 
 

@@ -6,16 +6,19 @@ from django.urls import include, path, re_path
 from django.views.decorators.cache import cache_control
 from rest_framework import permissions, throttling, viewsets
 from rest_framework.authentication import BaseAuthentication
+from rest_framework.filters import BaseFilterBackend, SearchFilter
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.routers import DefaultRouter
 
 from cachelayer import routes
 from cachelayer.rest import CachedViewMixin
 from cachelayer.tests.bookshop.models import Book
+from cachelayer.tests.bookshop.serializers import BookSerializer, NoteSerializer
 
 
 class BookViewSet(CachedViewMixin, viewsets.GenericViewSet):
     queryset = Book.objects.all()
+    rows_are_public = True
     permission_classes = [permissions.AllowAny]
     throttle_classes = []
     authentication_classes = []
@@ -76,6 +79,17 @@ class Inherited(Named):
     pass
 
 
+class ByObject(Named):
+    same_for_anonymous = True
+
+    def has_object_permission(self, request, view, obj):
+        return False
+
+
+class OwnFilter(BaseFilterBackend):
+    pass
+
+
 class OwnAuthentication(BaseAuthentication):
     pass
 
@@ -91,6 +105,8 @@ class OwnNegotiation(DefaultContentNegotiation):
         {"permission_classes": []},
         {"permission_classes": [Named]},
         {"http_method_names": ["get"]},
+        {"serializer_class": BookSerializer},
+        {"filter_backends": [SearchFilter]},
     ],
 )
 def test_public_views_are(pk_of, attributes):
@@ -109,6 +125,20 @@ def test_public_views_are(pk_of, attributes):
         {"throttle_classes": [throttling.AnonRateThrottle]},
         {"authentication_classes": [OwnAuthentication]},
         {"content_negotiation_class": OwnNegotiation},
+        {"rows_are_public": False},
+        {"queryset": Book.objects.filter(pages=1)},
+        {"get_queryset": lambda self: Book.objects.all()},
+        {"filter_queryset": lambda self, queryset: queryset},
+        {"filter_backends": [OwnFilter]},
+        {"permission_classes": [ByObject]},
+        {"check_object_permissions": lambda self, request, obj: None},
+        {"get_object": lambda self: None},
+        {"get_serializer_class": lambda self: BookSerializer},
+        {"get_serializer": lambda self, *args, **kwargs: None},
+        {"serializer_class": NoteSerializer},
+        {"lookup_field": "title"},
+        {"lookup_url_kwarg": "other"},
+        {"perform_authentication": lambda self, request: None},
         {"retrieve": lambda self, request, pk: None},
         {"get_permissions": lambda self: []},
         {"initial": lambda self, request, *args, **kwargs: None},

@@ -1,0 +1,57 @@
+"""System checks of the views: what is said of them holds, and they can be cached."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.urls import get_resolver
+
+from cachelayer import audience
+from cachelayer.rest import CachedViewMixin
+
+
+@register(Tags.urls)
+def check_views(**kwargs: Any) -> list[CheckMessage]:
+    """Every view with ``CachedViewMixin`` that the URLconf leads to."""
+    if not getattr(settings, "ROOT_URLCONF", None):
+        return []
+    found = {message.msg: message for view in _views() for message in _problems(view)}
+    return list(found.values())
+
+
+def _views() -> Iterator[Any]:
+    for callback in _callbacks(get_resolver()):
+        view = getattr(callback, "cls", None)
+        if isinstance(view, type) and issubclass(view, CachedViewMixin):
+            actions = getattr(callback, "actions", None) or {"get": "retrieve"}
+            if "retrieve" in actions.values():
+                yield view(**getattr(callback, "initkwargs", {}))
+
+
+def _callbacks(resolver: Any) -> Iterator[Any]:
+    for entry in resolver.url_patterns:
+        if hasattr(entry, "url_patterns"):
+            yield from _callbacks(entry)
+        else:
+            yield entry.callback
+
+
+def _problems(view: Any) -> Iterator[CheckMessage]:
+    name = type(view).__qualname__
+    if why := audience.not_cached(view):
+        yield Warning(
+            f"{name} never answers from the cache: {why}.",
+            hint="Its answers are right, and are made as without CachedViewMixin. Register the "
+            "model with the serializer that the view shows, or take the mixin away.",
+            obj=type(view),
+            id="cachelayer.W031",
+        )
+    elif view.rows_are_public and (why := audience.not_public(view)):
+        yield Error(
+            f"{name} says rows_are_public, and {why}. Until one of them goes, Django is asked "
+            "who may see a row, at every read.",
+            hint="Remove rows_are_public = True, or what leaves rows out.",
+            obj=type(view),
+            id="cachelayer.E031",
+        )

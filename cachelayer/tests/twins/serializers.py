@@ -1,0 +1,35 @@
+from rest_framework import serializers
+
+from cachelayer.tests.twins.models import Loose, Report, Upload
+
+
+class ReportSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Report
+        fields = ["id", "owner", "title", "slug", "salary", "is_public"]
+        read_only_fields = ["owner"]
+
+
+class ShortReportSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Report
+        fields = ["id", "title"]
+
+
+class GreetingSerializer(ReportSerializer):
+    """What it shows depends on who asks."""
+
+    def to_representation(self, instance):
+        return {**super().to_representation(instance), "for": str(self.context["request"].user)}
+
+
+class UploadSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Upload
+        fields = ["id", "file"]
+
+
+class LooseSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Loose
+        fields = ["id", "title"]

@@ -35,7 +35,9 @@ _DOLLAR_QUOTED: Final = re.compile(r"\$(\w*)\$.*?\$\1\$", re.S)
 _SAVEPOINT: Final = re.compile(
     r'\s*(savepoint|rollback\s+to(?:\s+savepoint)?)\s+"?([^\s";]+)', re.I
 )
-_WRITE: Final = re.compile(r"\s*(?:insert|update|delete|merge|with|truncate)\b", re.I)
+_WRITE: Final = re.compile(
+    r"(?:\s|/\*.*?\*/|--[^\n]*\n)*(?:insert|update|delete|merge|with|truncate)\b", re.I | re.S
+)
 
 
 class Listener:

@@ -204,69 +204,69 @@ def test_migrate_installs_what_is_missing_and_logs_what_was_unseen():
 
 
 PARTITIONED = (
-    "CREATE TABLE bookshop_shelf (id int, day date, PRIMARY KEY (id, day)) "
+    "CREATE TABLE bookshop_drawer (id int, day date, PRIMARY KEY (id, day)) "
     "PARTITION BY RANGE (day)",
-    "CREATE TABLE bookshop_shelf_2025 PARTITION OF bookshop_shelf "
+    "CREATE TABLE bookshop_drawer_2025 PARTITION OF bookshop_drawer "
     "FOR VALUES FROM ('2025-01-01') TO ('2026-01-01')",
 )
 NEW_PARTITION = (
-    "CREATE TABLE bookshop_shelf_2026 PARTITION OF bookshop_shelf "
+    "CREATE TABLE bookshop_drawer_2026 PARTITION OF bookshop_drawer "
     "FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')"
 )
 
 
-def shelf():
-    class Shelf(models.Model):  # noqa: DJ008
+def drawer():
+    class Drawer(models.Model):  # noqa: DJ008
         day = models.DateField()
 
         class Meta:
             app_label = "bookshop"
 
-    return Shelf
+    return Drawer
 
 
 @isolate_apps()
 def test_a_partition_has_triggers_of_its_own(register, tables, psql):
     """A statement that names a partition fires the partition's triggers only."""
     tables(*PARTITIONED)
-    register(shelf())
+    register(drawer())
     assert problems() == [
         lacks(operation, table)
-        for table in ("bookshop_shelf", "bookshop_shelf_2025")
+        for table in ("bookshop_drawer", "bookshop_drawer_2025")
         for operation in OPERATIONS
     ]
-    assert triggers.install("default") == {"shelf"}
+    assert triggers.install("default") == {"drawer"}
     assert problems() == []
     tables(NEW_PARTITION)
-    assert problems() == [lacks(operation, "bookshop_shelf_2026") for operation in OPERATIONS]
+    assert problems() == [lacks(operation, "bookshop_drawer_2026") for operation in OPERATIONS]
     triggers.install("default")
-    for year, table in ((2025, "bookshop_shelf"), (2026, "bookshop_shelf_2026")):
+    for year, table in ((2025, "bookshop_drawer"), (2026, "bookshop_drawer_2026")):
         psql.execute(f"INSERT INTO {table} VALUES ({year}, '{year}-05-05')")
-    psql.execute("UPDATE bookshop_shelf_2026 SET id = 1")
+    psql.execute("UPDATE bookshop_drawer_2026 SET id = 1")
     logged = sorted(set(Repair.objects.values_list("key", flat=True)))
-    assert logged == ["shelf:1", "shelf:2025", "shelf:2026"]
+    assert logged == ["drawer:1", "drawer:2025", "drawer:2026"]
     psql.execute("DELETE FROM cachelayer_repair")
-    psql.execute("TRUNCATE bookshop_shelf_2025")
-    assert list(Repair.objects.values_list("key", flat=True)) == ["shelf:*"]
+    psql.execute("TRUNCATE bookshop_drawer_2025")
+    assert list(Repair.objects.values_list("key", flat=True)) == ["drawer:*"]
 
 
 @isolate_apps()
 def test_a_row_that_moves_to_another_partition_is_named(register, tables, psql):
     tables(*PARTITIONED, NEW_PARTITION)
-    register(shelf())
+    register(drawer())
     triggers.install("default")
-    psql.execute("INSERT INTO bookshop_shelf VALUES (5, '2025-05-05')")
+    psql.execute("INSERT INTO bookshop_drawer VALUES (5, '2025-05-05')")
     psql.execute("DELETE FROM cachelayer_repair")
-    psql.execute("UPDATE bookshop_shelf SET day = '2026-05-05'")
-    assert set(Repair.objects.values_list("key", flat=True)) == {"shelf:5"}
+    psql.execute("UPDATE bookshop_drawer SET day = '2026-05-05'")
+    assert set(Repair.objects.values_list("key", flat=True)) == {"drawer:5"}
 
 
 @isolate_apps()
 def test_a_view_can_have_none(register, tables):
-    tables("CREATE VIEW bookshop_shelf AS SELECT 1 AS id, now()::date AS day")
-    register(shelf())
+    tables("CREATE VIEW bookshop_drawer AS SELECT 1 AS id, now()::date AS day")
+    register(drawer())
     assert problems() == [
-        "bookshop_shelf is no table, so that it can have no triggers; register the model whose "
+        "bookshop_drawer is no table, so that it can have no triggers; register the model whose "
         "table it shows."
     ]
     assert triggers.install("default") == set()

@@ -56,10 +56,13 @@ def test_an_unmarked_commit_in_the_settling_time_is_waited_out(own_redis, note):
 
 def test_a_process_that_was_held_up_looks_before_it_goes_without_a_mark(own_redis, note):
     own_redis.stop()
-    cachelayer.read(Note, note.pk)
-    with stopped(reconcile, "_attempt"):
+    with stopped(reconcile, "_attempt") as attempt:
+        cachelayer.read(Note, note.pk)
+        attempt.reached()
+        gate.open(CacheUnavailable("away"))
         own_redis.start()
         trust_this_redis()
+        assert gate.mode is Mode.OPEN
         gate.looked_at = time.monotonic() - 60
         set_stars(note, 2)
         assert not Repair.objects.exists(), "it found Redis and marked"

@@ -43,7 +43,7 @@ def test_each_kind_of_statement_is_logged(psql, note):
             [f"note:{new}"],
         ),
         (f"DELETE FROM bookshop_note WHERE id = '{note.pk}'", [key]),
-        ("TRUNCATE bookshop_note", ["note:*"]),
+        ("TRUNCATE bookshop_note CASCADE", ["note:*", "reply:*"]),
         ("UPDATE bookshop_note SET stars = 3", []),
     ]:
         psql.execute(statement)
@@ -69,7 +69,7 @@ def test_what_is_logged_is_repaired(psql, note):
     psql.execute("UPDATE bookshop_note SET stars = 2")
     repair.drain()
     assert stars(note) == 2
-    psql.execute("TRUNCATE bookshop_note")
+    psql.execute("TRUNCATE bookshop_note CASCADE")
     repair.drain()
     assert stars(note) is None
 
@@ -195,9 +195,9 @@ def test_raw_sql_leaves_the_keys_of_others_in_the_log(execute, psql, note):
 def test_a_truncate_clears_before_its_caller_hears_of_it(execute, note, value):
     other = Book.objects.create(title="a")
     cachelayer.read(Book, other.pk)
-    execute("TRUNCATE bookshop_note")
+    execute("TRUNCATE bookshop_note CASCADE")
     assert value(f"note:{note.pk}") is None
-    assert logged() == ["note:*"], "in case that this process dies before"
+    assert logged() == ["note:*", "reply:*"], "in case that this process dies before"
     assert stars(note) is None
     assert states.name(value(f"book:{other.pk}")) == "row"
     repair.drain()
@@ -205,8 +205,8 @@ def test_a_truncate_clears_before_its_caller_hears_of_it(execute, note, value):
 
 
 def test_a_truncate_from_outside_clears_when_it_is_drained(psql, note, value):
-    psql.execute("TRUNCATE bookshop_note")
-    assert logged() == ["note:*"]
+    psql.execute("TRUNCATE bookshop_note CASCADE")
+    assert logged() == ["note:*", "reply:*"]
     repair.drain()
     assert stars(note) is None
 
@@ -214,7 +214,7 @@ def test_a_truncate_from_outside_clears_when_it_is_drained(psql, note, value):
 def test_a_truncate_that_rolls_back_clears_nothing(note, value):
     with transaction.atomic():
         with connection.cursor() as cursor:
-            cursor.execute("TRUNCATE bookshop_note")
+            cursor.execute("TRUNCATE bookshop_note CASCADE")
         assert cachelayer.read(Note, note.pk).row is None, "its own transaction sees it"
         transaction.set_rollback(True)
     assert cachelayer.read(Note, note.pk).outcome == "hit"

@@ -34,7 +34,9 @@ class AReplyWhoseModelHasALongNameIndeed(models.Model):
 KEPT_BY_POSTGRES: Final = """
 DO $$
 BEGIN
-    IF EXISTS (SELECT FROM pg_constraint WHERE conname = 'bookshop_reply_note') THEN
+    -- A lab that a test starts has this app, and none of its tables.
+    IF to_regclass('bookshop_reply') IS NULL
+        OR EXISTS (SELECT FROM pg_constraint WHERE conname = 'bookshop_reply_note') THEN
         RETURN;
     END IF;
     ALTER TABLE bookshop_reply

@@ -115,6 +115,8 @@ def requests_of(view):
     choose = random.Random(view)
     made = [Asked(user, row) for user, row in product(USERS, ROWS)]
     made += [Asked(choose.choice(USERS), row) for row in ODD_ROWS]
+    # Rows that a search leaves out.
+    made += [Asked(user, "3", suffix="/?search=one&title=one") for user in USERS[:2]]
     for more in choose.sample(SOMEWHERE, 20):
         made.append(Asked(**{"user": choose.choice(USERS), "row": choose.choice(ROWS), **more}))
     return made

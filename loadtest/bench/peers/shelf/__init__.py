@@ -1,0 +1,1 @@
+"""An app of two models, for ``loadtest/bench/peers/orm.py``."""

@@ -20,6 +20,7 @@ SENT: Final = frozenset(
 #: Each command of ours with arguments that it may be tried with: they change nothing, or a key
 #: that is nobody's. A hash's command on a string is refused, after it was allowed.
 _HARMLESS: Final[dict[str, tuple[Any, ...]]] = {
+    "mset": (_KEY, "1"),
     "set": (_KEY, "1", "PX", 1000),
     "append": (_KEY, ""),
     "dbsize": (),

@@ -120,8 +120,8 @@ class Commit:
         self._replace_marks(dict.fromkeys(self._marked, states.INVALIDATE))
 
     def _replace_marks(self, rows: Mapping[str, bytes]) -> None:
-        pushed = {key: row for key, row in rows.items() if row != states.INVALIDATE}
-        released = [key for key, row in rows.items() if row == states.INVALIDATE]
+        pushed = {key: row for key, row in rows.items() if row}
+        released = [key for key, row in rows.items() if not row]
         unsent = len(rows)
         try:
             for part in batched(pushed.items()):
@@ -166,11 +166,17 @@ def prepare(connection: BaseDatabaseWrapper, writes: Iterable["Write"]) -> Commi
     last: dict[str, Known] = {}
     for write, _ in witnessed:
         last.update(write.rows)
-    every = {key.partition(":")[0] for key in last if key.endswith(f":{EVERY}")}
-    for key in [key for key in last if key.partition(":")[0] in every]:
-        del last[key]
     if not witnessed:
         return Commit({}, 0, "", set())
+    # A statement that names every row of a table names none of them besides.
+    every = {
+        prefix
+        for write, notice in witnessed
+        for prefix, ids in notice.keys.items()
+        if write.rows and ids == [EVERY]
+    }
+    if every:
+        last = {key: said for key, said in last.items() if key.partition(":")[0] not in every}
     is_current = all(notice.isolation == _READ_COMMITTED for _, notice in witnessed)
     is_current = is_current and session.is_neutral(connection)
     if is_current and len(last) <= conf.get().PUSH_LIMIT:

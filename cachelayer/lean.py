@@ -34,17 +34,11 @@ _PARTS: Final = 10
 def pack(*commands: Sequence[Any]) -> bytes:
     """*commands* as Redis reads them (RESP): their parts are str, bytes or numbers."""
     pieces: list[bytes] = []
-    # The commands of a pipeline have most of their parts in common.
-    packed: dict[Any, bytes] = {}
     for command in commands:
         pieces.append(b"*%d\r\n" % len(command))
         for part in command:
-            # 1 and 1.0 are one key of a dict.
-            known = packed.get(part) if type(part) is not float else None
-            if known is None:
-                text = part if type(part) is bytes else str(part).encode()
-                known = packed[part] = b"$%d\r\n%b\r\n" % (len(text), text)
-            pieces.append(known)
+            text = part if type(part) is bytes else str(part).encode()
+            pieces.append(b"$%d\r\n%b\r\n" % (len(text), text))
     return b"".join(pieces)
 
 

@@ -1,7 +1,7 @@
 """Which models are cached, under which keys, and how a row of theirs is rendered."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
@@ -39,11 +39,13 @@ class CachedModel:
 
     def key_of_text(self, text: str) -> str:
         """The key of the row whose primary key Postgres writes as *text*."""
-        return (
-            f"{self.prefix}:{text}"
-            if _is_written_alike(self.model)
-            else self.key(self.to_python(text))
-        )
+        return self.keys_of_texts([text])[0]
+
+    def keys_of_texts(self, texts: Iterable[str]) -> list[str]:
+        """The keys of the rows whose primary keys Postgres writes as *texts*."""
+        if _is_written_alike(self.model):
+            return [f"{self.prefix}:{text}" for text in texts]
+        return [self.key(self.to_python(text)) for text in texts]
 
     def to_python(self, pk: Any) -> Any:
         """*pk* in the one form that its key is made of; ``ValidationError`` if it is none."""

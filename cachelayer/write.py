@@ -22,7 +22,7 @@ from django.db.transaction import TransactionManagementError
 from psycopg.pq import TransactionStatus
 
 from cachelayer import commit, epoch, registry, repair, session, states, timing
-from cachelayer.notice import Notice
+from cachelayer.notice import EVERY, Notice
 from cachelayer.registry import CachedModel
 
 #: Of a row: its JSON, ``states.NULL`` (deleted), ``states.INVALIDATE``, or None: to be read.
@@ -87,10 +87,15 @@ def witness(connection: BaseDatabaseWrapper, notice: Notice, is_whole: bool) -> 
             known = states.NULL
         elif is_whole and len(ids) == 1:
             known = notice.row or None
-        for text in filter(None, ids):
-            key = f"{prefix}:{text}" if cached is None else cached.key_of_text(text)
-            rows[key] = known
+        rows |= dict.fromkeys(_keys(prefix, cached, [text for text in ids if text]), known)
     _register(connection, Write(rows, notice))
+
+
+def _keys(prefix: str, cached: CachedModel | None, texts: list[str]) -> list[str]:
+    # "Every row" is no primary key that could be converted.
+    if cached is None or texts == [EVERY]:
+        return [f"{prefix}:{text}" for text in texts]
+    return cached.keys_of_texts(texts)
 
 
 def _register(connection: BaseDatabaseWrapper, write: Write) -> None:

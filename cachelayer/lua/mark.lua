@@ -6,13 +6,22 @@
 -- a writer that has gone on without its mark could hide the mark of the next one, which is in
 -- flight: a reader would find a transaction that has ended, and fill the old row.
 -- Marks have no TTL: under a volatile-* policy Redis evicts only keys that have one.
-for i = 1, #KEYS - 1 do
-  local head = redis.pcall('GETRANGE', KEYS[i], 0, 1)
+--
+-- What holds no mark is set by one command: a thousand commands take three times as long.
+local rows = {unpack(KEYS, 1, #KEYS - 1)}
+local empty = redis.call('EXISTS', unpack(rows)) == 0
+local unmarked = {}
+for _, key in ipairs(rows) do
+  local head = not empty and redis.pcall('GETRANGE', key, 0, 1)
   if head == 'w:' then
-    redis.call('APPEND', KEYS[i], ' ' .. ARGV[1])
+    redis.call('APPEND', key, ' ' .. ARGV[1])
   else
-    redis.call('SET', KEYS[i], ARGV[1])
+    unmarked[#unmarked + 1] = key
+    unmarked[#unmarked + 1] = ARGV[1]
   end
+end
+if #unmarked > 0 then
+  redis.call('MSET', unpack(unmarked))
 end
 local incarnation = redis.call('GET', KEYS[#KEYS]) or ''
 local info = redis.call('INFO', 'replication')

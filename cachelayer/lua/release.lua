@@ -3,33 +3,47 @@
 -- of others stay, for these transactions may be committing. Where this one was the last, it
 -- becomes a mark of no transaction: else the one before it would be the last again, and its
 -- late push would store the older row.
-local answers = {}
-for i, key in ipairs(KEYS) do
-  local value = redis.pcall('GET', key)
-  local rest, own, last, others = {}, false, false, false
-  if type(value) == 'string' and string.sub(value, 1, 2) == 'w:' then
+local own = ARGV[1]
+
+-- What is left of the marks in *value*, nil if nothing need be; and what became of the key.
+local function without_own(value)
+  if value == own then
+    return nil, 'invalidated'
+  end
+  local rest, found, last, others = {}, false, false, false
+  if value and string.sub(value, 1, 2) == 'w:' then
     for mark in string.gmatch(value, '%S+') do
-      last = mark == ARGV[1]
+      last = mark == own
       if last then
-        own = true
+        found = true
       else
         rest[#rest + 1] = mark
         others = others or string.sub(mark, -2) ~= ':0'
       end
     end
   end
-  if others then
-    if last then
-      rest[#rest + 1] = string.gsub(ARGV[1], ':%d+$', ':0')
-    end
-    if own then
-      redis.call('SET', key, table.concat(rest, ' '))
-    end
-    answers[i] = 'superseded'
-  else
+  if not others then
     -- Where the mark was lost, what stands here may have been loaded before the COMMIT.
-    redis.call('UNLINK', key)
-    answers[i] = own and 'invalidated' or 'lost'
+    return nil, found and 'invalidated' or 'lost'
   end
+  if last then
+    rest[#rest + 1] = string.gsub(own, ':%d+$', ':0')
+  end
+  return found and table.concat(rest, ' ') or value, 'superseded'
+end
+
+local values = redis.call('MGET', unpack(KEYS))
+local answers, gone = {}, {}
+for i, key in ipairs(KEYS) do
+  local rest
+  rest, answers[i] = without_own(values[i])
+  if not rest then
+    gone[#gone + 1] = key
+  elseif rest ~= values[i] then
+    redis.call('SET', key, rest)
+  end
+end
+if #gone > 0 then
+  redis.call('UNLINK', unpack(gone))
 end
 return answers

@@ -17,10 +17,12 @@ import orjson
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models import signals
+from django.db.models.fields.related_descriptors import ForeignKeyDeferredAttribute
 from django.db.models.query_utils import DeferredAttribute
 
 #: A DRF serializer class, or any callable that turns an instance into a dict.
 Serializer = Callable[[Any], Any]
+Convert = Callable[[Any], Any]
 
 _encode_odd_types = DjangoJSONEncoder().default
 #: It writes points of time, when a serializer leaves them as they are, in a form of its own.
@@ -132,18 +134,43 @@ def _plan(serializer: Serializer, model: type[models.Model]) -> Plan | None:
     if any(_owner(serializer, name) not in (*plain, serializers.BaseSerializer)
            for name in _OF_SERIALIZER):  # fmt: skip
         return None
-    columns = {field.attname for field in model._meta.concrete_fields if not field.is_relation}
     fields = []
     for field in _of_thread(serializer)._readable_fields:
-        source = "".join(field.source_attrs) if len(field.source_attrs) == 1 else ""
-        if source == "pk":
-            source = model._meta.pk.attname
-        own = any(_owner(type(field), name) is not serializers.Field for name in _OF_FIELD)
+        column, convert = _of_relation(field, model) or _of_column(field, model)
         # A property or a descriptor of the model's may come between a column and its name.
-        if own or source not in columns or not _is_stored(model, source):
+        if not column or not _is_stored(model, column):
             return None
-        fields.append((field.field_name, source, field.to_representation))
+        fields.append((field.field_name, column, convert))
     return Plan(fields)
+
+
+def _of_column(field: Any, model: type[models.Model]) -> tuple[str, Convert]:
+    """The column that *field* shows, "" if it is not plainly one, and what it makes of it."""
+    from rest_framework import serializers
+
+    source = "".join(field.source_attrs) if len(field.source_attrs) == 1 else ""
+    if source == "pk":
+        source = model._meta.pk.attname
+    own = any(_owner(type(field), name) is not serializers.Field for name in _OF_FIELD)
+    columns = {each.attname for each in model._meta.concrete_fields if not each.is_relation}
+    return source if source in columns and not own else "", field.to_representation
+
+
+def _of_relation(field: Any, model: type[models.Model]) -> tuple[str, Convert] | None:
+    """As ``_of_column``, where *field* is a foreign key's: REST framework's shows the column."""
+    from rest_framework.relations import PrimaryKeyRelatedField
+
+    if type(field) is not PrimaryKeyRelatedField or len(field.source_attrs) != 1:
+        return None
+    keys = {each.name: each.attname for each in model._meta.concrete_fields if each.is_relation}
+    column = keys.get(field.source_attrs[0])
+    if column is None or _owner(model, "serializable_value") is not models.Model:
+        return None
+    return column, field.pk_field.to_representation if field.pk_field else _as_it_is
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
 
 
 def sources(serializer: Serializer) -> set[str] | None:
@@ -169,7 +196,8 @@ def _owner(cls: type, name: str) -> type | None:
 
 def _is_stored(model: type[models.Model], name: str) -> bool:
     """Whether an instance has the column's value under *name* in its ``__dict__``, as it is."""
-    return type(inspect.getattr_static(model, name)) is DeferredAttribute
+    kind = type(inspect.getattr_static(model, name))
+    return kind in (DeferredAttribute, ForeignKeyDeferredAttribute)
 
 
 def are_values_enough(model: type[models.Model]) -> bool:

@@ -2,6 +2,7 @@
 
 import datetime
 from decimal import Decimal
+from typing import Any
 
 import orjson
 import pytest
@@ -12,7 +13,7 @@ from hypothesis.extra.django import TestCase
 from rest_framework import serializers
 
 from cachelayer import registry, rendering
-from cachelayer.tests.bookshop.models import Book, Note
+from cachelayer.tests.bookshop.models import Author, Book, Note, Publisher
 from cachelayer.tests.bookshop.serializers import BookSerializer, NoteSerializer
 
 note_values = st.fixed_dictionaries(
@@ -42,6 +43,61 @@ class Values(TestCase):
         [loaded] = Note.objects.filter(pk=note.pk)
         assert cached.render(loaded) == by_serializer(loaded)
         assert cached.load(Note.objects.filter(pk=note.pk)) == {note.pk: by_serializer(loaded)}
+
+
+class Keyed(serializers.ModelSerializer):
+    """Foreign keys, one of them by a field of its own."""
+
+    house: Any = serializers.PrimaryKeyRelatedField(
+        source="publisher", read_only=True, pk_field=serializers.CharField()
+    )
+
+    class Meta:
+        model = Book
+        fields = ["id", "title", "author", "house"]
+
+
+class Related(serializers.PrimaryKeyRelatedField):
+    def get_attribute(self, instance):
+        return instance.author
+
+
+class OwnRelation(serializers.ModelSerializer):
+    author = Related(read_only=True)
+
+    class Meta:
+        model = Book
+        fields = ["id", "author"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("has_keys", [True, False])
+def test_a_foreign_key_is_a_column(has_keys, django_assert_num_queries):
+    author = Author.objects.create(name="a") if has_keys else None
+    publisher = Publisher.objects.create(name="p") if has_keys else None
+    book = Book.objects.create(title="b", author=author, publisher=publisher)
+    plan = rendering.plan_of(Keyed, Book)
+    assert plan.columns == ["id", "title", "author_id", "publisher_id"]
+    [values] = Book.objects.values_list(*plan.columns)
+    [loaded] = Book.objects.all()
+    with django_assert_num_queries(0):
+        data = plan.data(values)
+        assert data == Keyed().to_representation(loaded) == rendering.data(Keyed, loaded)
+    assert data["house"] == (str(book.publisher_id) if has_keys else None)
+
+
+def test_a_foreign_key_that_is_read_otherwise_is_no_column():
+    class Told(Book):
+        class Meta:
+            proxy = True
+            app_label = "bookshop"
+
+        def serializable_value(self, field_name):
+            return 7
+
+    assert rendering.plan_of(Keyed, Told) is None
+    assert rendering.plan_of(OwnRelation, Book) is None
+    assert rendering.plan_of(BookSerializer, Book) is None, "a link is of several rows"
 
 
 class OwnField(serializers.IntegerField):

@@ -15,9 +15,11 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, Final
 
+import psycopg
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
+from psycopg.pq import PipelineStatus
 
 from cachelayer import registry, triggers, write
 from cachelayer.notice import SQLSTATE, Notice
@@ -63,6 +65,8 @@ class Listener:
             return self._in_transaction(execute, sql, params, many, context)
         if _writes_cached_table(sql, self._connection.alias):
             with transaction.atomic(using=self._connection.alias, savepoint=False):
+                if not many and self._may_begin(context["cursor"]):
+                    execute = _with_begin(self._connection, execute)
                 return self._in_transaction(execute, sql, params, many, context)
         return execute(sql, params, many, context)
 
@@ -83,6 +87,20 @@ class Listener:
             self.tell(not many and _plainly_wrote(sql, context["cursor"], self._heard))
         return result
 
+    def _may_begin(self, cursor: Any) -> bool:
+        """Whether a BEGIN may be put before the text of a transaction's first statement.
+
+        Several statements in one text need the simple protocol: no parameters that the server
+        binds, and no pipeline. A wrapper behind this one may take the text for one statement.
+        """
+        raw = self._connection.connection
+        return (
+            self._connection.execute_wrappers[-1] is self
+            and isinstance(cursor.cursor, psycopg.ClientCursor)
+            and raw.pgconn.pipeline_status == PipelineStatus.OFF
+            and raw.isolation_level is raw.read_only is raw.deferrable is None
+        )
+
     def tell(self, is_whole: bool = False) -> None:
         """Register what was heard with the transaction; *is_whole*: it is all there is to know.
 
@@ -92,6 +110,20 @@ class Listener:
         heard, self._heard = self._heard, []
         for notice in heard:
             write.witness(self._connection, notice, is_whole)
+
+
+def _with_begin(connection: BaseDatabaseWrapper, execute: _Execute) -> _Execute:
+    """*execute*, with a BEGIN that costs no round trip of its own."""
+
+    def begin_and_execute(sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
+        # Or psycopg would send one. Its COMMIT and ROLLBACK ask the server whether there is a
+        # transaction, so they are what they always are.
+        connection.connection.autocommit = True
+        result = execute(f"BEGIN; {sql}", params, many, context)
+        context["cursor"].cursor.nextset()
+        return result
+
+    return begin_and_execute
 
 
 def _plainly_wrote(sql: str, cursor: Any, heard: list[Notice]) -> bool:

@@ -107,7 +107,9 @@ class Commit:
         """Push every row, once; never raises: the transaction is committed."""
         if not self._pushed:
             self._pushed = True
-            self._replace_marks({key: self.rows[key] for key in self._marked})
+            are_all = len(self._marked) == len(self.rows)
+            marked = self.rows if are_all else {key: self.rows[key] for key in self._marked}
+            self._replace_marks(marked)
             if unmarked := len(self.rows) - len(self._marked):
                 metrics.pushes["unsent"].inc(unmarked)
                 watch.ticker.hurry()
@@ -121,7 +123,7 @@ class Commit:
 
     def _replace_marks(self, rows: Mapping[str, bytes]) -> None:
         pushed = {key: row for key, row in rows.items() if row}
-        released = [key for key, row in rows.items() if not row]
+        released = [key for key, row in rows.items() if not row] if pushed else list(rows)
         unsent = len(rows)
         try:
             for part in batched(pushed.items()):

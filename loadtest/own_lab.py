@@ -88,6 +88,10 @@ class OwnLab:
         """Its checkout."""
         return self._root
 
+    def environment(self, changes: Mapping[str, str]) -> dict[str, str]:
+        """What the lab's own processes have in theirs, and *changes*."""
+        return _environment({**self.settings, **self._choice, **changes})
+
     def command(self, *arguments: str) -> list[str]:
         """The command line of ``./lab`` *arguments*, in ``self.root``."""
         return [sys.executable, "-m", "itemsite.lab", *arguments]

@@ -59,9 +59,9 @@ def test_an_error_leaves_no_transaction_behind(note, value, sql, error):
 
 def test_the_next_transaction_begins_as_always(note):
     Note.objects.update(stars=2)
-    with pytest.raises(ZeroDivisionError), transaction.atomic():
+    with transaction.atomic():
         Note.objects.update(stars=3)
-        raise ZeroDivisionError
+        transaction.set_rollback(True)
     note.refresh_from_db()
     assert note.stars == 2
 

@@ -7,8 +7,9 @@
 It starts a lab of its own, and beside it the peers in ``peers/``: the same service as
 plain REST framework without the cache layer (``plain.py``), a naive write-through cache
 (``loadtest/naive.py``), WSGI applications of a few lines (``bare.py``), and an async
-service on FastAPI (``fast_api.py``). Two that are compared are measured in turns, so that
-what else the machine does falls on both; what counts is the ratio.
+service on FastAPI (``fast_api.py``). The row ``orm`` needs no server: it compares writes of
+one project (``orm.py``) with the cache layer and without. Two that are compared are measured
+in turns, so that what else the machine does falls on both; what counts is the ratio.
 
 Single operations, requests and layers: ``./lab test */tests/bench_*.py``, without a server.
 """

@@ -11,26 +11,26 @@ from pathlib import Path
 from typing import Any, Final
 
 import loadtest.bench
-from loadtest.bench import bulk, memory, report, scaling, servers, stampede, wrk
+from loadtest.bench import bulk, memory, orm, report, scaling, servers, stampede, wrk
 from loadtest.bench.comparisons import compare, comparisons
 from loadtest.bench.outcome import Outcome
 from loadtest.bench.say import say
 from loadtest.bench.stand import Stand, missing_for_fast_api
 
-_OTHERS: Final = ("stampede", "scaling", "memory", "bulk")
+_OTHERS: Final = ("stampede", "scaling", "memory", "bulk", "orm")
 _NAMES: Final = (*(each.row for each in comparisons(100_000)), *_OTHERS)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit 0 when every goal is met, 1 when one is missed, 2 when it could not be measured."""
     options = _parse(arguments)
-    if not wrk.is_installed():
+    rows = list(options.row or _NAMES)
+    if rows != ["orm"] and not wrk.is_installed():
         say(
             "The load generator wrk is not installed. Install it (Debian and Ubuntu: "
             "apt install wrk; macOS: brew install wrk), then run this again."
         )
         return 2
-    rows = list(options.row or _NAMES)
     if "hit_async" in rows and (advice := missing_for_fast_api()):
         say(f"hit_async is left out: its peer needs packages. Run: {advice}")
         rows.remove("hit_async")
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 unmeasured.append(name)
                 say(f"{name} could not be measured: {error}")
                 continue
-            report.show(outcomes[-1:])
+            report.show([outcome for outcome in outcomes if outcome.row == name])
         if options.sweep:
             say("sweep")
             sweeps = scaling.sweep(stand, options.seconds)
@@ -89,6 +89,8 @@ def _measure(stand: Stand, name: str, options: argparse.Namespace) -> list[Outco
     if name == "bulk":
         many, repeats = (100_000, 1) if options.quick else (1_000_000, 2)
         return bulk.measure(stand, options.rows or many, repeats)
+    if name == "orm":
+        return orm.measure(stand, options.repeats, quick=options.quick)
     for comparison in comparisons(stand.rows):
         if comparison.row == name:
             return [compare(stand, comparison, options.repeats, options.seconds)]

@@ -25,6 +25,8 @@ def _goals(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         rate = p99 = ""
         if "median" in figures:
             rate = f"{figures['median']:,.0f} / {figures['median_of_base']:,.0f} per s"
+        elif "median_ms" in figures:
+            rate = f"{figures['median_ms']:,.3g} / {figures['median_ms_of_base']:,.3g} ms"
         if "p99_ms_of_base" in figures:
             p99 = f"{figures['p99_ms']:.0f} / {figures['p99_ms_of_base']:.0f}"
         value = f"{row['value']:,.2f} {row['unit']}".removesuffix(" times")

@@ -53,3 +53,20 @@ def of_rates(
         spread=(min(pairs), max(pairs)),
         figures={"median": round(medians[0], 1), "median_of_base": round(medians[1], 1), **figures},
     )
+
+
+def of_seconds(
+    row: str, what: str, goal: float, subject: Sequence[float], base: Sequence[float]
+) -> Outcome:
+    """The ratio of the medians of two series of seconds, which is to be small."""
+    pairs = [s / b for s, b in zip(subject, base, strict=True)]
+    medians = statistics.median(subject), statistics.median(base)
+    return Outcome(
+        row,
+        what,
+        medians[0] / medians[1],
+        goal,
+        at_least=False,
+        spread=(min(pairs), max(pairs)),
+        figures={"median_ms": medians[0] * 1000, "median_ms_of_base": medians[1] * 1000},
+    )

@@ -27,6 +27,8 @@ def show(outcomes: Sequence[Outcome]) -> None:
         medians = ""
         if "median" in figures:
             medians = f"{figures['median']:,.0f} / {figures['median_of_base']:,.0f} per s"
+        elif "median_ms" in figures:
+            medians = f"{figures['median_ms']:,.3g} / {figures['median_ms_of_base']:,.3g} ms"
         table.add_row(
             outcome.row,
             outcome.what,

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -11,7 +12,7 @@ import pytest
 
 from loadtest.bench import markdown, plot, report
 from loadtest.bench.cpu import Account
-from loadtest.bench.outcome import Outcome, of_rates
+from loadtest.bench.outcome import Outcome, of_rates, of_seconds
 
 ROOT = Path(__file__).resolve().parents[2]
 BURN = "import time\nwhile time.process_time() < 0.3: pass\nprint('burnt', flush=True)\ninput()"
@@ -37,6 +38,14 @@ def test_a_ratio_is_that_of_the_medians_and_its_spread_that_of_the_pairs():
     assert outcome.value == 2.0
     assert outcome.spread == (0.5, 3.0)
     assert outcome.met
+
+
+def test_of_seconds_the_smaller_ratio_is_the_better():
+    outcome = of_seconds("orm", "a / b", 1.6, [0.003, 0.001, 0.002], [0.001, 0.001, 0.004])
+    assert (outcome.value, outcome.met) == (2.0, False)
+    assert outcome.spread == (0.5, 3.0)
+    table = markdown.tables({"rows": [{**asdict(outcome), "met": outcome.met}], "servers": []})
+    assert "| a / b | 2.00, **missed** | ≤ 1.6 | 2 / 1 ms |" in table
 
 
 @pytest.mark.parametrize(
@@ -103,3 +112,11 @@ def test_it_measures_a_row_on_servers_of_its_own(tmp_path):
     assert row["row"] == "hit"
     assert row["value"] > 0
     assert row["figures"]["cpu_us"]["workers"] > row["figures"]["cpu_us"]["postgres"]
+
+
+def test_it_measures_writes_by_the_orm_in_databases_of_their_own(tmp_path):
+    done = bench("--row", "orm", "--quick", "--repeats", "1", "--out", str(tmp_path))
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    rows = json.loads((tmp_path / "bench.json").read_bytes())["rows"]
+    assert [(row["row"], row["goal"]) for row in rows] == [("orm", 1.6), ("orm", 2.0), ("orm", 2.0)]
+    assert all(row["value"] > 0.5 for row in rows), "whoever writes and marks is not twice as fast"

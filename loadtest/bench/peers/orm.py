@@ -118,6 +118,11 @@ def cascade(count: int) -> float:
     return time.perf_counter() - start
 
 
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
 def _empty() -> None:
     with connection.cursor() as cursor:
         cursor.execute(f"TRUNCATE {Book._meta.db_table}, {Author._meta.db_table}")
@@ -129,10 +134,10 @@ _WORK: Final = {"update_one": update_one, "update_many": update_many, "cascade":
 def main() -> None:
     """Do what each line says, until there are no more."""
     prepare()
-    print("ready", flush=True)
+    _say("ready")
     for line in sys.stdin:
         name, count = line.split()
-        print(_WORK[name](int(count)), flush=True)
+        _say(str(_WORK[name](int(count))))
         if _IS_CACHED and not is_followed():
             raise RuntimeError("The cache layer has not followed these writes.")
 

@@ -143,9 +143,8 @@ _HEADS: Final = {"INSERT": "INSERT INTO", "UPDATE": "UPDATE", "DELETE": "DELETE 
 
 
 def _ends_transaction(sql: str) -> bool:
-    head = sql[:40].lstrip()[:1].lower()
-    if head not in "ceabrsp" and ";" not in sql:
-        return False
+    if ";" not in sql:  # Nearly all: no text is looked through for what is at its head only.
+        return _CONTROL.match(sql) is not None
     return _CONTROL.search(_DOLLAR_QUOTED.sub("", sql)) is not None
 
 

@@ -3,11 +3,11 @@
 import re
 
 import pytest
-from django.db import connection
 
 import cachelayer
 from cachelayer import link
 from cachelayer.tests.bookshop.models import Note
+from cachelayer.tests.faults import write_unseen
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]
 
@@ -130,8 +130,7 @@ def test_the_keyboard_alone_clears_the_cache(cache_page, notes):
 
 
 def test_a_row_that_differs_is_found_looked_up_and_cleared(cache_page, notes):
-    with connection.cursor() as cursor:
-        cursor.execute("UPDATE bookshop_note SET text = 'other' WHERE id = %s", [notes[0].pk])
+    write_unseen("UPDATE bookshop_note SET text = 'other' WHERE id = %s", [notes[0].pk])
     cache_page.click("button[value=verify]")
     cache_page.click(f".cache-listed a:has-text('{notes[0].pk}')")
     assert "text differs" in " ".join(cache_page.inner_text("tr.differs").split())

@@ -6,19 +6,17 @@ import sys
 from pathlib import Path
 
 import pytest
-from django.conf import settings as django_settings
 
-from cachelayer import counters, link, processes
+from cachelayer import batched, counters, link, processes
 from cachelayer.gate import gate
 from cachelayer.processes import Processes, quantile
+from cachelayer.tests.commands import environment_here
 
-#: A process whose gate nobody opens or closes but the test; it says when it is ready, and ends
-#: with its input.
+#: A process with a gate; it says when it is ready, and ends with its input.
 PROGRAM = """
 import django; django.setup()
 from cachelayer import batched, link, metrics
 from cachelayer.gate import Mode, gate
-gate._run = lambda: None
 link.round_trip(("GET", "note:1"))
 batched.flush()
 if {opens}:
@@ -29,13 +27,12 @@ input()
 
 
 @pytest.fixture
-def workers(tmp_path, monkeypatch):
+def workers(tmp_path, monkeypatch, transactional_db):
     started = []
 
     def start(opens):
         environment = {
-            **os.environ,
-            "DJANGO_SETTINGS_MODULE": django_settings.SETTINGS_MODULE,
+            **environment_here(),
             "PROMETHEUS_MULTIPROC_DIR": str(tmp_path),
         }
         worker = subprocess.Popen(
@@ -99,6 +96,7 @@ def test_without_a_shared_folder_it_knows_itself_only(monkeypatch):
 def test_its_own_round_trips_are_there_without_a_shared_folder(monkeypatch):
     monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
     link.round_trip(("GET", "note:1"))
+    batched.flush()
     assert "get" in {latency.operation for latency in processes.latencies()}
 
 

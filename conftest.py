@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 
 import pytest
+from django.db import connection
 
-from cachelayer import conf, counters, livecheck, watch
-from cachelayer.tests.fresh import trust_redis
+from cachelayer import conf, counters, keyspace, livecheck, watch
+from cachelayer.tests.fresh import TEST_DATABASE, trust_redis
 
 pytest_plugins = [
     "itemsite.tests.browser",
@@ -23,9 +24,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings: None) -> None:
+    """No name by which a process beside this one knows a test database: keys are plain here."""
+    connection.settings_dict["TEST"]["NAME"] = TEST_DATABASE
+
+
 @pytest.fixture(autouse=True)
 def _fresh_cache(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     conf.get.cache_clear()
+    monkeypatch.setattr(keyspace, "is_for_tests", lambda using: False)
     # No test depends on a look that comes or does not come in time.
     monkeypatch.setattr(watch.ticker, "poke", lambda: None)
     monkeypatch.setattr(livecheck.ticker, "poke", lambda: None)

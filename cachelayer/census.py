@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from cachelayer import link, registry, scripts
+from cachelayer import keyspace, link, registry, scripts
 from cachelayer.gate import CacheUnavailable
 
 #: Up to this many keys are counted on the spot.
@@ -45,7 +45,9 @@ class Census:
 
 def count() -> Census:
     """The number of cached rows; raises ``CacheUnavailable``."""
-    size, others, walked = link.round_trip(("DBSIZE",), ("GET", KEY), ("EXISTS", _WALKED))
+    size, others, walked = link.round_trip(
+        ("DBSIZE",), ("GET", keyspace.of(KEY)), ("EXISTS", keyspace.of(_WALKED))
+    )
     if size <= SMALL:
         return Census(walk()[0], exact=True)
     if not walked:
@@ -78,18 +80,19 @@ def walk(*, gently: bool = False) -> tuple[int, int]:
 
 def _step(cursor: bytes) -> tuple[bytes, int, int]:
     prefixes = [cached.prefix for cached in registry.all_cached()]
-    [[cursor, rows, others]] = link.round_trip(_count_step([], cursor, STEP, *prefixes))
+    command = _count_step([], cursor, STEP, keyspace.prefix(), *prefixes)
+    [[cursor, rows, others]] = link.round_trip(command)
     return cursor, int(rows), int(others)
 
 
 def _due_later(*condition: str) -> scripts.Command:
-    return ("SET", _WALKED, "1", "PX", round(REFRESH * 1000), *condition)
+    return ("SET", keyspace.of(_WALKED), "1", "PX", round(REFRESH * 1000), *condition)
 
 
 def _refresh() -> None:
     try:
         if link.round_trip(_due_later("NX"))[0]:
             _, others = walk(gently=True)
-            link.round_trip(("SET", KEY, others))
+            link.round_trip(("SET", keyspace.of(KEY), others))
     except CacheUnavailable:
         pass  # The next walk is due in REFRESH seconds.

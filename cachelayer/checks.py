@@ -1,6 +1,7 @@
 """System checks: a configuration that would break a promise does not start."""
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -114,6 +115,12 @@ def _wrong_values(settings: conf.Settings) -> Iterator[CheckMessage]:
         )
     if not 0 <= settings.CHECK_SHARE <= 1:
         yield Error("CACHELAYER['CHECK_SHARE'] is a share: from 0 to 1.", id="cachelayer.E003")
+    if not re.fullmatch(r"[A-Za-z0-9_.-]*", settings.NAMESPACE):
+        yield Error(
+            f"CACHELAYER['NAMESPACE'] is {settings.NAMESPACE!r}. Use letters, digits, '_', '.' and "
+            "'-' only.",
+            id="cachelayer.E003",
+        )
     if settings.PARTITION not in ("bounded", "strict"):
         yield Error(
             f"CACHELAYER['PARTITION'] is {settings.PARTITION!r}. Set it to 'bounded' or 'strict'.",

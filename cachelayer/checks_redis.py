@@ -9,7 +9,8 @@ from typing import Any, Final
 from django.core.checks import CheckMessage, Error
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
-from cachelayer import eviction, incarnation, link, registry
+from cachelayer import eviction, incarnation, keyspace, link, registry
+from cachelayer.gate import CacheUnavailable
 
 _KEY: Final = "cachelayer:probe"
 #: The commands that the layer's Python sends; its scripts say theirs themselves.
@@ -61,7 +62,7 @@ def problems() -> list[CheckMessage]:
         ]
     except NoPermissionError:  # To choose its database, for one.
         return [_forbidden(_user(link.client().connection_pool.connection_kwargs), ["select"], [])]
-    except (RedisError, OSError):
+    except (RedisError, OSError, CacheUnavailable):
         return []
 
 
@@ -77,7 +78,13 @@ def commands() -> list[str]:
 def key_patterns() -> list[str]:
     """Every key that the layer uses, as patterns."""
     prefixes = sorted(cached.prefix for cached in registry.all_cached())
-    return [*(f"{prefix}:*" for prefix in prefixes), "cachelayer:*", "{cachelayer:*"]
+    starts = [*(f"{prefix}:" for prefix in prefixes), "cachelayer:", "{cachelayer:"]
+    try:
+        # The owner of plain keys is written there for all to see.
+        owner = [keyspace.OWNER] if keyspace.prefix() else []
+        return [*map(keyspace.pattern, starts), *owner]
+    except CacheUnavailable:  # Who owns the plain keys, it may not say.
+        return [f"{start}*" for start in starts]
 
 
 def acl(*, keys: bool = True) -> str:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from cachelayer import link, registry, scripts, states
+from cachelayer import keyspace, link, registry, scripts, states
 from cachelayer.batches import PIPELINE, batched
 
 #: The cursor with which a walk over the keys begins and ends.
@@ -39,11 +39,12 @@ def scan(prefix: str, cursor: str) -> tuple[str, list[str]]:
     nothing between two steps, so another process may go on. Raises ``CacheUnavailable``.
     """
     found: list[str] = []
-    command = ("SCAN", cursor, "MATCH", f"{prefix}:*", "COUNT", PIPELINE)
+    start = keyspace.prefix()
+    command = ("SCAN", cursor, "MATCH", keyspace.pattern(f"{prefix}:"), "COUNT", PIPELINE)
     [[after, keys]] = link.round_trip(command)
     for key in keys:
         with suppress(UnicodeDecodeError):  # Then it is none of ours.
-            found.append(key.decode())
+            found.append(key.decode().removeprefix(start))
     return str(int(after)), found
 
 

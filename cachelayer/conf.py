@@ -29,6 +29,11 @@ class Settings:
     """One value per option; an option that is not given keeps its default."""
 
     CACHE_ALIAS: str = _option("default", "the alias in `CACHES` whose connection is used")
+    NAMESPACE: str = _option(
+        "auto",
+        'what keys in Redis begin with; `"auto"`: nothing for the first database that uses this '
+        'Redis, its name and a hash for any other; `""`: nothing',
+    )
     ROW_TTL: float = _option(300.0, "how long a cached row lives")
     ROW_TTL_JITTER: float = _option(
         0.1,

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from cachelayer import conf, link, scripts
+from cachelayer import conf, keyspace, link, scripts
 from cachelayer.gate import CacheUnavailable
 from cachelayer.ticker import Ticker
 
@@ -130,7 +130,7 @@ def flush() -> None:
 def totals() -> Mapping[str, int]:
     """The totals of all processes; raises ``CacheUnavailable``."""
     flush()
-    values = link.round_trip(("HMGET", KEY, *NAMES))[0]
+    values = link.round_trip(("HMGET", keyspace.of(KEY), *NAMES))[0]
     return {name: int(value or 0) for name, value in zip(NAMES, values, strict=True)}
 
 
@@ -142,7 +142,8 @@ def history(slices: int = SLICES) -> list[Slice]:
     flush()
     newest = int(time.time()) // SLICE
     numbers = range(newest - slices + 1, newest + 1)
-    found = link.round_trip(*[("HMGET", _slice_key(number), *NAMES) for number in numbers])
+    keys = keyspace.all_of(map(_slice_key, numbers))
+    found = link.round_trip(*[("HMGET", key, *NAMES) for key in keys])
     return [
         Slice(
             number * SLICE,

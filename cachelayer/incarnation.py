@@ -15,7 +15,7 @@ from typing import Any, Final
 from redis.exceptions import ResponseError
 
 from cachelayer import epoch as epochs
-from cachelayer import eviction
+from cachelayer import eviction, keyspace
 
 KEY: Final = "cachelayer:incarnation"
 
@@ -85,7 +85,8 @@ def epoch_in(value: bytes | None) -> str:
 
 def look(connection: Any) -> Incarnation:
     """Ask the server behind *connection* (redis-py's) who it is. Raises ``RedisError``."""
-    info, value = map(_unless_refused, ask(connection, ("INFO",), ("GET", KEY)))
+    key = keyspace.prefix_by(partial(ask, connection)) + KEY
+    info, value = map(_unless_refused, ask(connection, ("INFO",), ("GET", key)))
     memory = eviction.memory(info, partial(ask, connection))
     return parse(info, value, memory)
 

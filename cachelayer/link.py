@@ -31,7 +31,7 @@ from redis.exceptions import (
 from redis.retry import Retry
 from redis.sentinel import SentinelConnectionPool
 
-from cachelayer import conf, epoch, incarnation, lean, metrics, scripts, timing
+from cachelayer import conf, epoch, incarnation, keyspace, lean, metrics, scripts, timing
 from cachelayer.gate import CacheUnavailable, Mode, Use, gate
 from cachelayer.lean import Lines
 from cachelayer.scripts import Command
@@ -268,6 +268,17 @@ def _new_connection() -> Any:
     connections = pool()
     return connections.connection_class(**connections.connection_kwargs)
 
+
+def _ask_fresh(*commands: Command) -> list[Any]:
+    with fresh_connection() as connection:
+        return [_unless_refused(answer) for answer in incarnation.ask(connection, *commands)]
+
+
+def _ask_owner(*commands: Command) -> list[Any]:
+    return _guarded("GET", Use.WRITE, _ask_fresh, *commands)
+
+
+keyspace.ask_by(_ask_owner)
 
 _lines = Lines(_new_connection, lambda: pool().max_connections)
 

@@ -21,7 +21,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from psycopg.pq import PipelineStatus
 
-from cachelayer import registry, triggers, write
+from cachelayer import keyspace, registry, triggers, write
+from cachelayer.gate import gate
 from cachelayer.notice import SQLSTATE, Notice
 
 COMMENT: Final = " /*cachelayer*/"
@@ -165,6 +166,8 @@ def install(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
     """Make *connection* listen, if cached rows are written on it; it may have connected anew."""
     if connection.vendor != "postgresql" or connection.alias not in registry.databases():
         return
+    if keyspace.note(connection):
+        gate.settle("The database is another than before.")
     listener = connection.__dict__.get(_LISTENER)
     if listener is None:
         listener = connection.__dict__[_LISTENER] = Listener(connection)

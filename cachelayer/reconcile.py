@@ -18,6 +18,7 @@ import os
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from django.db import DatabaseError, InterfaceError, connections, transaction
@@ -28,6 +29,7 @@ from cachelayer import (
     conf,
     epoch,
     incarnation,
+    keyspace,
     link,
     registry,
     repair,
@@ -95,6 +97,7 @@ class _Memory:
 def _attempt(gate: Gate, memory: _Memory) -> bool:
     epoch.ask()
     with link.fresh_connection() as connection:
+        keyspace.decide(partial(incarnation.ask, connection), claim=True)
         found = incarnation.look(connection)
         refusal = _refusal(connection)
     if found.evicts_marks:
@@ -159,7 +162,7 @@ def _begin(seen: incarnation.Incarnation) -> str:
             return ""
         mine = incarnation.settling(found.server, epoch.advance())
         with link.unverified():
-            link.round_trip(("SET", KEY, mine))
+            link.round_trip(("SET", keyspace.of(KEY), mine))
     return mine
 
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
+from cachelayer import keyspace
+
 #: A command and its arguments, or a ``Script`` with its keys and arguments.
 Command = tuple[Any, ...]
 
@@ -18,7 +20,8 @@ class Script:
         self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest()
 
     def __call__(self, keys: Sequence[str], *args: Any) -> Command:
-        return ("EVALSHA", self.sha, len(keys), *keys, *args)
+        """The command that runs it on *keys*; raises ``CacheUnavailable`` as ``keyspace``."""
+        return ("EVALSHA", self.sha, len(keys), *keyspace.all_of(keys), *args)
 
 
 _loaded: dict[str, Script] = {}

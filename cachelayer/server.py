@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from cachelayer import eviction, incarnation, link
+from cachelayer import eviction, incarnation, keyspace, link
 from cachelayer.gate import CacheUnavailable
 from cachelayer.incarnation import Incarnation
 
@@ -36,7 +36,9 @@ class Server:
 def ask() -> Server:
     """Ask Redis; raises ``CacheUnavailable``."""
     start = time.perf_counter()
-    info, value, keys = link.round_trip(("INFO",), ("GET", incarnation.KEY), ("DBSIZE",))
+    info, value, keys = link.round_trip(
+        ("INFO",), ("GET", keyspace.of(incarnation.KEY)), ("DBSIZE",)
+    )
     took = time.perf_counter() - start
     memory = _memory(info)
     fields = dict(line.split(":", 1) for line in eviction.text(info).splitlines() if ":" in line)

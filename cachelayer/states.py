@@ -20,7 +20,7 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from cachelayer import conf, epoch, incarnation, link, scripts, spans
+from cachelayer import conf, epoch, incarnation, keyspace, link, scripts, spans
 from cachelayer.batches import batched
 from cachelayer.gate import CacheUnavailable, Use, gate
 
@@ -87,7 +87,7 @@ def _of_values(values: Sequence[bytes | None]) -> dict[str, str]:
 @spans.operation("get", _of_values)
 def get(keys: Sequence[str]) -> list[bytes | None]:
     """The values of *keys*."""
-    return link.get(keys) if keys else []
+    return link.get(keyspace.all_of(keys)) if keys else []
 
 
 @spans.operation("get", lambda found: _of_values(found[0]))

@@ -11,7 +11,7 @@ import logging
 
 from django.db import DatabaseError, InterfaceError, connections
 
-from cachelayer import conf, epoch, eviction, incarnation, link, reconcile, repair
+from cachelayer import conf, epoch, eviction, incarnation, keyspace, link, reconcile, repair
 from cachelayer.gate import CacheUnavailable, Mode, gate
 from cachelayer.ticker import Ticker
 
@@ -35,7 +35,7 @@ def look() -> bool:
 
 def _distrust() -> str:
     """Why this Redis, or this database, is not what it was; "" when it is."""
-    info, value = link.round_trip(("INFO",), ("GET", incarnation.KEY))
+    info, value = link.round_trip(("INFO",), ("GET", keyspace.of(incarnation.KEY)))
     memory = eviction.memory(info, link.round_trip)
     epoch.ask()
     reason = incarnation.parse(info, value, memory).distrust

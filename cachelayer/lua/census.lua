@@ -1,8 +1,8 @@
--- ARGV: SCAN cursor, COUNT, then the key prefixes of the cached models. One step
--- of counting: answers the next cursor, how many keys of this step hold a row,
+-- ARGV: SCAN cursor, COUNT, what this project's keys begin with, then the key prefixes of the
+-- cached models. One step of counting: answers the next cursor, how many keys of this step hold a row,
 -- and how many do not.
 local prefixes = {}
-for i = 3, #ARGV do
+for i = 4, #ARGV do
   prefixes[ARGV[i]] = true
 end
 -- A value of more than 44 bytes is "raw"; marks, leases and null are shorter. To
@@ -15,7 +15,8 @@ end
 local step = redis.call('SCAN', ARGV[1], 'COUNT', ARGV[2])
 local rows = 0
 for _, key in ipairs(step[2]) do
-  local prefix = string.match(key, '^([^:]*):')
+  local is_own = string.sub(key, 1, #ARGV[3]) == ARGV[3]
+  local prefix = is_own and string.match(key, '^([^:]*):', #ARGV[3] + 1)
   if prefix and prefixes[prefix] and redis.call('TYPE', key)['ok'] == 'string' and is_row(key) then
     rows = rows + 1
   end

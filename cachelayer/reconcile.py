@@ -181,9 +181,13 @@ def _sweep(reconciled: str) -> None:
     """Repair every key that this server holds.
 
     After the wait: a writer that knew the last epoch only may have marked another server, and
-    here another's push has left a row that is older than its.
+    here another's push has left a row that is older than its. Rows of models that only another
+    program of this database has registered are among them: it trusts what is trusted here.
     """
-    for keys in batched(clear.keys()):
+    prefixes = {cached.prefix for cached in registry.all_cached()}
+    for using in registry.databases():
+        prefixes |= triggers.prefixes(connections[using])
+    for keys in batched(clear.keys(sorted(prefixes))):
         states.repair(keys, reconciled)
 
 

@@ -118,10 +118,9 @@ def look(connection: BaseDatabaseWrapper) -> tuple[int, list[Relation]]:
         mode = "columns" if has_refused else "row" if quoted[table].has_rows else "keys"
         relation = relations.setdefault(name, Relation(quoted[table], name, kind, mode))
         if operation:
-            texts = bytes(arguments).decode().split("\0")[:-1]
             relation.triggers[operation.removeprefix("cachelayer_").upper()] = (
                 enabled == "A",
-                texts,
+                _texts(arguments),
             )
     return version, list(relations.values())
 
@@ -169,6 +168,20 @@ def problems(connection: BaseDatabaseWrapper) -> list[str]:
         if relation.kind not in "rp"
     ]
     return found
+
+
+def prefixes(connection: BaseDatabaseWrapper) -> set[str]:
+    """The key prefixes that the triggers name, whoever has registered them.
+
+    Raises ``DatabaseError``.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT tgargs FROM pg_trigger WHERE tgfoid = to_regproc(%s)", [FUNCTION])
+        return {prefix for (found,) in cursor.fetchall() for prefix in _texts(found)[1::2]}
+
+
+def _texts(arguments: Any) -> list[str]:
+    return bytes(arguments).decode().split("\0")[:-1]
 
 
 #: What mends every problem but the last.

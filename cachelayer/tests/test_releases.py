@@ -6,7 +6,16 @@ from django.core.management import call_command
 from django.db import connection, models, transaction
 from django.test.utils import isolate_apps
 
-from cachelayer import listener, reconcile, registry, repair, triggers, watch
+from cachelayer import (
+    incarnation,
+    link,
+    listener,
+    reconcile,
+    registry,
+    repair,
+    triggers,
+    watch,
+)
 from cachelayer.gate import gate
 from cachelayer.models import Repair
 from cachelayer.tests.bookshop.models import Author, Book, Note, Publisher, Stamp, Tag
@@ -104,6 +113,18 @@ def test_an_old_process_drains_what_only_a_new_one_caches(author, newer_release)
     assert not Repair.objects.exists()
     newer_release()
     assert told(Author, author.pk)["name"] == "new"
+
+
+def test_a_reconcile_sweeps_what_only_another_program_caches(author, newer_release, value):
+    """Redis has come back with old data, and the process that finds it does not know the model."""
+    key = f"author:{author.pk}"
+    forget(Author)
+    link.client().set(key, b'{"id":1,"name":"before the restart"}')
+    link.client().set(incarnation.KEY, "another-run:0 trusted 1")
+    gate.settle("for this test")
+    until(closed)
+    newer_release()
+    assert value(key) is None
 
 
 def test_an_old_process_is_not_without_triggers_when_there_are_more(newer_release):

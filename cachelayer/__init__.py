@@ -20,19 +20,25 @@ if TYPE_CHECKING:
 
 
 def register(
-    model: "type[Model]", serializer: rendering.Serializer, *, prefix: str | None = None
+    model: "type[Model]",
+    serializer: rendering.Serializer,
+    *,
+    prefix: str | None = None,
+    version: str = "",
 ) -> None:
     """Cache the rows of *model*, rendered by *serializer*.
 
     *serializer* is a REST framework serializer class or any callable from an
     instance to a dict, and depends on nothing but the row's own columns.
-    *prefix* begins the keys (default: the model's name). Call it once per model, in
+    *prefix* begins the keys (default: the model's name). A release whose *version* differs has
+    rows of its own, as one whose serializer or columns differ: say another where what decides
+    the bytes is neither (a constant in a file, say). Call it once per model, in
     ``AppConfig.ready()``; the next ``migrate`` installs the triggers. Raises
     ``ImproperlyConfigured``.
     """
     from cachelayer import signals
 
-    cached = registry.make(model, serializer, prefix)
+    cached = registry.make(model, serializer, prefix, version)
     if registry.add(cached):
         signals.connect(cached)
 

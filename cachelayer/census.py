@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from cachelayer import keyspace, link, registry, scripts
+from cachelayer import keyspace, link, registry, scripts, shapes
 from cachelayer.gate import CacheUnavailable
 
 #: Up to this many keys are counted on the spot.
@@ -79,7 +79,8 @@ def walk(*, gently: bool = False) -> tuple[int, int]:
 
 
 def _step(cursor: bytes) -> tuple[bytes, int, int]:
-    prefixes = [cached.prefix for cached in registry.all_cached()]
+    # Rows of this release's shape: those of others are the same rows.
+    prefixes = [shapes.variant(cached.prefix) or cached.prefix for cached in registry.all_cached()]
     command = _count_step([], cursor, STEP, keyspace.prefix(), *prefixes)
     [[cursor, rows, others]] = link.round_trip(command)
     return cursor, int(rows), int(others)

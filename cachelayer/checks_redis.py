@@ -15,7 +15,7 @@ from cachelayer.gate import CacheUnavailable
 _KEY: Final = "cachelayer:probe"
 #: The commands that the layer's Python sends; its scripts say theirs themselves.
 SENT: Final = frozenset(
-    {"dbsize", "eval", "evalsha", "exists", "get", "hmget"}
+    {"dbsize", "eval", "evalsha", "exists", "get", "hgetall", "hmget", "hset"}
     | {"info", "mget", "ping", "pttl", "scan", "set"}
 )
 #: Each command of ours with arguments that it may be tried with: they change nothing, or a key
@@ -32,7 +32,11 @@ _HARMLESS: Final[dict[str, tuple[Any, ...]]] = {
     "get": (_KEY,),
     "getrange": (_KEY, 0, 0),
     "hincrby": (_KEY, "field", 0),
+    "hdel": (_KEY, "field"),
+    "hget": (_KEY, "field"),
+    "hgetall": (_KEY,),
     "hmget": (_KEY, "field"),
+    "hset": (_KEY, "field", ""),
     "info": ("memory",),
     "mget": (_KEY,),
     "object|encoding": (_KEY,),
@@ -44,7 +48,7 @@ _HARMLESS: Final[dict[str, tuple[Any, ...]]] = {
     "del": (_KEY,),
     "unlink": (_KEY,),
 }
-_CALL: Final = re.compile(r"redis\.p?call\('([A-Z]+)'(?:, '([A-Z]+)')?")
+_CALL: Final = re.compile(r"(?:redis\.p?call|in_parts)\('([A-Z]+)'(?:, '([A-Z]+)')?")
 
 
 def problems() -> list[CheckMessage]:
@@ -78,7 +82,8 @@ def commands() -> list[str]:
 def key_patterns() -> list[str]:
     """Every key that the layer uses, as patterns."""
     prefixes = sorted(cached.prefix for cached in registry.all_cached())
-    starts = [*(f"{prefix}:" for prefix in prefixes), "cachelayer:", "{cachelayer:"]
+    rows = [f"{prefix}{sign}" for prefix in prefixes for sign in ":~"]
+    starts = [*rows, "cachelayer:", "{cachelayer:"]
     try:
         # The owner of plain keys is written there for all to see.
         owner = [keyspace.OWNER] if keyspace.prefix() else []

@@ -19,7 +19,8 @@ _peek = scripts.load("peek")
 def keys(prefixes: Sequence[str] | None = None) -> Iterator[str]:
     """The keys of cached rows, of all registered models or of *prefixes*, by SCAN.
 
-    A key that exists during the whole walk is given at least once.
+    Also those in which other releases have rows of their own shape (``shapes.py``). A key
+    that exists during the whole walk is given at least once.
     """
     if prefixes is None:
         prefixes = [cached.prefix for cached in registry.all_cached()]
@@ -32,15 +33,29 @@ def keys(prefixes: Sequence[str] | None = None) -> Iterator[str]:
                 break
 
 
+def variant_keys(variant: str) -> Iterator[str]:
+    """The keys of one *variant*; see ``shapes.py``."""
+    cursor = START
+    while True:
+        cursor, found = _scan(keyspace.pattern(variant, ":"), cursor)
+        yield from found
+        if cursor == START:
+            break
+
+
 def scan(prefix: str, cursor: str) -> tuple[str, list[str]]:
     """One step of the walk over the keys of *prefix*: the next cursor, and keys.
 
     It begins with the cursor ``START`` and is over when that comes back. Redis keeps
     nothing between two steps, so another process may go on. Raises ``CacheUnavailable``.
     """
+    return _scan(keyspace.pattern(prefix, "[:~]"), cursor)
+
+
+def _scan(pattern: str, cursor: str) -> tuple[str, list[str]]:
     found: list[str] = []
     start = keyspace.prefix()
-    command = ("SCAN", cursor, "MATCH", keyspace.pattern(f"{prefix}:"), "COUNT", PIPELINE)
+    command = ("SCAN", cursor, "MATCH", pattern, "COUNT", PIPELINE)
     [[after, keys]] = link.round_trip(command)
     for key in keys:
         with suppress(UnicodeDecodeError):  # Then it is none of ours.

@@ -40,6 +40,10 @@ class Settings:
         "by which share at most that is shortened, so that rows do not expire together",
     )
     NULL_TTL: float = _option(5.0, 'how long "no such row" is remembered')
+    VARIANT_LIFETIME: float = _option(
+        3600.0,
+        "how long rows of a release that no process uses any more are kept; see Deploys",
+    )
     LEASE_LIFETIME: float = _option(
         5.0,
         "how long one reader may take to load a row and still fill it",

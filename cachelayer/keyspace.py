@@ -19,17 +19,17 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable
-from contextlib import closing, suppress
+from contextlib import suppress
 from typing import Any, Final
 
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
-from django.db import connections, transaction
+from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.base.creation import TEST_DATABASE_PREFIX
 
-from cachelayer import conf, epoch, registry
+from cachelayer import aside, conf, epoch, registry, shapes
 from cachelayer.gate import CacheUnavailable
 
 OWNER: Final = "cachelayer:owner"
@@ -89,9 +89,9 @@ def all_of(keys: Iterable[str]) -> list[str]:
     return [f"{start}{key}" for key in keys] if (start := prefix()) else [*keys]
 
 
-def pattern(prefix_of_keys: str) -> str:
-    """The keys in Redis that begin so, for SCAN; raises as ``prefix``."""
-    return re.sub(r"([*?\[\]\\])", r"\\\1", of(prefix_of_keys)) + "*"
+def pattern(begins: str, then: str = "") -> str:
+    """Keys in Redis that begin so, for SCAN, with the glob *then*; raises as ``prefix``."""
+    return re.sub(r"([*?\[\]\\])", r"\\\1", of(begins)) + then + "*"
 
 
 def decide(ask: Ask, *, claim: bool = False) -> str:
@@ -127,18 +127,9 @@ def _owned(ask: Ask, claim: bool) -> str:
 
 
 def _identity(using: str) -> str:
-    if connections[using].connection is None:
-        # Not left open: this may be a thread that needs none.
-        with closing(connections.create_connection(using)) as fresh, fresh.cursor() as cursor:
-            return _ask_identity(cursor)
-    # Not on another: this may be the pool's last. An error must not end its transaction.
-    with transaction.atomic(using=using), connections[using].cursor() as cursor:
-        return _ask_identity(cursor)
-
-
-def _ask_identity(cursor: Any) -> str:
-    cursor.execute(_IDENTITY)
-    [identity] = cursor.fetchone()
+    with aside.cursor(using) as cursor:
+        cursor.execute(_IDENTITY)
+        [identity] = cursor.fetchone()
     return str(identity)
 
 
@@ -169,6 +160,7 @@ def note(connection: BaseDatabaseWrapper) -> bool:
     if before != name:
         forget()
         epoch.forget()
+        shapes.forget()
     return before != name
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 from django.core.exceptions import ValidationError
 from django.db import DatabaseError, InterfaceError, models
 
-from cachelayer import differences, keyspace, link, registry, states, takeover
+from cachelayer import differences, keyspace, link, registry, shapes, states, takeover
 from cachelayer.gate import CacheUnavailable
 from cachelayer.loading import read_rows
 from cachelayer.registry import CachedModel
@@ -93,7 +93,7 @@ def _look(cached: CachedModel, pk: Any) -> Look:
 def _ask_redis(found: Look) -> None:
     try:
         # As a write: it is no read that anybody relies on, and shows a Redis that settles.
-        stored = keyspace.of(found.key)
+        [stored] = keyspace.all_of(shapes.stored([found.key]))
         value, ttl = link.round_trip(("GET", stored), ("PTTL", stored))
     except CacheUnavailable as error:
         found.redis_error = str(error)
@@ -113,7 +113,7 @@ def _ask_postgres(found: Look) -> None:
 
 def _still_holds(found: Look) -> bool:
     try:
-        [value] = link.round_trip(("GET", keyspace.of(found.key)))
+        [value] = states.get([found.key])
     except CacheUnavailable:
         return True
     return bool(value == found.value)

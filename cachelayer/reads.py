@@ -146,7 +146,7 @@ def _find(
         if len(rows) == len(keys):
             return rows, dict.fromkeys(keys, "hit")
         if free := takeover.free(using, values):
-            taken = states.lease(free, lease)
+            taken = takeover.lease(using, free, lease)
             leased = [key for key, took in zip(free, taken, strict=True) if took]
     unknown = {pk: key for key, pk in keys.items() if key not in rows}
     loaded = {unknown[pk]: row for pk, row in read_rows(using, cached, unknown).items()}
@@ -189,7 +189,7 @@ def _read_cached(
         # A reader that has held its lease for so long may be dead: another takes it over.
         if free := takeover.free(using, {key: value}, also_leases=is_late):
             token = states.new_lease()
-            if states.lease(free, token)[0]:
+            if takeover.lease(using, free, token)[0]:
                 row = read_rows(using, cached, [pk])[pk]
                 _fill({key: row}, token)
                 return _count(Read("miss", _unwrap(row)))

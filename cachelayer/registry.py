@@ -28,6 +28,8 @@ class CachedModel:
     model: AnyModel
     serializer: Serializer
     prefix: str
+    #: The project's own word for what neither its code nor its columns show; see ``fingerprint``.
+    version: str = ""
 
     @property
     def database(self) -> str:
@@ -125,7 +127,9 @@ def _is_written_alike(model: AnyModel) -> bool:
 _registered: dict[AnyModel, CachedModel] = {}
 
 
-def make(model: AnyModel, serializer: Serializer, prefix: str | None = None) -> CachedModel:
+def make(
+    model: AnyModel, serializer: Serializer, prefix: str | None = None, version: str = ""
+) -> CachedModel:
     """A registration, checked; the key prefix is the model's name unless given."""
     if model._meta.abstract or model._meta.proxy:
         raise ImproperlyConfigured(
@@ -142,7 +146,7 @@ def make(model: AnyModel, serializer: Serializer, prefix: str | None = None) -> 
             f"{prefix!r} cannot be a key prefix. Use letters, digits, '_', '.' and '-', "
             f"and not {RESERVED_PREFIX!r}, under which the cache layer keeps its own keys."
         )
-    return CachedModel(model, serializer, prefix)
+    return CachedModel(model, serializer, prefix, version)
 
 
 def add(cached: CachedModel) -> bool:

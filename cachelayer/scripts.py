@@ -14,9 +14,11 @@ Command = tuple[Any, ...]
 class Script:
     """A Lua script: sent by its hash; with its text where Redis does not know it."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *parts: str) -> None:
         self.name = name
-        self.text = resources.files("cachelayer").joinpath("lua", f"{name}.lua").read_bytes()
+        folder = resources.files("cachelayer").joinpath("lua")
+        texts = (folder.joinpath(f"{part}.lua").read_bytes() for part in (*parts, name))
+        self.text = b"\n".join(texts)
         self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest()
 
     def __call__(self, keys: Sequence[str], *args: Any) -> Command:
@@ -27,9 +29,9 @@ class Script:
 _loaded: dict[str, Script] = {}
 
 
-def load(name: str) -> Script:
-    """The script in ``lua/<name>.lua``, read once."""
-    script = Script(name)
+def load(name: str, *parts: str) -> Script:
+    """The script in ``lua/<name>.lua`` behind those of *parts*, read once."""
+    script = Script(name, *parts)
     return _loaded.setdefault(script.sha, script)
 
 

@@ -17,10 +17,11 @@ and raises ``CacheUnavailable`` when there is no answer.
 
 import random
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from enum import IntEnum
 from typing import Final
 
-from cachelayer import conf, epoch, incarnation, keyspace, link, scripts, spans
+from cachelayer import conf, epoch, incarnation, keyspace, link, scripts, shapes, spans
 from cachelayer.batches import batched
 from cachelayer.gate import CacheUnavailable, Use, gate
 
@@ -33,14 +34,26 @@ INVALIDATE: Final = b""
 _NO_TRANSACTION: Final = 0
 _NOT_ISSUED: Final = 2**62
 
-_mark = scripts.load("mark")
+_mark = scripts.load("mark", "variants")
 _look = scripts.load("look")
 _lease = scripts.load("lease")
-_repair = scripts.load("repair")
+_repair = scripts.load("repair", "variants")
 _fill = scripts.load("fill")
-_push = scripts.load("push")
-_release = scripts.load("release")
-_drop = scripts.load("drop")
+_push = scripts.load("push", "variants", "release_one")
+_release = scripts.load("release", "variants", "release_one")
+_drop = scripts.load("drop", "variants")
+
+
+class Leased(IntEnum):
+    """What became of an attempt to lease a key."""
+
+    HELD = 0
+    TAKEN = 1
+    #: A writer may be committing what this release has under another key.
+    MARKED = 2
+
+
+_NO_MARKS: Final[Mapping[str, bytes | None]] = {}
 
 
 def is_known(value: bytes | None) -> bool:
@@ -86,8 +99,14 @@ def _of_values(values: Sequence[bytes | None]) -> dict[str, str]:
 
 @spans.operation("get", _of_values)
 def get(keys: Sequence[str]) -> list[bytes | None]:
-    """The values of *keys*."""
-    return link.get(keyspace.all_of(keys)) if keys else []
+    """The values of *keys*, as this release has them."""
+    return link.get(keyspace.all_of(shapes.stored(keys))) if keys else []
+
+
+@spans.operation("get", _of_values)
+def get_plain(keys: Sequence[str]) -> list[bytes | None]:
+    """What stands under the plain *keys*: for a release whose rows are elsewhere, their marks."""
+    return link.get(keyspace.all_of(keys))
 
 
 @spans.operation("get", lambda found: _of_values(found[0]))
@@ -95,36 +114,45 @@ def get_verified(keys: Sequence[str]) -> tuple[list[bytes | None], str]:
     """The values of *keys*, and the epoch for which this very server is trusted ("": none)."""
     values: list[bytes | None] = []
     epochs = set()
-    for part in batched(keys):
+    for part in batched(shapes.stored(keys)):
         [[*more, found]] = link.round_trip(_look([*part, incarnation.KEY]), use=Use.READ)
         values += more
         epochs.add(incarnation.trusted_epoch(found))
     return values, epochs.pop() if len(epochs) == 1 else ""
 
 
-@spans.operation("lease", lambda taken: {"cache.leased": sum(taken)})
-def lease(wanted: Mapping[str, bytes | None], token: bytes) -> list[bool]:
-    """Take the lease of every key that still holds what is *wanted* of it (None: nothing).
+@spans.operation("lease", lambda found: {"cache.leased": found.count(Leased.TAKEN)})
+def lease(
+    wanted: Mapping[str, bytes | None], token: bytes, marks: Mapping[str, bytes | None] = _NO_MARKS
+) -> list[Leased]:
+    """Take the lease of every key, of one model, that still holds what is *wanted* of it.
 
-    What may be wanted: nothing, marks of transactions that have all ended, another's lease
-    that was waited for. Says which were taken. None is granted unless the incarnation is
+    What may be wanted: nothing (None), marks of transactions that have all ended, another's lease
+    that was waited for. A variant's is not granted while its plain key holds other marks than
+    *marks*, whose transactions have all ended too. None is granted unless the incarnation is
     trusted and of the epoch that Postgres has: then the gate settles.
     """
-    lifetime = _ms(conf.get().LEASE_LIFETIME)
-    values = [b"" if value is None else value for value in wanted.values()]
+    keys = list(wanted)
+    variant = shapes.variant(keys[0])
+    values = [value or b"" for value in wanted.values()]
+    if variant:
+        values += [marks.get(key) or b"" for key in keys]
+    arguments = (token, _ms(conf.get().LEASE_LIFETIME), epoch.known(), variant, len(keys), *values)
+    held = [*shapes.stored(keys), *(keys if variant else [])]
     [answers] = link.round_trip(
-        _lease([*wanted, incarnation.KEY], token, lifetime, epoch.known(), *values), use=Use.READ
+        _lease([*held, shapes.KEY, incarnation.KEY], *arguments), use=Use.READ
     )
     if answers == -1:
         gate.settle("The incarnation is gone: Redis was flushed, or is being reconciled.")
         raise CacheUnavailable("Redis is not trusted.")
-    return [answer == 1 for answer in answers]
+    return [Leased(answer) for answer in answers]
 
 
 @spans.operation("fill", lambda filled: {"cache.filled": sum(filled)})
 def fill(rows: Mapping[str, bytes], token: bytes) -> list[bool]:
     """Store *rows* under the keys whose lease is still *token*; say which took."""
-    [answers] = link.round_trip(_fill([*rows], token, *_with_lifetimes(rows)), use=Use.READ)
+    values = (part for row in rows.values() for part in (row, _lifetime(row)))
+    [answers] = link.round_trip(_fill(shapes.stored(rows), token, *values), use=Use.READ)
     return [answer == 1 for answer in answers]
 
 
@@ -138,7 +166,8 @@ def mark(keys: Sequence[str], token: bytes) -> str:
     that is sent from now on, and a second attempt needs another token. Were it the same, this
     writer's push could find its own late mark behind the next writer's, and store the older row.
     """
-    [answer] = link.round_trip(_mark([*keys, incarnation.KEY], token), resend=False)
+    command = _mark([*keys, shapes.KEY, incarnation.KEY], token, keyspace.prefix())
+    [answer] = link.round_trip(command, resend=False)
     return incarnation.epoch_in(answer)
 
 
@@ -150,7 +179,14 @@ def push(rows: Mapping[str, bytes], token: bytes) -> list[str]:
     ``superseded`` (a later writer's mark stands there) or ``lost`` (the mark was gone; key
     deleted).
     """
-    [answers] = link.round_trip(_push([*rows], token, *_with_lifetimes(rows)))
+    shape = shapes.own()
+    values = (
+        part
+        for key, row in rows.items()
+        for part in (row, _lifetime(row), shape.get(key.partition(":")[0], shapes.PLAIN))
+    )
+    command = _push([*rows, shapes.KEY], token, keyspace.prefix(), *values)
+    [answers] = link.round_trip(command)
     return [answer.decode() for answer in answers]
 
 
@@ -161,7 +197,7 @@ def release(keys: Sequence[str], token: bytes) -> list[str]:
     Answers for each key: ``invalidated``, ``superseded`` (others' marks stand there) or
     ``lost`` (the mark was gone; key deleted).
     """
-    [answers] = link.round_trip(_release([*keys], token))
+    [answers] = link.round_trip(_release([*keys, shapes.KEY], token, keyspace.prefix()))
     return [answer.decode() for answer in answers]
 
 
@@ -174,7 +210,10 @@ def repair(keys: Sequence[str], reconciled: str) -> None:
     and writers have left or will leave, it raises ``CacheUnavailable``.
     """
     mark = new_mark(_NO_TRANSACTION)
-    [answer] = link.round_trip(_repair([*keys, incarnation.KEY], mark, f" {reconciled}"))
+    command = _repair(
+        [*keys, shapes.KEY, incarnation.KEY], mark, f" {reconciled}", keyspace.prefix()
+    )
+    [answer] = link.round_trip(command)
     if answer == -1:
         raise CacheUnavailable(f"This Redis is not {reconciled}; nothing is repaired there.")
 
@@ -182,14 +221,8 @@ def repair(keys: Sequence[str], reconciled: str) -> None:
 @spans.operation("drop", lambda deleted: {"cache.deleted": deleted})
 def drop(keys: Sequence[str]) -> int:
     """Delete rows, nulls and leases, leave marks; answer how many were deleted."""
-    deleted: int = link.round_trip(_drop([*keys]))[0]
+    deleted: int = link.round_trip(_drop([*keys, shapes.KEY], keyspace.prefix()))[0]
     return deleted
-
-
-def _with_lifetimes(rows: Mapping[str, bytes]) -> Iterator[bytes | int]:
-    for row in rows.values():
-        yield row
-        yield _lifetime(row)
 
 
 def _lifetime(row: bytes) -> int:

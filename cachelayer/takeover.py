@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from django.db import connections
 
 from cachelayer import session, states
+from cachelayer.states import Leased
 
 #: The status is null of a transaction that is too old to be known: it has ended. Not asked of
 #: one that this server has not issued (a fail-over has lost it): Postgres would raise.
@@ -46,6 +47,24 @@ def free(
         for key, value in found.items()
         if not states.is_mark(value) or _xids(value) <= ended
     }
+
+
+def lease(using: str, wanted: Mapping[str, bytes | None], token: bytes) -> list[bool]:
+    """Take the leases of keys that were found ``free``; say which were taken.
+
+    Raises ``CacheUnavailable``.
+    """
+    found = dict(zip(wanted, states.lease(wanted, token), strict=True))
+    if marked := [key for key, leased in found.items() if leased is Leased.MARKED]:
+        # The marks of a killed writer may stand on the plain key only.
+        plain = dict(zip(marked, states.get_plain(marked), strict=True))
+        marks = {key: value for key, value in plain.items() if states.is_mark(value)}
+        ended = {key: wanted[key] for key in marked if key not in marks} | {
+            key: wanted[key] for key in free(using, marks)
+        }
+        if ended:
+            found |= zip(ended, states.lease(ended, token, marks), strict=True)
+    return [leased is Leased.TAKEN for leased in found.values()]
 
 
 def have_ended(using: str, marks: bytes | None) -> bool:

@@ -17,7 +17,7 @@ from django.apps import AppConfig
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from cachelayer import registry, repair
+from cachelayer import registry, repair, shapes
 from cachelayer.notice import EVERY
 from cachelayer.registry import AnyModel, CachedModel
 
@@ -271,6 +271,7 @@ def after_migrate(sender: AppConfig, using: str, plan: Iterable[Any] = (), **kwa
         for cached in registry.all_cached()
         if cached.database == using
     }
+    shapes.claim(using)
     unseen |= {prefix for prefix, labels in models.items() if labels & changed}
     with transaction.atomic(using=using):
         repair.log(connections[using], [f"{prefix}:{EVERY}" for prefix in sorted(unseen)])

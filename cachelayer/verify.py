@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-from cachelayer import clear, registry, states
+from cachelayer import clear, registry, shapes, states
 from cachelayer.batches import batched, patiently
 from cachelayer.loading import read_rows
 from cachelayer.registry import CachedModel
@@ -58,11 +58,12 @@ def compare(cached: CachedModel, keys: Iterable[str]) -> tuple[int, list[Differe
 
     Safe beside live traffic. Raises ``CacheUnavailable`` and ``DatabaseError``.
     """
-    compared, found = _compare(cached, _pks(cached, keys))
+    pks = _pks(cached, keys)
+    compared, found = _compare(cached, pks)
     if found:
         # Once more: two writes may have put back the bytes of before.
         again = {difference.key: difference for difference in found}
-        _, found = _compare(cached, _pks(cached, again))
+        _, found = _compare(cached, {key: pks[key] for key in again})
         found = [found for found in found if found.cached == again[found.key].cached]
     return compared, found
 
@@ -70,9 +71,10 @@ def compare(cached: CachedModel, keys: Iterable[str]) -> tuple[int, list[Differe
 def _pks(cached: CachedModel, keys: Iterable[str]) -> dict[str, Any]:
     pks = {}
     for key in keys:
-        # Somebody else's key may begin like ours.
+        # Somebody else's key may begin like ours, another release's does.
         with suppress(ValueError):
-            pks[key] = cached.pk(key)
+            if [key] == shapes.stored([plain := shapes.plain(key)]):
+                pks[plain] = cached.pk(plain)
     return pks
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from django.db import connections, models
 from django.db.transaction import TransactionManagementError
 
-from cachelayer import registry, states
+from cachelayer import registry, states, takeover
 from cachelayer.batches import batched, patiently
 from cachelayer.loading import read_rows
 from cachelayer.registry import CachedModel
@@ -50,7 +50,8 @@ def read_neighbours(using: str | None, cached: CachedModel, pks: Sequence[Any]) 
 
 def _fill(cached: CachedModel, pks: Sequence[Any], read: Callable[..., dict[Any, bytes]]) -> int:
     token = states.new_lease()
-    taken = states.lease({cached.key(pk): None for pk in pks}, token)
+    wanted: dict[str, bytes | None] = {cached.key(pk): None for pk in pks}
+    taken = takeover.lease(cached.database, wanted, token)
     leased = [pk for pk, took in zip(pks, taken, strict=True) if took]
     if not leased:
         return 0

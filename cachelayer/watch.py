@@ -11,7 +11,7 @@ import logging
 
 from django.db import DatabaseError, InterfaceError, connections
 
-from cachelayer import conf, epoch, eviction, incarnation, keyspace, link, reconcile, repair
+from cachelayer import conf, epoch, eviction, incarnation, keyspace, link, reconcile, repair, retire
 from cachelayer.gate import CacheUnavailable, Mode, gate
 from cachelayer.ticker import Ticker
 
@@ -24,8 +24,10 @@ def look() -> bool:
         if gate.mode is Mode.CLOSED:
             if reason := _distrust():
                 gate.settle(reason)
-            elif repair.has_backlog():
-                repair.drain()
+            else:
+                if repair.has_backlog():
+                    repair.drain()
+                retire.look()
     except (DatabaseError, InterfaceError, CacheUnavailable) as error:
         logger.debug("Looked for keys to repair in vain: %s", error)
     finally:

@@ -1,4 +1,5 @@
--- KEYS: the rows' keys, and last the incarnation   ARGV[1] the mark
+-- KEYS: the rows' plain keys, the variants, and last the incarnation
+-- ARGV: the mark, what keys begin with
 -- Answers the incarnation, if it is this very server's: a mark on a server that others do not
 -- read is none. A replica has a copy of the incarnation, and a connection may have been led to it.
 --
@@ -8,8 +9,12 @@
 -- Marks have no TTL: under a volatile-* policy Redis evicts only keys that have one.
 --
 -- What holds no mark is set by one command: a thousand commands take three times as long.
-local rows = {unpack(KEYS, 1, #KEYS - 1)}
-local empty = redis.call('EXISTS', unpack(rows)) == 0
+local rows = {unpack(KEYS, 1, #KEYS - 2)}
+rows = with_variants(rows, ARGV[2], read_variants(KEYS[#KEYS - 1]))
+local empty = true
+for _, there in ipairs(in_parts('EXISTS', rows)) do
+  empty = empty and there == 0
+end
 local unmarked = {}
 for _, key in ipairs(rows) do
   local head = not empty and redis.pcall('GETRANGE', key, 0, 1)
@@ -20,9 +25,7 @@ for _, key in ipairs(rows) do
     unmarked[#unmarked + 1] = ARGV[1]
   end
 end
-if #unmarked > 0 then
-  redis.call('MSET', unpack(unmarked))
-end
+in_parts('MSET', unmarked)
 local incarnation = redis.call('GET', KEYS[#KEYS]) or ''
 local info = redis.call('INFO', 'replication')
 -- A replica says its primary's.

@@ -1,49 +1,18 @@
--- KEYS the rows' keys   ARGV[1] the mark
--- Takes the mark away and puts nothing in its place: the next reader loads the row. The marks
--- of others stay, for these transactions may be committing. Where this one was the last, it
--- becomes a mark of no transaction: else the one before it would be the last again, and its
--- late push would store the older row.
-local own = ARGV[1]
-
--- What is left of the marks in *value*, nil if nothing need be; and what became of the key.
-local function without_own(value)
-  if value == own then
-    return nil, 'invalidated'
-  end
-  local rest, found, last, others = {}, false, false, false
-  if value and string.sub(value, 1, 2) == 'w:' then
-    for mark in string.gmatch(value, '%S+') do
-      last = mark == own
-      if last then
-        found = true
-      else
-        rest[#rest + 1] = mark
-        others = others or string.sub(mark, -2) ~= ':0'
-      end
+-- KEYS the rows' plain keys, and last the variants   ARGV: the mark, what keys begin with
+-- Takes the mark away and puts nothing in its place: the next reader loads the row.
+local rows = {unpack(KEYS, 1, #KEYS - 1)}
+local keys = with_variants(rows, ARGV[2], read_variants(KEYS[#KEYS]))
+local answers, gone = {}, {}
+for _, values in ipairs(in_parts('MGET', keys)) do
+  for i = 1, #values do
+    local key, rest = keys[#answers + 1], nil
+    rest, answers[#answers + 1] = without_own(values[i], ARGV[1])
+    if not rest then
+      gone[#gone + 1] = key
+    elseif rest ~= values[i] then
+      redis.call('SET', key, rest)
     end
   end
-  if not others then
-    -- Where the mark was lost, what stands here may have been loaded before the COMMIT.
-    return nil, found and 'invalidated' or 'lost'
-  end
-  if last then
-    rest[#rest + 1] = string.gsub(own, ':%d+$', ':0')
-  end
-  return found and table.concat(rest, ' ') or value, 'superseded'
 end
-
-local values = redis.call('MGET', unpack(KEYS))
-local answers, gone = {}, {}
-for i, key in ipairs(KEYS) do
-  local rest
-  rest, answers[i] = without_own(values[i])
-  if not rest then
-    gone[#gone + 1] = key
-  elseif rest ~= values[i] then
-    redis.call('SET', key, rest)
-  end
-end
-if #gone > 0 then
-  redis.call('UNLINK', unpack(gone))
-end
-return answers
+in_parts('UNLINK', gone)
+return {unpack(answers, 1, #rows)}

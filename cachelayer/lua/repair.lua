@@ -1,5 +1,5 @@
--- KEYS: the rows' keys, and last the incarnation   ARGV: the repair's own mark, of no
--- transaction; what must follow the server's name in the incarnation
+-- KEYS: the rows' keys, the variants, and last the incarnation   ARGV: the repair's own mark, of
+-- no transaction; what must follow the server's name in the incarnation; what keys begin with
 -- Answers -1, and repairs nothing, unless this is the server that was reconciled last: on
 -- another one the repair would be for nothing, and the log row is deleted after it.
 --
@@ -14,8 +14,8 @@ local wanted = term and ':' .. term .. ARGV[2] or ''
 if wanted == '' or string.sub(incarnation, -#wanted) ~= wanted then
   return -1
 end
-for i = 1, #KEYS - 1 do
-  local key = KEYS[i]
+local rows = {unpack(KEYS, 1, #KEYS - 2)}
+for _, key in ipairs(with_variants(rows, ARGV[3], read_variants(KEYS[#KEYS - 1]))) do
   if redis.call('TYPE', key)['ok'] == 'string' then
     if redis.call('GETRANGE', key, 0, 1) ~= 'w:' then
       redis.call('UNLINK', key)
@@ -24,4 +24,4 @@ for i = 1, #KEYS - 1 do
     end
   end
 end
-return #KEYS - 1
+return #rows

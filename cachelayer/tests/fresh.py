@@ -3,7 +3,7 @@
 import psycopg
 from django.db import connection
 
-from cachelayer import epoch, incarnation, keyspace, link
+from cachelayer import epoch, incarnation, keyspace, link, shapes
 from cachelayer.gate import gate
 
 TEST_DATABASE = "items_suite"
@@ -24,8 +24,9 @@ def empty_redis() -> None:
 
 def trust_redis() -> None:
     """As in a new process, with an empty Redis: the gate is closed."""
-    # It knows that it owns the plain keys, which Postgres would have to be asked about.
+    # It knows that its database and its shapes own the plain keys: else Postgres would be asked.
     keyspace._prefix = ""
+    shapes._own = {}
     epoch.hear(_fresh_postgres())
     empty_redis()
     gate.start_afresh()

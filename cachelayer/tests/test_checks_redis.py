@@ -19,6 +19,8 @@ from cachelayer import (
     link,
     lookup,
     repair,
+    retire,
+    shapes,
     states,
     watch,
 )
@@ -153,6 +155,17 @@ def test_a_user_with_exactly_these_commands_can_do_everything(
     assert {name: said for name, said in stats.items() if said["rejected_calls"]} == {}
 
 
+def _do_all_with_variants(note, monkeypatch):
+    """As a process of another release, which then goes."""
+    monkeypatch.setattr(retire, "_next_word", 0.0)
+    monkeypatch.setattr(shapes, "_own", {"note": "b" * 12})
+    stars(note)
+    set_stars(note, 2)
+    retire.look()
+    assert retire.retire(f"note~{'b' * 12}")
+    monkeypatch.setattr(shapes, "_own", {})
+
+
 def _do_everything(admin, own_redis, monkeypatch, database):
     notes = [Note.objects.create(text="x" * 60, stars=1) for _ in range(3)]
     set_stars(notes[0], 2)
@@ -160,6 +173,7 @@ def _do_everything(admin, own_redis, monkeypatch, database):
         assert stars(notes[0]) == 2
     notes[1].delete()
     cachelayer.read_many(Note, [note.pk for note in notes])
+    _do_all_with_variants(notes[0], monkeypatch)
     Note.objects.filter(pk=notes[2].pk).update(stars=3)
     with suppress(ZeroDivisionError), transaction.atomic():
         set_stars(notes[2], 4)

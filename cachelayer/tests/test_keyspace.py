@@ -112,6 +112,7 @@ def test_a_namespace_says_it_outright(settings, namespace, start):
     assert keyspace.prefix() == start
     note = Note.objects.create()
     assert link.client().exists(f"{start}note:{note.pk}")
+    settled()
 
 
 def test_the_key_prefix_of_the_cache_is_kept_to(settings):

@@ -1,0 +1,149 @@
+"""The shape of a representation: a hash of all that decides which bytes a row becomes.
+
+Two releases with the same fingerprint render a row alike. What goes into it: the serializer
+and everything of the project's own code that its code names, the columns of the model, the
+versions of the libraries, and the settings that REST framework and Django render by. A line
+that is changed elsewhere changes nothing, so such a deploy keeps its cache.
+
+Code is compared by its bytecode: a file may have changed since it was loaded.
+"""
+
+import hashlib
+import inspect
+import re
+import sys
+import types
+from collections.abc import Iterator
+from importlib import metadata
+from typing import Any, Final
+
+from django.conf import settings
+from django.db import models
+from django.utils import translation
+
+from cachelayer import rendering
+
+#: What Django and REST framework make of a value by.
+_SETTINGS: Final = (
+    *("TIME_ZONE", "USE_TZ", "LANGUAGE_CODE", "MEDIA_URL", "REST_FRAMEWORK"),
+    *("DATE_FORMAT", "DATETIME_FORMAT", "TIME_FORMAT", "USE_THOUSAND_SEPARATOR"),
+)
+_LIBRARIES: Final = ("django", "djangorestframework", "orjson")
+_ADDRESS: Final = re.compile(r" at 0x[0-9a-f]+")
+
+
+def of(model: type[models.Model], serializer: Any, version: str = "") -> str:
+    """The fingerprint of *model*'s rows as *serializer* shows them: 12 hexadecimal digits."""
+    # Plain columns need none of the model's code.
+    code = [serializer] if rendering.plan_of(serializer, model) else [serializer, model]
+    with translation.override(settings.LANGUAGE_CODE):
+        parts = [version, *_environment(), *_columns(model), *_Code().of(*code)]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
+
+
+def _environment() -> Iterator[str]:
+    yield sys.implementation.cache_tag or ""
+    for library in _LIBRARIES:
+        try:
+            yield metadata.version(library)
+        except metadata.PackageNotFoundError:
+            yield "-"
+    for name in _SETTINGS:
+        yield f"{name}={_text(getattr(settings, name, None))}"
+
+
+def _columns(model: type[models.Model]) -> Iterator[str]:
+    for field in model._meta.concrete_fields:
+        yield f"{field.attname} {type(field).__qualname__} {field.column}"
+
+
+def _text(value: Any) -> str:
+    """*value* as text that is the same in every process."""
+    if isinstance(value, dict):
+        return ",".join(f"{key}:{_text(each)}" for key, each in sorted(value.items(), key=str))
+    if isinstance(value, (set, frozenset)):
+        return ",".join(sorted(map(_text, value)))
+    if isinstance(value, (list, tuple)):
+        return f"[{','.join(map(_text, value))}]"
+    return _ADDRESS.sub("", repr(value))
+
+
+class _Code:
+    """Walks from a piece of code to all that it names of the project's own."""
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()
+
+    def of(self, *roots: Any) -> Iterator[str]:
+        for root in roots:
+            if id(root) in self._seen:
+                continue
+            self._seen.add(id(root))
+            yield from self._of(inspect.unwrap(root) if callable(root) else root)
+
+    def _of(self, thing: Any) -> Iterator[str]:
+        if isinstance(thing, (staticmethod, classmethod)):
+            thing = thing.__func__
+        if isinstance(thing, property):
+            yield from self.of(*filter(None, (thing.fget, thing.fset)))
+        elif isinstance(thing, types.MethodType):
+            yield from self.of(thing.__func__, type(thing.__self__))
+        elif isinstance(thing, types.FunctionType):
+            yield from self._of_function(thing)
+        elif isinstance(thing, type):
+            yield from self._of_class(thing)
+        elif callable(thing) and not isinstance(thing, types.BuiltinFunctionType):
+            yield from self.of(type(thing))
+        elif not isinstance(thing, types.ModuleType):
+            yield _text(thing)
+
+    def _of_function(self, function: types.FunctionType) -> Iterator[str]:
+        yield f"{function.__module__}.{function.__qualname__}"
+        if not _is_own(function):
+            return
+        yield _text([function.__defaults__, function.__kwdefaults__])
+        names: set[str] = set()
+        for code in _codes(function.__code__):
+            yield code.co_code.hex()
+            yield _text([const for const in code.co_consts if not inspect.iscode(const)])
+            yield _text(code.co_names)
+            names.update(code.co_names)
+        named = [function.__globals__[name] for name in sorted(names & function.__globals__.keys())]
+        closed = [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
+        yield from self.of(*named, *closed)
+
+    def _of_class(self, cls: type) -> Iterator[str]:
+        for each in cls.__mro__[:-1]:
+            yield f"{each.__module__}.{each.__qualname__}"
+            if not _is_own(each):
+                continue
+            for name, value in sorted(vars(each).items()):
+                if name == "_declared_fields":
+                    for field in value.items():
+                        yield _text(field)
+                        yield from self.of(type(field[1]))
+                elif not name.startswith("__") or isinstance(value, types.FunctionType):
+                    yield name
+                    yield from self.of(value)
+
+
+def _is_own(thing: Any) -> bool:
+    """Whether *thing* is the project's, and not of a library, whose version says enough."""
+    module = sys.modules.get(thing.__module__)
+    path = getattr(module, "__file__", None) or ""
+    return "site-packages" not in path and not path.startswith(sys.base_prefix)
+
+
+def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    yield code
+    for const in code.co_consts:
+        if inspect.iscode(const):
+            yield from _codes(const)
+
+
+def _is_filled(cell: types.CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018
+    except ValueError:
+        return False
+    return True

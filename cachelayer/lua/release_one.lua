@@ -1,0 +1,29 @@
+-- What is left of the marks in *value* without the mark *own*, nil if nothing need be; and what
+-- became of the key. The marks of others stay, for these transactions may be committing. Where
+-- this one was the last, it becomes a mark of no transaction: else the one before it would be
+-- the last again, and its late push would store the older row.
+local function without_own(value, own)
+  if value == own then
+    return nil, 'invalidated'
+  end
+  local rest, found, last, others = {}, false, false, false
+  if value and string.sub(value, 1, 2) == 'w:' then
+    for mark in string.gmatch(value, '%S+') do
+      last = mark == own
+      if last then
+        found = true
+      else
+        rest[#rest + 1] = mark
+        others = others or string.sub(mark, -2) ~= ':0'
+      end
+    end
+  end
+  if not others then
+    -- Where the mark was lost, what stands here may have been loaded before the COMMIT.
+    return nil, found and 'invalidated' or 'lost'
+  end
+  if last then
+    rest[#rest + 1] = string.gsub(own, ':%d+$', ':0')
+  end
+  return found and table.concat(rest, ' ') or value, 'superseded'
+end

@@ -1,0 +1,14 @@
+"""Which release's shape owns the plain keys of a prefix; see ``shapes.py``."""
+
+from django.db import migrations
+
+
+class Migration(migrations.Migration):
+    dependencies = [("cachelayer", "0003_witness")]
+
+    operations = [
+        migrations.RunSQL(
+            "CREATE TABLE cachelayer_shape (prefix text PRIMARY KEY, fingerprint text NOT NULL)",
+            "DROP TABLE cachelayer_shape",
+        ),
+    ]

@@ -1,0 +1,122 @@
+"""What changes the fingerprint of a representation, and what does not."""
+
+import subprocess
+import sys
+import types
+
+import pytest
+from rest_framework import serializers
+
+from cachelayer import fingerprint
+from cachelayer.tests.bookshop.models import Note
+from cachelayer.tests.bookshop.serializers import NoteSerializer
+from cachelayer.tests.commands import environment_here
+
+SERIALIZER = """
+from rest_framework import serializers
+from cachelayer.tests.bookshop.models import Note
+
+UNIT = "cm"
+
+def half(value):
+    return value / {half}
+
+def unrelated():
+    return {unrelated}
+
+class Shown(serializers.ModelSerializer):
+    stars = serializers.IntegerField(help_text="a")
+    width = serializers.SerializerMethodField()
+
+    def get_width(self, note):
+        return [half(note.stars), UNIT, note.text in {{"a", "b", "c"}}]
+
+    class Meta:
+        model = Note
+        fields = {fields}
+"""
+
+
+def made(half="2", unrelated="1", fields='["id", "stars", "width"]'):
+    module = types.ModuleType("shown")
+    exec(SERIALIZER.format(half=half, unrelated=unrelated, fields=fields), module.__dict__)
+    return fingerprint.of(Note, module.Shown)
+
+
+def test_the_same_code_has_the_same():
+    assert made() == made()
+    assert len(made()) == 12
+
+
+@pytest.mark.parametrize("changed", [{"half": "4"}, {"fields": '["id", "width", "stars"]'}])
+def test_what_it_shows_and_what_its_code_calls_change_it(changed):
+    assert made(**changed) != made()
+
+
+def test_a_line_elsewhere_in_the_file_does_not():
+    assert made(unrelated="2") == made()
+
+
+def test_a_setting_that_it_renders_by_changes_it(settings):
+    before = fingerprint.of(Note, NoteSerializer)
+    settings.TIME_ZONE = "Asia/Tokyo"
+    assert fingerprint.of(Note, NoteSerializer) != before
+    settings.TIME_ZONE = "UTC"
+    settings.DEFAULT_FROM_EMAIL = "someone@example.com"
+    assert fingerprint.of(Note, NoteSerializer) == before
+
+
+def test_a_version_of_the_project_changes_it():
+    assert fingerprint.of(Note, NoteSerializer, "2") != fingerprint.of(Note, NoteSerializer)
+
+
+class Priced(Note):
+    @property
+    def taxed(self):
+        return 1
+
+    class Meta:
+        proxy = True
+        app_label = "bookshop"
+
+
+class Dear(Note):
+    @property
+    def taxed(self):
+        return 2
+
+    class Meta:
+        proxy = True
+        app_label = "bookshop"
+
+
+def test_code_of_the_model_counts_where_the_serializer_may_reach_it():
+    class Plain(serializers.Serializer):
+        stars = serializers.IntegerField()
+
+    class Taxed(serializers.Serializer):
+        taxed = serializers.IntegerField()
+
+    assert fingerprint.of(Priced, Plain) == fingerprint.of(Dear, Plain)
+    assert fingerprint.of(Priced, Taxed) != fingerprint.of(Dear, Taxed)
+
+
+def test_every_process_finds_the_same(transactional_db):
+    """Whatever the seed of its hashes, and the addresses of its objects."""
+    program = (
+        "import django; django.setup()\n"
+        "from cachelayer import registry, shapes\n"
+        "print(sorted((c.prefix, shapes.print_of(c)) for c in registry.all_cached()))"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**environment_here(), "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(found) == 1
+    assert "note" in found.pop()

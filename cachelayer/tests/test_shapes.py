@@ -1,0 +1,394 @@
+"""Two releases that show a row differently, side by side: neither sees the other's bytes."""
+
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from dataclasses import replace
+
+import orjson
+import pytest
+from django.db import OperationalError, connection, transaction
+
+import cachelayer
+from cachelayer import (
+    census,
+    clear,
+    epoch,
+    incarnation,
+    link,
+    lookup,
+    registry,
+    retire,
+    shapes,
+    states,
+    verify,
+    watch,
+)
+from cachelayer.gate import Mode, gate
+from cachelayer.tests.bookshop.models import Note
+from cachelayer.tests.commands import environment_here
+from cachelayer.tests.faults import write_unseen
+from cachelayer.tests.polling import until
+from cachelayer.tests.truth import outside, repaired
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("quick")]
+
+B = "b" * 12
+
+
+def show_stars(note):
+    return {"stars": note.stars, "release": "B"}
+
+
+@contextmanager
+def release_b(shape=B):
+    """This process as one of the release that has come later."""
+    mine = registry.get(Note)
+    registry._registered[Note] = replace(mine, serializer=show_stars)
+    shapes._own = {"note": shape}
+    try:
+        yield
+    finally:
+        registry._registered[Note] = mine
+        shapes._own = {}
+
+
+def read():
+    [note] = Note.objects.all()
+    found = cachelayer.read(Note, note.pk)
+    return found.outcome, orjson.loads(found.row)
+
+
+@pytest.fixture
+def note():
+    return Note.objects.create(stars=1)
+
+
+@pytest.fixture
+def both(note):
+    """A row that both releases have cached."""
+    assert read()[0] == "hit"
+    with release_b():
+        assert [read()[0] for _ in range(2)] == ["miss", "hit"]
+    return note
+
+
+def keys(note):
+    return f"note:{note.pk}", f"note~{B}:{note.pk}"
+
+
+def test_neither_is_given_the_bytes_of_the_other(both, value):
+    assert read() == ("hit", {**read()[1], "stars": 1})
+    assert "release" not in read()[1]
+    with release_b():
+        assert read() == ("hit", {"stars": 1, "release": "B"})
+    assert [orjson.loads(value(key))["stars"] for key in keys(both)] == [1, 1]
+
+
+def test_a_write_by_either_is_seen_by_both(both):
+    Note.objects.update(stars=2)
+    with release_b():
+        assert read() == ("miss", {"stars": 2, "release": "B"})
+        Note.objects.update(stars=3)
+        assert read() == ("hit", {"stars": 3, "release": "B"}), "it pushes its own"
+    assert read()[1]["stars"] == 3
+    both.delete()
+    with release_b():
+        assert cachelayer.read(Note, both.pk).row is None
+    assert cachelayer.read(Note, both.pk).row is None
+
+
+def test_a_write_of_many_rows_is_seen_by_both(both, settings):
+    settings.CACHELAYER = {"PUSH_LIMIT": 0}
+    Note.objects.update(stars=2)
+    with release_b():
+        assert read() == ("miss", {"stars": 2, "release": "B"})
+
+
+def test_sql_of_another_program_is_repaired_for_both(both):
+    with outside() as other:
+        other.execute("UPDATE bookshop_note SET stars = 2")
+    repaired(f"note:{both.pk}")
+    assert read()[1]["stars"] == 2
+    with release_b():
+        assert read() == ("miss", {"stars": 2, "release": "B"})
+
+
+@pytest.mark.parametrize("ends", ["commits", "is killed before its push", "rolls back"])
+def test_a_variant_that_is_entered_while_a_writer_is_at_work(note, ends):
+    """1. A marks the plain key. 2. B is entered. 3. B reads the old row: it must not fill it."""
+    _, theirs = keys(note)
+    with outside() as writer:
+        writer.autocommit = False
+        cursor = writer.execute("UPDATE bookshop_note SET stars = 2 RETURNING pg_current_xact_id()")
+        mark = states.new_mark(int(cursor.fetchone()[0]))
+        states.mark([f"note:{note.pk}"], mark)
+        with release_b():
+            assert read() == ("bypass", {"stars": 1, "release": "B"})
+            assert link.client().hgetall(shapes.KEY) == {f"note~{B}".encode(): b"live"}
+            assert link.client().get(theirs) is None
+        if ends == "rolls back":
+            writer.rollback()
+        else:
+            writer.commit()
+        if ends == "commits":
+            states.release([f"note:{note.pk}"], mark)
+    expected = 1 if ends == "rolls back" else 2
+    with release_b():
+        assert read() == ("miss", {"stars": expected, "release": "B"})
+        assert read()[0] == "hit"
+    assert read()[1]["stars"] == expected
+
+
+def test_marks_that_are_not_those_found_are_not_taken_over(note):
+    plain, _ = keys(note)
+    ended = states.new_mark(1)
+    states.mark([plain], ended)
+    with release_b():
+        token = states.new_lease()
+        assert states.lease({plain: None}, token) == [states.Leased.MARKED]
+        states.mark([plain], states.new_mark(2**40))
+        assert states.lease({plain: None}, token, {plain: ended}) == [states.Leased.MARKED]
+    assert states.transactions(link.client().get(plain)) == {1, 2**40}
+
+
+def test_after_a_flush_a_variant_is_entered_anew(both):
+    link.client().flushall()
+    until(lambda: _settled() and gate.mode is Mode.CLOSED)
+    with release_b():
+        assert read()[0] == "miss"
+        Note.objects.update(stars=5)
+        assert read() == ("hit", {"stars": 5, "release": "B"})
+
+
+def _settled():
+    watch.look()
+    return True
+
+
+def test_a_reconcile_sweeps_variants_too(both):
+    """Redis has come back with data from before a write."""
+    write_unseen("UPDATE bookshop_note SET stars = 2")
+    link.client().set(incarnation.KEY, "another-run:0 trusted 1")
+    gate.settle("for this test")
+    until(lambda: gate.mode is Mode.CLOSED)
+    with release_b():
+        assert read() == ("miss", {"stars": 2, "release": "B"})
+
+
+def test_a_clear_takes_both_and_counts_are_of_ones_own(both):
+    assert census.count().rows == 1
+    with release_b():
+        assert census.count().rows == 1
+        assert lookup.look(Note, both.pk).verdict == "same"
+        assert [report.compared for report in verify.verify()][-1] == 1
+    assert sum(clear.clear_all()) == 2
+    assert list(clear.keys(["note"])) == []
+
+
+def test_a_row_that_differs_is_found_in_a_variant_too(both):
+    with release_b():
+        link.client().set(keys(both)[1], b'{"stars":9,"release":"B"}')
+        *_, report = verify.verify()
+        assert [found.key for found in report.differences] == [keys(both)[0]]
+    *_, report = verify.verify()
+    assert report.differing == 0
+
+
+class TestRetiring:
+    """A variant that nobody uses costs every write a key, so it is taken away."""
+
+    def test_its_entry_and_its_rows_go(self, both):
+        assert retire.retire(f"note~{B}")
+        assert link.client().hgetall(shapes.KEY) == {}
+        assert link.client().get(keys(both)[1]) is None
+        assert read()[0] == "hit"
+        with release_b():
+            assert [read()[0] for _ in range(2)] == ["miss", "hit"]
+
+    def test_while_it_closes_writers_go_on_marking_it(self, both):
+        """Were the entry deleted first, this hit would be older than the write."""
+        link.client().hset(shapes.KEY, f"note~{B}", "closing 1")
+        Note.objects.update(stars=2)
+        with release_b():
+            assert read() == ("miss", {"stars": 2, "release": "B"})
+
+    def test_while_it_closes_nothing_is_pushed_into_it(self, both):
+        link.client().hset(shapes.KEY, f"note~{B}", "closing 1")
+        with release_b():
+            Note.objects.update(stars=2)
+        assert link.client().get(keys(both)[1]) is None
+
+    def test_where_it_comes_into_use_again_it_stays(self, both, monkeypatch):
+        def come_back(variant):
+            with release_b():
+                link.client().delete(keys(both)[1])
+                assert read()[0] == "miss"
+            yield keys(both)[1]
+
+        monkeypatch.setattr(clear, "variant_keys", come_back)
+        assert not retire.retire(f"note~{B}")
+        with release_b():
+            assert read()[0] == "hit"
+
+    def test_not_on_another_server(self, both):
+        link.client().set(incarnation.KEY, f"another:0 trusted {epoch.known()}")
+        assert not retire.retire(f"note~{B}")
+        assert link.client().get(keys(both)[1]) is not None
+
+    def test_a_late_push_finds_that_others_came_in_between(self, both):
+        """1. W1, of B, marks and pauses. 2. B is taken away. 3. W2 marks the plain key only.
+        4. B is entered again. 5. W2 commits and is killed. 6. W1 pushes its older row."""
+        plain, theirs = keys(both)
+        first, second = states.new_mark(1), states.new_mark(2)
+        states.mark([plain], first)
+        retire.retire(f"note~{B}")
+        states.mark([plain], second)
+        link.client().hset(shapes.KEY, f"note~{B}", "live")
+        with release_b():
+            states.push({plain: b'{"stars":1,"release":"B"}'}, first)
+        assert states.is_mark(link.client().get(plain))
+        assert link.client().get(theirs) is None
+
+    def test_what_is_used_is_said_to_be_and_what_is_not_goes(self, both, monkeypatch, settings):
+        unused = f"note~{'c' * 12}"
+        monkeypatch.setattr(retire, "_next_word", 0.0)
+        link.client().hset(shapes.KEY, unused, "live")
+        link.client().hset("cachelayer:variants:seen", f"note~{B}", 1)
+        link.client().hset("cachelayer:variants:seen", unused, 1)
+        with release_b():
+            retire.look()
+        assert link.client().hgetall(shapes.KEY) == {f"note~{B}".encode(): b"live"}
+
+    def test_one_that_has_said_nothing_yet_is_new(self, both, monkeypatch):
+        monkeypatch.setattr(retire, "_next_word", 0.0)
+        retire.look()
+        assert link.client().hexists(shapes.KEY, f"note~{B}")
+
+
+class TestOwner:
+    """Who has the plain keys: whoever came first, for as long as the database remembers."""
+
+    @pytest.fixture(autouse=True)
+    def _unclaimed(self):
+        self._delete()
+        yield
+        self._delete()
+        shapes._own = {}
+
+    def _delete(self):
+        with outside() as other:
+            other.execute("DELETE FROM cachelayer_shape")
+        shapes.forget()
+
+    def test_the_first_release_has_them_and_the_same_code_again(self):
+        assert shapes.own() == {}
+        shapes.forget()
+        assert shapes.own() == {}
+
+    def test_a_release_that_differs_has_variants(self, note):
+        shapes.own()
+        mine = registry.get(Note)
+        registry._registered[Note] = replace(mine, version="2")
+        try:
+            shapes.forget()
+            assert shapes.own() == {"note": shapes.print_of(registry.get(Note))}
+            assert read()[0] == "miss"
+            assert link.client().exists(f"{shapes.variant('note:')}:{note.pk}")
+        finally:
+            registry._registered[Note] = mine
+
+    def test_a_claim_in_a_transaction_that_is_rolled_back_stays(self):
+        with transaction.atomic():
+            Note.objects.create()
+            shapes.own()
+            transaction.set_rollback(True)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM cachelayer_shape WHERE prefix = 'note'")
+            assert cursor.fetchone() == (1,)
+
+    def test_a_database_that_does_not_say_it_leaves_the_cache_unused(self, note, monkeypatch):
+        def away(using):
+            raise OperationalError("gone")
+
+        monkeypatch.setattr(shapes, "_owners", away)
+        shapes.forget()
+        assert read()[0] == "bypass"
+
+
+OTHER_RELEASE = """
+import sys
+import django; django.setup()
+import cachelayer
+from cachelayer import registry, shapes
+from cachelayer.tests.bookshop.models import Note
+from dataclasses import replace
+mine = registry.get(Note)
+def show_stars(note):
+    return {"stars": note.stars, "release": "B"}
+registry._registered[Note] = replace(mine, serializer=show_stars)
+assert shapes.own()["note"]
+print("ready", flush=True)
+for line in sys.stdin:
+    what, pk, *stars = line.split()
+    if what == "write":
+        Note.objects.filter(pk=pk).update(stars=int(stars[0]))
+        print("written", flush=True)
+    else:
+        found = cachelayer.read(Note, pk)
+        print(found.outcome, found.row.decode(), flush=True)
+"""
+
+
+@pytest.fixture
+def other_release(note):
+    """A process of a later release; ``ask`` answers what it says to a line."""
+    shapes.claim("default")
+    process = subprocess.Popen(
+        [sys.executable, "-c", OTHER_RELEASE],
+        env=environment_here(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+    def ask(line):
+        process.stdin.write(f"{line}\n")
+        process.stdin.flush()
+        return process.stdout.readline().strip()
+
+    assert process.stdout.readline() == "ready\n"
+    yield ask
+    process.kill()
+    process.communicate()
+
+
+def test_a_rolling_deploy_under_load(note, other_release):
+    """Writes by both in turns, while this release's readers never rest."""
+    stop = threading.Event()
+    shown = set()
+
+    def go_on_reading():
+        while not stop.is_set():
+            shown.add(tuple(orjson.loads(cachelayer.read(Note, note.pk).row)))
+        connection.close()
+
+    readers = [threading.Thread(target=go_on_reading) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    try:
+        for n in range(10, 60, 2):
+            Note.objects.update(stars=n)
+            for _ in range(2):
+                _, _, row = other_release(f"read {note.pk}").partition(" ")
+                assert orjson.loads(row) == {"stars": n, "release": "B"}
+            assert other_release(f"write {note.pk} {n + 1}") == "written"
+            assert read()[1]["stars"] == n + 1
+    finally:
+        stop.set()
+        for reader in readers:
+            reader.join()
+    assert len(shown) == 1
+    assert "release" not in shown.pop()
+    assert other_release(f"read {note.pk}").startswith("hit"), "both have it cached"

@@ -3,9 +3,11 @@
 Nothing else in the project looks at ``os.environ``.
 """
 
+import json
 import os
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -187,6 +189,10 @@ class LabEnvironment:
         )
 
 
+#: The servers of each of the test run's workers, as JSON.
+WORKERS: Final = "LAB_TEST_SERVERS"
+
+
 def for_child(
     changes: Mapping[str, str],
     *,
@@ -199,6 +205,12 @@ def for_child(
     """
     path = os.pathsep.join([environ.get("PATH", os.defpath), *programs])
     return {**environ, "PATH": path, **changes}
+
+
+def take_servers_of_worker(environ: MutableMapping[str, str] = os.environ) -> None:
+    """In a worker of pytest-xdist: let DATABASE_URL and REDIS_URL be those of its own servers."""
+    if worker := environ.get("PYTEST_XDIST_WORKER", ""):
+        environ.update(json.loads(environ[WORKERS])[int(worker.removeprefix("gw"))])
 
 
 def _otlp(environ: Mapping[str, str], name: str) -> str:

@@ -9,7 +9,7 @@ from cachelayer import link
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.faults import write_unseen
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]
 
 PAGE = "/admin/cachelayer/cache/"
 SIZES = [(1440, 900), (390, 844)]

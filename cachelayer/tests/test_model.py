@@ -5,7 +5,7 @@ import pytest
 from cachelayer.model import check
 from cachelayer.model.variants import CONFIGURATIONS, MUTANTS
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(autouse=True)

@@ -35,8 +35,9 @@ Usage: ./lab [command]
   ./lab postgres ...           the same for its embedded Postgres
   ./lab load [ARGUMENTS]       run Locust on the running lab: in the browser on port 8089, or
                                here with --headless --users 20 --run-time 60s
-  ./lab test [ARGUMENTS]       run ruff, mypy, lint-imports and pytest on servers of their own,
-                               also while the lab runs; with arguments, only pytest ARGUMENTS
+  ./lab test [--all]           run ruff, mypy, lint-imports and pytest on servers of their own,
+                               also while the lab runs; --all with the slow tests
+  ./lab test ARGUMENTS         run only pytest ARGUMENTS
   ./lab help                   print this
 
 The first start makes .venv and installs requirements.txt into it. Data, logs and the

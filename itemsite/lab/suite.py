@@ -1,6 +1,7 @@
 """``./lab test``: the whole test suite on servers of its own."""
 
 import contextlib
+import json
 import secrets
 import shutil
 import signal
@@ -10,7 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from itemsite.environment import for_child
+from itemsite.environment import WORKERS, for_child
 from itemsite.lab import postgres, redis_binary
 from itemsite.lab.bootstrap import ROOT
 from itemsite.lab.interrupts import Interrupted, ignore_interrupts, raise_on_interrupts
@@ -36,19 +37,38 @@ _DEFAULTS = dict.fromkeys(
 ) | {"LOG_LEVEL": "INFO", "LAB": "1"}
 
 
-def run(pytest_arguments: Sequence[str]) -> int:
-    """Run the checks and pytest; only pytest if it is given arguments."""
+_PLUGIN = "itemsite.lab.worker"
+#: Most tests wait for a server or a process: so many at a time keep two cores busy.
+_WORKERS = 4
+_QUICK = (
+    "About 6 minutes on 2 cores. ./lab test --all also runs the tests that start whole labs, "
+    "browsers, loads and the model checker: about 15."
+)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the checks and pytest, with ``--all`` the slow tests too; or pytest with *arguments*."""
     raise_on_interrupts()
+    is_whole = list(arguments) in ([], ["--all"])
+    workers = _WORKERS if is_whole else 1
+    pytest_arguments = list(arguments)
+    if is_whole:
+        quick = [] if arguments else ["-m", "not slow"]
+        pytest_arguments = ["-n", str(workers), "--dist", "loadfile", "-p", _PLUGIN, *quick]
+        if quick:
+            say(_QUICK)
     folder = Path(tempfile.mkdtemp(prefix="lab-test-"))
     # Started by root, Postgres runs as somebody else, who must get through to its data.
     folder.chmod(0o711)
     keeper = Keeper(folder, remove=True)
     try:
-        servers = _start_servers(folder)
+        servers = _start_servers(folder, workers)
         # Tests start servers of their own, too, and find these when the system has none.
         programs = [str(postgres.binaries()), str(Path(redis_binary.find_server()).parent)]
-        environment = for_child({**_DEFAULTS, **servers}, programs=programs)
-        failed = [] if pytest_arguments else _run_checks(folder, environment)
+        environment = for_child(
+            {**_DEFAULTS, **servers[0], WORKERS: json.dumps(servers)}, programs=programs
+        )
+        failed = _run_checks(folder, environment) if is_whole else []
         say("\n== pytest")
         if failed:
             say(f"(failed before: {', '.join(failed)}; see above)")
@@ -65,19 +85,23 @@ def run(pytest_arguments: Sequence[str]) -> int:
         keeper.release()
 
 
-def _start_servers(folder: Path) -> dict[str, str]:
+def _start_servers(folder: Path, workers: int) -> list[dict[str, str]]:
+    """Of each worker: tests flush, stop and look into theirs."""
+    secret = secrets.token_urlsafe(48)
+    started = []
     with Progress() as progress:
         redis_binary.ensure_server(progress)
         progress.step("Starting a Postgres and a Redis for the tests")
-        database = Postgres(folder / "postgres", free_port(), durable=False)
-        database.start()
-        cache = Redis(folder / "redis", free_port(), persistent=False)
-        cache.start()
-    return {
-        "DATABASE_URL": database.url,
-        "REDIS_URL": cache.url,
-        "SECRET_KEY": secrets.token_urlsafe(48),
-    }
+        for worker in range(workers):
+            # Theirs is the whole path of a socket, which may not be long.
+            database = Postgres(folder / f"postgres{worker}", free_port(), durable=False)
+            database.start()
+            cache = Redis(folder / f"redis{worker}", free_port(), persistent=False)
+            cache.start()
+            started.append(
+                {"DATABASE_URL": database.url, "REDIS_URL": cache.url, "SECRET_KEY": secret}
+            )
+    return started
 
 
 def _run_checks(folder: Path, environment: dict[str, str]) -> list[str]:

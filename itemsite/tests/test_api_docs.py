@@ -11,7 +11,7 @@ from rest_framework.authtoken.models import Token
 from items.models import Item
 from itemsite.lab.bootstrap import ROOT
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 WRITES = [
     ("/items", "post"),

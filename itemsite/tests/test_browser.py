@@ -4,6 +4,8 @@ import pytest
 
 from itemsite.lab.bootstrap import ROOT
 
+pytestmark = pytest.mark.slow
+
 SERVED = """
     import threading
     from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer

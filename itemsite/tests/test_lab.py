@@ -16,7 +16,7 @@ from itemsite.tests.running_lab import RunningLab
 SAMPLE = "550e8400-e29b-41d4-a716-446655440001"
 TEA = {"name": "Tea", "price": 4.2}
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
 @pytest.fixture(scope="module")

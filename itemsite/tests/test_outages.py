@@ -12,6 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from cachelayer import batched
 from itemsite.tests.running_site import COLD, HOT, running_site, until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def whole_site(tmp_path_factory):

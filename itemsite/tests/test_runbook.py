@@ -27,6 +27,7 @@ TIMEOUT = 900.0
 SETTINGS = {"DJANGO_SETTINGS_MODULE": "itemsite.settings"}
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.timeout(ATTEMPTS * TIMEOUT),
     pytest.mark.skipif(not shutil.which("curl"), reason="the runbook's commands need curl"),
 ]

@@ -19,7 +19,7 @@ from itemsite.tests.running_site import COLD, HOT, running_site, until
 
 KEY = "item:550e8400-e29b-41d4-a716-446655440001"
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 class Collected:

@@ -10,7 +10,7 @@ from loadtest.background import NAME
 from loadtest.own_lab import wait_until
 from loadtest.proxy import Proxy
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 @pytest.fixture

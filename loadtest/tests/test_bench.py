@@ -14,6 +14,8 @@ from loadtest.bench import markdown, plot, report
 from loadtest.bench.cpu import Account
 from loadtest.bench.outcome import Outcome, of_rates, of_seconds
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 BURN = "import time\nwhile time.process_time() < 0.3: pass\nprint('burnt', flush=True)\ninput()"
 

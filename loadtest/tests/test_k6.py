@@ -12,6 +12,7 @@ from loadtest.own_lab import free_port
 from loadtest.tests.liar import lying_api
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.timeout(240),
     pytest.mark.skipif(
         not shutil.which("node"),

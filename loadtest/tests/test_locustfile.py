@@ -14,7 +14,7 @@ import pytest
 from loadtest.own_lab import free_port, wait_until
 from loadtest.tests.liar import lying_api
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCUSTFILE = str(ROOT / "loadtest" / "locustfile.py")

@@ -7,6 +7,8 @@ from loadtest.own_lab import OwnLab
 from loadtest.storm import CONTROL_FAULTS, Options, Storm
 from loadtest.verdict import Bounds, table
 
+pytestmark = pytest.mark.slow
+
 BOUNDS = Bounds(partition=1.5, sql=1.0)
 
 

@@ -17,7 +17,7 @@ SAMPLE = "550e8400-e29b-41d4-a716-446655440001"
 #: Milliseconds: other programs share the machine.
 PATIENCE = 60_000
 
-pytestmark = [pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 # A slow machine's late answer is not the outage that these tests are about.
 PATIENT = """

@@ -1,4 +1,4 @@
-"""Columns of every kind that Django has, with the values they may hold; for ``test_row_json.py``."""
+"""Columns of every kind that Django has, and what they may hold; for ``test_row_json.py``."""
 
 import datetime
 import math
@@ -74,7 +74,7 @@ class Kind:
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=60)
 odd_texts = texts | st.sampled_from(
-    ["", "NULL", '"', "\\", "{,}", "\x01\x1f\x7f\x85\u2028\ufeff", "\U0001f600\U0010ffff", "e\u0301"]
+    ["", "NULL", '"', "\\", "{,}", "\x01\x1f\x7f\x85\u2028\ufeff", "\U0001f600\U0010ffff"]
 )
 floats = st.floats() | st.sampled_from(
     [-0.0, 0.0, math.inf, -math.inf, math.nan, 1e308, 5e-324, 2.0**53 + 2, 1e23, 0.1 + 0.2]

@@ -47,7 +47,9 @@ def render(cached: CachedModel, text: str) -> bytes:
 def types(cached: CachedModel) -> dict[str, str] | None:
     """The type that each column must have, as Postgres calls it; None: no row is exact."""
     columns = _columns(cached.model, cached.database)
-    return columns and {each.name: _IN_POSTGRES.get(each.kind, each.kind) for each in columns}
+    if columns is None:
+        return None
+    return {each.name: _IN_POSTGRES.get(each.kind, each.kind) for each in columns}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +96,8 @@ _KIND: Final = re.compile(r"([a-z ]+)(?:\([0-9, ]+\))?")
 
 def _are_read_plainly(model: AnyModel) -> bool:
     """Whether all rows are read, as they are: a base manager of one's own hides or adds."""
-    manager: Any = model._base_manager
-    return type(manager) is models.Manager and manager._queryset_class is models.QuerySet
+    # One made of a queryset of one's own is of another class.
+    return type(model._base_manager) is models.Manager
 
 
 def _is_read_plainly(column: Any) -> bool:

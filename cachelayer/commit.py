@@ -1,15 +1,11 @@
 """The cache's part in the COMMIT of one transaction: one mark on all its keys, then the push.
 
-What is pushed are the rows as the transaction leaves them in the database, never an instance
-in memory: the row in the witness's notice where that is exact, else one that is read again.
-Its lock is held, so nobody else can change it until the COMMIT.
+What is pushed are the rows as the transaction leaves them in the database (``written.py``).
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -20,20 +16,17 @@ from cachelayer import (
     link,
     metrics,
     reconcile,
-    registry,
     repair,
-    row_json,
     session,
     states,
     strict,
     watch,
     write_clock,
+    written,
 )
 from cachelayer.batches import batched
 from cachelayer.gate import Barred, CacheUnavailable, gate
-from cachelayer.loading import found
 from cachelayer.notice import EVERY
-from cachelayer.registry import CachedModel
 
 if TYPE_CHECKING:
     from cachelayer.write import Known, Write
@@ -182,100 +175,9 @@ def prepare(connection: BaseDatabaseWrapper, writes: Iterable["Write"]) -> Commi
     is_current = all(notice.isolation == _READ_COMMITTED for _, notice in witnessed)
     is_current = is_current and session.is_neutral(connection)
     if is_current and len(last) <= conf.get().PUSH_LIMIT:
-        rows = _Rendering(connection).rows(last)
+        rows = written.Written(connection).rows(last)
     else:
         rows = dict.fromkeys(last, states.INVALIDATE)
     # Of several epochs the last: whoever reconciled since the first waits for this transaction.
     _, notice = witnessed[-1]
     return Commit(rows, notice.xid, notice.epoch, every)
-
-
-class _Rendering:
-    """Of the rows of one transaction, before its COMMIT."""
-
-    def __init__(self, connection: BaseDatabaseWrapper) -> None:
-        self._connection = connection
-
-    def rows(self, known: Mapping[str, "Known"]) -> dict[str, bytes]:
-        rows: dict[str, bytes] = {}
-        unread: dict[CachedModel, dict[Any, str]] = {}
-        for key, said in known.items():
-            if isinstance(said, bytes):
-                rows[key] = said
-                continue
-            cached = registry.of_key(key)
-            row = None if said is None else self._of_json(cached, said)
-            if row is None:
-                unread.setdefault(cached, {})[cached.pk(key)] = key
-            else:
-                rows[key] = row
-        for cached, keys in unread.items():
-            rows |= {keys[pk]: row for pk, row in self._read(cached, list(keys)).items()}
-        return rows
-
-    def _of_json(self, cached: CachedModel, text: str) -> bytes | None:
-        try:
-            return self._rendered(cached, lambda: row_json.render(cached, text))
-        except row_json.Inexact:
-            return None
-
-    def _read(self, cached: CachedModel, pks: list[Any]) -> dict[Any, bytes]:
-        try:
-            fetched = cached.fetch(found(self._connection.alias, cached, pks))
-        except Exception:
-            return dict.fromkeys(pks, self._failed(cached))
-        rows = dict.fromkeys(pks, states.NULL)
-        for pk, row in fetched.items():
-            rows[pk] = self._rendered(cached, partial(cached.render_fetched, row))
-        return rows
-
-    def _rendered(self, cached: CachedModel, render: Callable[[], bytes]) -> bytes:
-        try:
-            with self._guarded():
-                return render()
-        except row_json.Inexact:
-            raise
-        except Exception:
-            return self._failed(cached)
-
-    def _failed(self, cached: CachedModel) -> bytes:
-        serializer = getattr(cached.serializer, "__name__", repr(cached.serializer))
-        logger.exception(
-            "%s could not render a row of %s that was written. The row is committed, and is not "
-            "cached. Mend the serializer: a cached row is rendered without a request.",
-            serializer,
-            cached.model._meta.label,
-        )
-        return states.INVALIDATE
-
-    @contextmanager
-    def _guarded(self) -> Iterator[None]:
-        """An SQL error of a serializer's own does not take the transaction with it.
-
-        A savepoint, made before the first statement only: most rows need none.
-        """
-        made = False
-
-        def execute(
-            execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]
-        ) -> Any:
-            nonlocal made
-            if not made:
-                made = True
-                self._send("SAVEPOINT cachelayer")
-            return execute(sql, params, many, context)
-
-        try:
-            with self._connection.execute_wrapper(execute):
-                yield
-        except Exception:
-            if made:
-                self._send("ROLLBACK TO SAVEPOINT cachelayer")
-            raise
-        finally:
-            if made:
-                self._send("RELEASE SAVEPOINT cachelayer")
-
-    def _send(self, sql: str) -> None:
-        with self._connection.cursor() as cursor:
-            cursor.cursor.execute(sql)  # Past Django's wrappers, ours among them.

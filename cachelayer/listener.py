@@ -15,13 +15,11 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, Final
 
-import psycopg
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
-from psycopg.pq import PipelineStatus
 
-from cachelayer import keyspace, registry, triggers, write
+from cachelayer import keyspace, registry, session, triggers, write
 from cachelayer.gate import gate
 from cachelayer.notice import SQLSTATE, Notice
 
@@ -91,14 +89,12 @@ class Listener:
     def _may_begin(self, cursor: Any) -> bool:
         """Whether a BEGIN may be put before the text of a transaction's first statement.
 
-        Several statements in one text need the simple protocol: no parameters that the server
-        binds, and no pipeline. A wrapper behind this one may take the text for one statement.
+        A wrapper behind this one may take the text for one statement.
         """
         raw = self._connection.connection
         return (
             self._connection.execute_wrappers[-1] is self
-            and isinstance(cursor.cursor, psycopg.ClientCursor)
-            and raw.pgconn.pipeline_status == PipelineStatus.OFF
+            and session.takes_texts_of_several(cursor.cursor)
             and raw.isolation_level is raw.read_only is raw.deferrable is None
         )
 

@@ -1,8 +1,10 @@
-"""Settings of a session that change what Django reads: then it is not what everybody may see."""
+"""What a session says of itself: whether it reads as everybody does, and what it can take."""
 
 from typing import Any
 
+import psycopg
 from django.db.backends.base.base import BaseDatabaseWrapper
+from psycopg.pq import PipelineStatus, TransactionStatus
 
 from cachelayer.notice import Notice
 
@@ -22,3 +24,18 @@ def was_neutral(connection: BaseDatabaseWrapper, notice: Notice) -> bool:
     # Another role may not be allowed to read, or see other rows.
     own_role = connection.settings_dict["OPTIONS"].get("assume_role") or "none"
     return notice.digits > 0 and notice.role == own_role and is_neutral(connection)
+
+
+def takes_texts_of_several(cursor: Any) -> bool:
+    """Whether several statements may go in one text, by the simple protocol.
+
+    Not with parameters that the server binds, nor in a pipeline.
+    """
+    is_piped = cursor.connection.pgconn.pipeline_status != PipelineStatus.OFF
+    return isinstance(cursor, psycopg.ClientCursor) and not is_piped
+
+
+def has_failed(connection: BaseDatabaseWrapper) -> bool:
+    """Whether Postgres takes nothing more in this transaction but a rollback."""
+    raw: Any = connection.connection
+    return raw is not None and raw.info.transaction_status is TransactionStatus.INERROR

@@ -7,6 +7,7 @@ whoever writes a row, and however, the cache hears of it: the sender is answered
 statement says that it listens (``notices.py``), and anybody else's keys go into the log.
 """
 
+import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from django.apps import AppConfig
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from cachelayer import registry, repair, shapes
+from cachelayer import registry, repair, row_json, shapes
 from cachelayer.notice import EVERY
 from cachelayer.registry import AnyModel, CachedModel
 
@@ -45,8 +46,8 @@ class Watched:
 
     name: str
     columns: dict[str, str] = field(default_factory=dict)
-    #: Whether a plain row is made of this table alone, so that its JSON is worth sending.
-    has_rows: bool = False
+    #: The types of columns with which a row's JSON is worth sending: it is the row exactly.
+    types: Mapping[str, str] | None = None
 
 
 @dataclass(slots=True)
@@ -97,7 +98,7 @@ def watched(using: str) -> list[Watched]:
             for name, column in tables(cached):
                 found.setdefault(name, Watched(name)).columns[cached.prefix] = column
             if not registry.spans_tables(cached):
-                found[cached.model._meta.db_table].has_rows = True
+                found[cached.model._meta.db_table].types = row_json.types(cached)
     return list(found.values())
 
 
@@ -114,8 +115,10 @@ def look(connection: BaseDatabaseWrapper) -> tuple[int, list[Relation]]:
         cursor.execute(_LOOK_SQL, [list(quoted), _REFUSED_BY_JSONB, FUNCTION])
         rows = cursor.fetchall()
     relations: dict[str, Relation] = {}
-    for table, name, kind, has_refused, operation, enabled, arguments in rows:
-        mode = "columns" if has_refused else "row" if quoted[table].has_rows else "keys"
+    for table, name, kind, has_refused, types, operation, enabled, arguments in rows:
+        wanted = quoted[table].types
+        is_exact = wanted is not None and wanted.items() <= json.loads(types).items()
+        mode = "columns" if has_refused else "row" if is_exact else "keys"
         relation = relations.setdefault(name, Relation(quoted[table], name, kind, mode))
         if operation:
             relation.triggers[operation.removeprefix("cachelayer_").upper()] = (
@@ -141,6 +144,8 @@ SELECT watched, tree.oid::regclass::text, relkind,
     EXISTS (SELECT FROM pg_attribute JOIN pg_type ON pg_type.oid = atttypid
             WHERE attrelid = tree.oid AND attnum > 0 AND NOT attisdropped
             AND (typname = ANY(%s) OR typtype NOT IN ('b', 'e'))),
+    (SELECT jsonb_object_agg(attname, atttypid::regtype::text) FROM pg_attribute
+     WHERE attrelid = tree.oid AND attnum > 0 AND NOT attisdropped)::text,
     tgname, tgenabled, tgargs
 FROM tree JOIN pg_class ON pg_class.oid = tree.oid
 LEFT JOIN pg_trigger ON tgrelid = tree.oid AND tgfoid = to_regproc(%s)

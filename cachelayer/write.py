@@ -229,7 +229,7 @@ def _refuse_failed_transaction(connection: BaseDatabaseWrapper) -> None:
     After an SQL error that the program has caught, COMMIT is answered with
     ROLLBACK and no error; the hooks would push rows that were never committed.
     """
-    if connection.connection.info.transaction_status is TransactionStatus.INERROR:
+    if session.has_failed(connection):
         raise TransactionManagementError(
             "An SQL error earlier in this transaction was caught, so Postgres will not commit it. "
             "Put the statement that may fail into a `transaction.atomic()` block of its own."

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -34,6 +34,8 @@ class Record:
     failures: list[Failure] = field(default_factory=list)
     #: Start and end of every read that was answered.
     reads: list[tuple[int, int]] = field(default_factory=list)
+    #: Statements that have written several rows.
+    many: int = 0
     caches: Counter[str] = field(default_factory=Counter)
     #: Rows whose bytes differ between two answers although they are of the same write.
     torn: list[str] = field(default_factory=list)
@@ -55,13 +57,15 @@ class Record:
 
     def writes(
         self,
-        keys: Iterable[str],
-        value: str,
+        values: Mapping[str, str],
         start: int,
         who: str,
         outcome: Literal["ok", "failed", "unknown"] = "ok",
     ) -> None:
-        for key in keys:
+        """One statement has written several rows: which value, by key."""
+        with self._lock:
+            self.many += 1
+        for key, value in values.items():
             self.write(key, value, start, who, outcome)
 
     def row(self, key: str, value: str, body: bytes) -> None:

@@ -56,6 +56,9 @@ class Options:
     sql: bool
     control: bool
     bounds: Bounds
+    #: Whether the ORM writes several rows at a time in a process of its own. The control knows
+    #: nothing of that: it is told only to see that the checker finds it.
+    bulk: bool = True
 
 
 class Storm:
@@ -125,7 +128,7 @@ class Storm:
         if keys.by_sql:
             url = self._lab.settings["DATABASE_URL"]
             threads.append(SqlWriter(url, keys.by_sql, record, f"{options.seed} sql", stop))
-        if not options.control:
+        if options.bulk:
             many = [*keys.hot[:1], *keys.cold]
             threads.append(BulkWriter(self._lab, many, record, f"{options.seed} bulk", stop))
         return threads
@@ -210,6 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         faults=names,
         sql=not given.no_sql,
         control=given.control,
+        bulk=not given.control,
         bounds=Bounds(partition=given.bound, sql=given.sql_bound, strict=given.strict),
     )
     directory = Path(given.directory or tempfile.mkdtemp(prefix="storm-"))

@@ -123,6 +123,7 @@ def judge(
         "faults made": dict(Counter(outcome.fault.name for outcome in outcomes)),
         "reads": sum(op.kind == "read" for op in operations),
         "writes": sum(op.kind == "write" for op in operations),
+        "statements that wrote several rows": record.many,
         "writes of unknown outcome": sum(op.outcome == "unknown" for op in operations),
         "hits in percent": round(100 * record.caches["HIT"] / answered, 1) if answered else 0.0,
         "read, 99th percentile in ms": _ms(reads[len(reads) * 99 // 100]) if reads else None,

@@ -15,6 +15,9 @@ DECLARE
     most constant bigint := 1000000;
     -- A larger row is not worth its way: it is read again where it is needed.
     large constant int := 8192;
+    -- A still larger one is not made into JSON at all: jsonb refuses texts that a table takes.
+    huge constant int := 65536;
+    by_json boolean := false;
     statement constant text := coalesce(current_query(), '');
     written bigint := 0;
     news jsonb[] := '{}';
@@ -25,9 +28,12 @@ DECLARE
     line text;
     epoch text;
     -- Only other comments may follow ours: a tracing library's, say. A literal that holds the
-    -- same text is followed by its quote.
-    listens constant boolean := right(statement, 14) = '/*cachelayer*/'
-        OR right(statement, 2000) ~ '/[*]cachelayer[*]/([[:space:]]*/[*][^*]*[*]/)+[[:space:]]*$';
+    -- same text is followed by its quote. A client with too few letters for the row or its keys
+    -- would get an error in place of the answer.
+    listens constant boolean := pg_client_encoding() IN ('UTF8', getdatabaseencoding())
+        AND (right(statement, 14) = '/*cachelayer*/'
+            OR right(statement, 2000)
+                ~ '/[*]cachelayer[*]/([[:space:]]*/[*][^*]*[*]/)+[[:space:]]*$');
 BEGIN
     IF TG_OP = 'INSERT' OR TG_OP = 'UPDATE' THEN
         SELECT count(*) INTO written FROM new_rows;
@@ -39,11 +45,12 @@ BEGIN
     END IF;
     IF written = 1 AND TG_ARGV[0] <> 'columns' THEN
         IF TG_OP <> 'DELETE' THEN
-            news := ARRAY(SELECT to_jsonb(r) FROM new_rows r);
+            news := ARRAY(SELECT to_jsonb(r) FROM new_rows r WHERE pg_column_size(r) < huge);
         END IF;
         IF TG_OP <> 'INSERT' THEN
-            olds := ARRAY(SELECT to_jsonb(r) FROM old_rows r);
+            olds := ARRAY(SELECT to_jsonb(r) FROM old_rows r WHERE pg_column_size(r) < huge);
         END IF;
+        by_json := (news <> '{}' OR TG_OP = 'DELETE') AND (olds <> '{}' OR TG_OP = 'INSERT');
         IF TG_ARGV[0] = 'row' AND octet_length(news[1]::text) < large THEN
             line := news[1]::text;
         END IF;
@@ -51,7 +58,7 @@ BEGIN
     FOR i IN 1 .. TG_NARGS - 1 BY 2 LOOP
         IF TG_OP = 'TRUNCATE' OR written > most THEN
             ids := '{*}';
-        ELSIF written = 1 AND TG_ARGV[0] <> 'columns' THEN
+        ELSIF by_json THEN
             ids := ARRAY[news[1] ->> TG_ARGV[i + 1]];
             IF TG_OP = 'DELETE' THEN
                 ids := ARRAY[olds[1] ->> TG_ARGV[i + 1]];

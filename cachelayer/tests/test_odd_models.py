@@ -3,6 +3,7 @@
 import datetime
 import json
 import logging
+from contextlib import nullcontext
 from decimal import Decimal
 
 import pytest
@@ -11,6 +12,7 @@ from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.db import IntegrityError, connection, models, transaction
+from django.db.models.expressions import RawSQL
 from django.test.utils import isolate_apps
 from rest_framework import serializers
 
@@ -110,6 +112,42 @@ def test_a_serializer_that_cannot_render_a_row_never_fails_its_write(serializer,
         serializer.__name__ in record.getMessage() and "Publisher" in record.getMessage()
         for record in caplog.records
     )
+    assert logged() == set()
+
+
+class Unreadable(models.Manager):
+    """Whoever asks for a row of its is refused by the database, as by a policy or a time limit."""
+
+    def get_queryset(self):
+        return super().get_queryset().annotate(no=RawSQL("1 / (length(name) - 3)", []))
+
+
+@pytest.mark.parametrize("in_one_text", [True, False])
+@pytest.mark.parametrize("within", ["autocommit", "atomic"])
+def test_a_row_that_cannot_be_read_again_never_fails_its_write(
+    within, in_one_text, caplog, monkeypatch
+):
+    """It is committed and not cached; an error in the log names the model."""
+    monkeypatch.setitem(connection.settings_dict["OPTIONS"], "server_side_binding", not in_one_text)
+    connection.close()
+    manager = Unreadable()
+    manager.model, manager.name = Publisher, "unreadable"
+    with registered(Publisher, lambda found: {"name": found.name}):
+        publisher, author = Publisher.objects.create(name="old!"), Author.objects.create(name="a")
+        Publisher.objects.create(name="another")
+        hit(Publisher, publisher.pk)
+        monkeypatch.setitem(Publisher._meta.__dict__, "base_manager", manager)
+        with transaction.atomic() if within == "atomic" else nullcontext():
+            Author.objects.update(name="b")
+            with caplog.at_level(logging.ERROR, "cachelayer"):
+                Publisher.objects.update(name="new")
+        held = link.client().get(f"publisher:{publisher.pk}")
+        author.refresh_from_db()
+        monkeypatch.undo()
+        connection.close()
+        assert (held, author.name) == (None, "b")
+        assert [record for record in caplog.records if "bookshop.Publisher" in record.getMessage()]
+        assert told(Publisher, publisher.pk) == {"name": "new"}
     assert logged() == set()
 
 

@@ -72,7 +72,8 @@ def test_an_insert_is_not_read_again(round_trips):
 def test_several_rows_are_read_once_before_their_commit(round_trips):
     with CaptureQueriesContext(connection) as queries, transaction.atomic():
         Note.objects.bulk_create([Note() for _ in range(5)])
-    assert statements(queries) == ["BEGIN", "INSERT", "SELECT", "COMMIT"]
+    assert statements(queries) == ["BEGIN", "INSERT", "SAVEPOINT", "COMMIT"]
+    assert "; SELECT " in queries[2]["sql"]  # In one round trip.
 
 
 def test_what_is_no_write_of_a_cached_table_has_no_transaction():

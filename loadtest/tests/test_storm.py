@@ -6,6 +6,7 @@ from loadtest import faults
 from loadtest.own_lab import OwnLab
 from loadtest.storm import CONTROL_FAULTS, Options, Storm
 from loadtest.verdict import Bounds, table
+from loadtest.writers import WAYS
 
 pytestmark = pytest.mark.slow
 
@@ -22,7 +23,7 @@ def lab(tmp_path_factory):
         lab.stop()
 
 
-def blow(lab, *, seconds, seed, names, control=False):
+def blow(lab, *, seconds, seed, names, control=False, bulk=True):
     options = Options(
         seconds=seconds,
         clients=10,
@@ -30,6 +31,7 @@ def blow(lab, *, seconds, seed, names, control=False):
         faults=names,
         sql=True,
         control=control,
+        bulk=bulk,
         bounds=BOUNDS,
     )
     storm = Storm(lab, options)
@@ -45,13 +47,25 @@ def test_no_fault_makes_the_cache_break_its_promise(lab):
     # It was a storm, and there was a cache.
     assert verdict.numbers["reads"] > 300, shown
     assert verdict.numbers["writes"] > 100, shown
+    assert verdict.numbers["statements that wrote several rows"] > 20, shown
     assert verdict.numbers["hits in percent"] > 5, shown
 
 
 @pytest.mark.timeout(240)
 def test_the_same_storm_breaks_a_naive_cache(lab):
     for seed in range(4):
-        verdict, _ = blow(lab, seconds=10, seed=seed, names=CONTROL_FAULTS, control=True)
+        verdict, _ = blow(
+            lab, seconds=10, seed=seed, names=CONTROL_FAULTS, control=True, bulk=False
+        )
         if verdict.violations:
             return
     pytest.fail("The storm is too weak: a naive write-through cache survives it.")
+
+
+@pytest.mark.timeout(240)
+def test_a_stale_read_of_a_row_that_was_written_in_bulk_is_found(lab):
+    """However it was: the control's cache hears of none of these writes."""
+    verdict, shown = blow(lab, seconds=8, seed=1, names=[], control=True)
+    overtaken = {operation.who for v in verdict.violations for operation in v.operations}
+    assert overtaken >= set(WAYS.values()), shown
+    assert verdict.lost == [], shown

@@ -1,0 +1,146 @@
+"""The rows that a transaction leaves in the database, rendered before its COMMIT.
+
+Never an instance in memory: the row in the witness's notice where that is exact, else one that
+is read again. Its lock is held, so nobody else can change it until the COMMIT.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from cachelayer import registry, row_json, session, states
+from cachelayer.loading import found
+from cachelayer.registry import CachedModel
+
+if TYPE_CHECKING:
+    from cachelayer.write import Known
+
+logger = logging.getLogger("cachelayer.commit")
+
+
+class Written:
+    """The rows of the transaction on one connection, which is about to commit."""
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self._connection = connection
+
+    def rows(self, known: Mapping[str, "Known"]) -> dict[str, bytes]:
+        """What each key shall hold, where *known* says what is known of it.
+
+        Never raises for a row that cannot be read or rendered: that is logged, and the row
+        invalidated. Raises ``DatabaseError`` when the connection is lost.
+        """
+        rows: dict[str, bytes] = {}
+        unread: dict[CachedModel, dict[Any, str]] = {}
+        for key, said in known.items():
+            if isinstance(said, bytes):
+                rows[key] = said
+                continue
+            cached = registry.of_key(key)
+            row = None if said is None else self._of_json(cached, said)
+            if row is None:
+                unread.setdefault(cached, {})[cached.pk(key)] = key
+            else:
+                rows[key] = row
+        for cached, keys in unread.items():
+            rows |= {keys[pk]: row for pk, row in self._read(cached, list(keys)).items()}
+        return rows
+
+    def _of_json(self, cached: CachedModel, text: str) -> bytes | None:
+        try:
+            return self._rendered(cached, lambda: row_json.render(cached, text))
+        except row_json.Inexact:
+            return None
+
+    def _read(self, cached: CachedModel, pks: list[Any]) -> dict[Any, bytes]:
+        try:
+            fetched = self._fetched(cached, pks)
+        except Exception:
+            logger.exception(
+                "Rows of %s that were written could not be read again before their COMMIT. They "
+                "are committed, and are not cached. See that whoever writes them may read them.",
+                cached.model._meta.label,
+            )
+            return dict.fromkeys(pks, states.INVALIDATE)
+        rows = dict.fromkeys(pks, states.NULL)
+        for pk, row in fetched.items():
+            rows[pk] = self._rendered(cached, partial(cached.render_fetched, row))
+        return rows
+
+    def _fetched(self, cached: CachedModel, pks: list[Any]) -> dict[Any, Any]:
+        """The rows; a read that fails in Postgres does not take the transaction with it."""
+
+        def execute(
+            execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]
+        ) -> Any:
+            cursor = context["cursor"].cursor
+            if not session.takes_texts_of_several(cursor):
+                self._send("SAVEPOINT cachelayer_read")
+                return execute(sql, params, many, context)
+            # No round trip of its own. It ends with the transaction, which is about to.
+            result = execute(f"SAVEPOINT cachelayer_read; {sql}", params, many, context)
+            cursor.nextset()
+            return result
+
+        try:
+            with self._connection.execute_wrapper(execute):
+                return cached.fetch(found(self._connection.alias, cached, pks))
+        except Exception:
+            if session.has_failed(self._connection):
+                self._send("ROLLBACK TO SAVEPOINT cachelayer_read")
+            raise
+
+    def _rendered(self, cached: CachedModel, render: Callable[[], bytes]) -> bytes:
+        try:
+            with self._guarded():
+                return render()
+        except row_json.Inexact:
+            raise
+        except Exception:
+            return self._failed(cached)
+
+    def _failed(self, cached: CachedModel) -> bytes:
+        serializer = getattr(cached.serializer, "__name__", repr(cached.serializer))
+        logger.exception(
+            "%s could not render a row of %s that was written. The row is committed, and is not "
+            "cached. Mend the serializer: a cached row is rendered without a request.",
+            serializer,
+            cached.model._meta.label,
+        )
+        return states.INVALIDATE
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """An SQL error of a serializer's own does not take the transaction with it.
+
+        A savepoint, made before the first statement only: most rows need none.
+        """
+        made = False
+
+        def execute(
+            execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]
+        ) -> Any:
+            nonlocal made
+            if not made:
+                made = True
+                self._send("SAVEPOINT cachelayer")
+            return execute(sql, params, many, context)
+
+        try:
+            with self._connection.execute_wrapper(execute):
+                yield
+        except Exception:
+            if made:
+                self._send("ROLLBACK TO SAVEPOINT cachelayer")
+            raise
+        finally:
+            if made:
+                self._send("RELEASE SAVEPOINT cachelayer")
+
+    def _send(self, sql: str) -> None:
+        with self._connection.cursor() as cursor:
+            cursor.cursor.execute(sql)  # Past Django's wrappers, ours among them.

@@ -1,13 +1,14 @@
-"""``./lab test``: the whole test suite on servers of its own."""
+"""``./lab test``: the whole test suite on servers of its own; ``./lab versions``: by tox."""
 
 import contextlib
+import os
 import secrets
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from itemsite.environment import for_child
@@ -38,6 +39,38 @@ _DEFAULTS = dict.fromkeys(
 
 def run(pytest_arguments: Sequence[str]) -> int:
     """Run the checks and pytest; only pytest if it is given arguments."""
+
+    def checks_and_pytest(folder: Path, environment: dict[str, str]) -> int:
+        failed = [] if pytest_arguments else _run_checks(folder, environment)
+        say("\n== pytest")
+        if failed:
+            say(f"(failed before: {', '.join(failed)}; see above)")
+        # In this folder, so that servers which a killed test leaves are found and stopped.
+        base = f"--basetemp={folder / 'pytest'}"
+        code = _run(["-m", "pytest", base, *pytest_arguments], folder, environment)
+        return code or len(failed)
+
+    return _on_servers(checks_and_pytest)
+
+
+def run_versions(tox_arguments: Sequence[str]) -> int:
+    """Run the tests of ``cachelayer`` by tox, under each Python and Django that it finds."""
+
+    def tox(folder: Path, environment: dict[str, str]) -> int:
+        # pyenv's commands start only what is switched on, which for its children is one version.
+        here = {**environment, "PYENV_VERSION": _pyenv_versions()}
+        return _run(["-m", "tox", "run", *tox_arguments], folder, here)
+
+    return _on_servers(tox)
+
+
+def _pyenv_versions() -> str:
+    folder = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
+    return ":".join(["system", *sorted(path.name for path in folder.glob("3.*"))])
+
+
+def _on_servers(act: Callable[[Path, dict[str, str]], int]) -> int:
+    """What *act* answers, which is given a folder, and an environment that names the servers."""
     raise_on_interrupts()
     folder = Path(tempfile.mkdtemp(prefix="lab-test-"))
     # Started by root, Postgres runs as somebody else, who must get through to its data.
@@ -47,15 +80,7 @@ def run(pytest_arguments: Sequence[str]) -> int:
         servers = _start_servers(folder)
         # Tests start servers of their own, too, and find these when the system has none.
         programs = [str(postgres.binaries()), str(Path(redis_binary.find_server()).parent)]
-        environment = for_child({**_DEFAULTS, **servers}, programs=programs)
-        failed = [] if pytest_arguments else _run_checks(folder, environment)
-        say("\n== pytest")
-        if failed:
-            say(f"(failed before: {', '.join(failed)}; see above)")
-        # In this folder, so that servers which a killed test leaves are found and stopped.
-        base = f"--basetemp={folder / 'pytest'}"
-        code = _run(["-m", "pytest", base, *pytest_arguments], folder, environment)
-        return code or len(failed)
+        return act(folder, for_child({**_DEFAULTS, **servers}, programs=programs))
     except Interrupted as interrupt:
         return 128 + interrupt.number
     finally:

@@ -57,16 +57,17 @@ def run_versions(tox_arguments: Sequence[str]) -> int:
     """Run the tests of ``cachelayer`` by tox, under each Python and Django that it finds."""
 
     def tox(folder: Path, environment: dict[str, str]) -> int:
-        # pyenv's commands start only what is switched on, which for its children is one version.
-        here = {**environment, "PYENV_VERSION": _pyenv_versions()}
-        return _run(["-m", "tox", "run", *tox_arguments], folder, here)
+        arguments = [*_discover(), *tox_arguments]
+        return _run(["-m", "tox", "run", *arguments], folder, environment)
 
     return _on_servers(tox)
 
 
-def _pyenv_versions() -> str:
+def _discover() -> list[str]:
+    """The Pythons of pyenv, whose commands on PATH start only those that are switched on."""
     folder = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
-    return ":".join(["system", *sorted(path.name for path in folder.glob("3.*"))])
+    found = sorted(folder.glob("3.*/bin/python"), reverse=True)
+    return ["--discover", *map(str, found)] if found else []
 
 
 def _on_servers(act: Callable[[Path, dict[str, str]], int]) -> int:

@@ -43,11 +43,12 @@ def newer_python():
     found = [shutil.which(f"python{version}") for version in NEWER]
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
     found += [next(map(str, pyenv.glob(f"{version}.*/bin/python")), None) for version in NEWER]
-    # A version manager's commands may only print an error.
-    starts = (
-        python for python in found if python and not run(python, "-V", check=False).returncode
-    )
-    return next(starts, None)
+    return next((python for python in found if python and starts(python)), None)
+
+
+def starts(python):
+    """A version manager's command may only print an error."""
+    return subprocess.run([python, "-V"], capture_output=True).returncode == 0
 
 
 def run(*command):

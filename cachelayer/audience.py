@@ -5,20 +5,19 @@ the cache can follow it: ``not_public`` and ``not_cached`` each name the first p
 that the cache cannot, as a sentence for a check, and None where there is none.
 """
 
-from collections.abc import Iterator
 from functools import cache
-from types import CodeType, FunctionType
 from typing import Any, Final
 
 from django.db import models
 from django.db.models.query import ModelIterable
-from rest_framework import authentication, filters, relations, serializers
+from rest_framework import authentication, filters
 from rest_framework.mixins import RetrieveModelMixin
 from rest_framework.permissions import BasePermission
 from rest_framework.renderers import JSONRenderer
 
-from cachelayer import registry
+from cachelayer import hyperlinks, registry, serializer_context
 from cachelayer.registry import CachedModel
+from cachelayer.serializer_context import Needs
 
 View = Any  # A GenericAPIView with CachedViewMixin.
 
@@ -44,14 +43,6 @@ _BY_SESSION_OR_HEADER: Final = {
     authentication.BasicAuthentication,
     authentication.TokenAuthentication,
 }
-#: Fields whose representation has the request's host in it.
-_WITH_HOST: Final = (
-    relations.HyperlinkedRelatedField,  # HyperlinkedIdentityField is one.
-    serializers.FileField,
-)
-#: Methods of a serializer that only writes call.
-_WRITING: Final = ("create", "update", "save", "is_valid", "run_validation", "to_internal_value")
-_CONTEXT: Final = frozenset({"context", "_context"})
 _PLAIN: Final = ("rest_framework.", "django.", "cachelayer.rest.")
 
 
@@ -65,6 +56,15 @@ def not_cached(view: View) -> str | None:
     """Why *view*'s rows never are the bytes that the cache has."""
     written: Any = type(view)
     return _not_cached(view) if _is_given_more(view) else _not_cached_as_written(written)
+
+
+def is_in_context(view: View, cached: CachedModel) -> bool:
+    """Whether the request of *view* changes nothing in a row, not even what its URLs begin with."""
+    if serializer_context.of(cached.serializer) is Needs.NOTHING:
+        return True
+    if not serializer_context.is_given(cached.serializer) or _lacks_context(view, cached):
+        return False
+    return hyperlinks.are_of_base(view)
 
 
 def model_of(view: View) -> type[models.Model] | None:
@@ -152,18 +152,6 @@ def renders_as_registered(view: View, cached: CachedModel) -> bool:
     return getattr(view, "serializer_class", None) in (None, cached.serializer)
 
 
-@cache
-def needs_context(serializer: Any) -> bool:
-    """Whether what *serializer* shows may depend on the request."""
-    if not isinstance(serializer, type) or not issubclass(serializer, serializers.BaseSerializer):
-        return False  # A function of the row.
-    try:
-        made = serializer()
-        return any(map(_asks_context, _parts(made)))
-    except Exception:
-        return True  # It cannot be made without one.
-
-
 def _is_given_more(view: View) -> bool:
     """Whether ``as_view`` has been given what its class has otherwise."""
     return not _GIVEN.isdisjoint(vars(view))
@@ -214,11 +202,24 @@ def _not_cached(view: View) -> str | None:
         if model_of(view) is None:
             return None  # Known at a request: get_queryset() says.
         return f"{model_of(view)._meta.label} is not registered"  # type: ignore[union-attr]
-    if needs_context(cached.serializer):
-        return f"what {_name(cached.serializer)} shows depends on the request"
+    if why := _lacks_context(view, cached):
+        return why
     if is_untouched(view, "get_serializer_class") and not renders_as_registered(view, cached):
         shown, registered = _name(view.serializer_class), _name(cached.serializer)
         return f"{cached.model._meta.label} is registered with {registered}, and not with {shown}"
+    return None
+
+
+def _lacks_context(view: View, cached: CachedModel) -> str | None:
+    """What the cached rows of *view*, as it is written, are rendered without."""
+    needs, name = serializer_context.of(cached.serializer), _name(cached.serializer)
+    if needs is Needs.REQUEST:
+        return f"what {name} shows depends on the request"
+    if needs is Needs.BASE_URL:
+        if not is_untouched(view, "get_serializer_context"):
+            return f"{name} shows URLs, and it has a get_serializer_context() of its own"
+        if not hyperlinks.keeps_version_out(view.versioning_class):
+            return f"{name} shows URLs, and {_name(view.versioning_class)} changes them"
     return None
 
 
@@ -237,43 +238,6 @@ def _is_by_object(permission: Any) -> bool:
     # Of a combined one (A | B) REST framework's own classes decide, which are no BasePermission.
     decides = getattr(permission, "has_object_permission", None)
     return decides is not BasePermission.has_object_permission
-
-
-def _parts(field: Any) -> Iterator[Any]:
-    """A serializer's instance, its readable fields, and theirs."""
-    yield field
-    if isinstance(field, serializers.Serializer):
-        for shown in field._readable_fields:
-            yield from _parts(shown)
-    for name in ("child", "child_relation"):
-        if (each := getattr(field, name, None)) is not None:
-            yield from _parts(each)
-
-
-def _asks_context(part: Any) -> bool:
-    if isinstance(part, serializers.FileField):
-        return bool(getattr(part, "use_url", True))
-    if isinstance(part, _WITH_HOST):
-        return True
-    return any(
-        _CONTEXT & _names(function.__code__)
-        for base in type(part).__mro__
-        if not f"{base.__module__}.".startswith("rest_framework.")
-        for name, value in vars(base).items()
-        if name not in _WRITING and not name.startswith("validate")
-        for function in _functions(value)
-    )
-
-
-def _functions(value: Any) -> Iterator[FunctionType]:
-    found = [value, *(getattr(value, name, None) for name in ("__func__", "fget", "func"))]
-    return (each for each in found if isinstance(each, FunctionType))
-
-
-def _names(code: CodeType) -> set[str]:
-    inner = [each for each in code.co_consts if isinstance(each, CodeType)]
-    texts = {each for each in code.co_consts if isinstance(each, str)}
-    return texts.union(code.co_names, *map(_names, inner))
 
 
 def _name(part: Any) -> str:

@@ -10,7 +10,7 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, models
 
-from cachelayer import checks_redis, conf, registry, triggers
+from cachelayer import checks_redis, conf, hyperlinks, registry, triggers
 from cachelayer.registry import CachedModel
 
 _NEEDED_BACKEND = "django_redis.cache.RedisCache"
@@ -127,6 +127,12 @@ def _wrong_values(settings: conf.Settings) -> Iterator[CheckMessage]:
             f"CACHELAYER['PARTITION'] is {settings.PARTITION!r}. Set it to 'bounded' or 'strict'.",
             id="cachelayer.E003",
         )
+    if settings.BASE_URL and (why := hyperlinks.problem_of(settings.BASE_URL)):
+        yield Error(
+            f"CACHELAYER['BASE_URL'] is {settings.BASE_URL!r}, which {why}. Set it to what URLs of "
+            "this site begin with, such as 'https://example.org'.",
+            id="cachelayer.E003",
+        )
     if 2 * settings.PROBE_INTERVAL > settings.SETTLING_TIME:
         yield Error(
             f"CACHELAYER['PROBE_INTERVAL'] is {settings.PROBE_INTERVAL:g} s and SETTLING_TIME "
@@ -182,7 +188,7 @@ def _wrong_fields(cached: CachedModel) -> Iterator[CheckMessage]:
                 obj=cached.model,
                 id="cachelayer.E007",
             )
-        elif path[0] not in columns:
+        elif path[0] not in columns and not _is_own_url(field, columns):
             yield Warning(
                 f"{cached.serializer.__name__}.{name} is computed: nobody can check that it "
                 "depends on nothing but the row's own columns.",
@@ -232,4 +238,15 @@ def _shows_columns(field: Any) -> bool:
     """Whether *field*, of a relation, shows more of the related row than its id."""
     field = getattr(field, "child_relation", getattr(field, "child", field))
     names = {base.__name__ for base in type(field).__mro__}
+    if "HyperlinkedRelatedField" in names:
+        return bool(field.lookup_field != "pk")
     return hasattr(field, "fields") or bool(names & {"StringRelatedField", "SlugRelatedField"})
+
+
+def _is_own_url(field: Any, columns: set[str]) -> bool:
+    """Whether *field* is the row's own hyperlink, made of one of its *columns*."""
+    kind = type(field)
+    is_plain = kind.__module__.startswith("rest_framework.")
+    return (
+        is_plain and kind.__name__ == "HyperlinkedIdentityField" and field.lookup_field in columns
+    )

@@ -1,4 +1,4 @@
-"""System checks of the views: what is said of them holds, and they can be cached."""
+"""System checks of views and what they show: it holds what is said, and they can be cached."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,8 +7,9 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.urls import get_resolver
 
-from cachelayer import audience
+from cachelayer import audience, checks, conf, registry, serializer_context
 from cachelayer.rest import CachedViewMixin
+from cachelayer.serializer_context import Needs
 
 
 @register(Tags.urls)
@@ -18,6 +19,25 @@ def check_views(**kwargs: Any) -> list[CheckMessage]:
         return []
     found = {message.msg: message for view in _views() for message in _problems(view)}
     return list(found.values())
+
+
+@register()
+def check_urls(**kwargs: Any) -> list[CheckMessage]:
+    """Serializers that show URLs know what those begin with."""
+    if checks.check_settings():
+        return []  # Those come first.
+    return [
+        Error(
+            f"{cached.serializer.__name__} shows URLs, which begin with the host of a request; "
+            f"a cached row of {cached.model._meta.label} has no request.",
+            hint="Set CACHELAYER['BASE_URL'] to what the URLs begin with, such as "
+            "'https://example.org', or leave them out of the serializer.",
+            obj=cached.model,
+            id="cachelayer.E032",
+        )
+        for cached in registry.all_cached()
+        if serializer_context.of(cached.serializer) is Needs.BASE_URL and not conf.get().BASE_URL
+    ]
 
 
 def _views() -> Iterator[Any]:

@@ -86,6 +86,11 @@ class Settings:
         "the share of hits that is compared with Postgres in the background, up to five a "
         "second in a process; 0 turns it off",
     )
+    BASE_URL: str = _option(
+        "",
+        "what absolute URLs in rows begin with, such as `https://example.org`; a serializer that "
+        "shows hyperlinks or files needs it",
+    )
     TRACE_LINK: str = _option(
         "",
         "where people see a trace, with `{trace_id}` in it; responses of traced requests link "

@@ -19,9 +19,10 @@ from typing import Any, Final
 
 from django.conf import settings
 from django.db import models
+from django.urls import get_resolver
 from django.utils import translation
 
-from cachelayer import rendering
+from cachelayer import conf, rendering
 
 #: What Django and REST framework make of a value by.
 _SETTINGS: Final = (
@@ -37,7 +38,8 @@ def of(model: type[models.Model], serializer: Any, version: str = "") -> str:
     # Plain columns need none of the model's code.
     code = [serializer] if rendering.plan_of(serializer, model) else [serializer, model]
     with translation.override(settings.LANGUAGE_CODE):
-        parts = [version, *_environment(), *_columns(model), *_Code().of(*code)]
+        shown = [*_columns(model), *_urls(serializer), *_Code().of(*code)]
+    parts = [version, *_environment(), *shown]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
 
@@ -55,6 +57,26 @@ def _environment() -> Iterator[str]:
 def _columns(model: type[models.Model]) -> Iterator[str]:
     for field in model._meta.concrete_fields:
         yield f"{field.attname} {type(field).__qualname__} {field.column}"
+
+
+def _urls(serializer: Any) -> Iterator[str]:
+    """What the URLs that *serializer* shows are made of; nothing where it shows none."""
+    if not hasattr(serializer, "to_representation"):
+        return  # A function: what it names is code.
+    # Only here: REST framework is needed by those who use its serializers.
+    from cachelayer import serializer_context
+
+    if serializer_context.of(serializer) is serializer_context.Needs.BASE_URL:
+        yield conf.get().BASE_URL
+        yield _text(getattr(settings, "STORAGES", None))
+        yield from _patterns(get_resolver(settings.ROOT_URLCONF))
+
+
+def _patterns(resolver: Any) -> Iterator[str]:
+    for entry in resolver.url_patterns:
+        yield f"{entry.pattern} {getattr(entry, 'name', None)}"
+        if hasattr(entry, "url_patterns"):
+            yield from _patterns(entry)
 
 
 def _text(value: Any) -> str:

@@ -15,10 +15,13 @@ from typing import Any, Final
 
 import orjson
 from django.core.serializers.json import DjangoJSONEncoder
+from django.core.signals import setting_changed
 from django.db import models
 from django.db.models import signals
 from django.db.models.fields.related_descriptors import ForeignKeyDeferredAttribute
 from django.db.models.query_utils import DeferredAttribute
+
+from cachelayer import hyperlinks
 
 #: A DRF serializer class, or any callable that turns an instance into a dict.
 Serializer = Callable[[Any], Any]
@@ -42,6 +45,15 @@ class _Made(threading.local):
 
 
 _made = _Made()
+
+
+def _forget(*, setting: str, **kwargs: object) -> None:
+    global _made
+    if setting == "CACHELAYER":
+        _made = _Made()
+
+
+setting_changed.connect(_forget, dispatch_uid="cachelayer.rendering")
 
 
 class Plan:
@@ -120,7 +132,7 @@ def _of_thread(serializer: Serializer) -> Any:
     # Making a REST framework serializer costs ten times what it does with one row.
     made = _made.serializers.get(serializer)
     if made is None:
-        made = _made.serializers[serializer] = serializer()  # type: ignore[call-arg]
+        made = _made.serializers[serializer] = hyperlinks.made(serializer)
     return made
 
 

@@ -151,6 +151,8 @@ class CachedViewMixin:
             return None
         if not audience.renders_as_registered(self, self._cached()):
             return None
+        if not audience.is_in_context(self, self._cached()):
+            return None
         # What the layer below Django has found under the key a moment ago, if it is there.
         looked_up = request.META.get(LOOKED_UP)
         [pk] = looked_for.values()
@@ -173,7 +175,7 @@ class CachedViewMixin:
         be of a version of the row that the view has never shown.
         """
         cached = registry.find(self._model())
-        if cached is None or audience.needs_context(cached.serializer):
+        if cached is None or not audience.is_in_context(self, cached):
             return None
         if not audience.renders_as_registered(self, cached):
             return None

@@ -20,9 +20,10 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.urls.resolvers import LocalePrefixPattern, RoutePattern
 from django.utils.module_loading import import_string
 
-from cachelayer import audience
+from cachelayer import audience, serializer_context
 from cachelayer.registry import CachedModel
 from cachelayer.rest import CachedViewMixin
+from cachelayer.serializer_context import Needs
 
 #: Django's and others' parts that treat all reads without credentials alike.
 _SAME: Final = frozenset(
@@ -125,6 +126,9 @@ def _public_rows_of(callback: Any) -> CachedModel | None:
     seen = view(**callback.initkwargs)
     if not seen.rows_are_public or audience.not_public(seen) or audience.not_cached(seen):
         return None
+    cached = audience.cached_of(seen)
+    if cached is None or serializer_context.of(cached.serializer) is not Needs.NOTHING:
+        return None  # The URLs in a row are those of one host.
     parts = [
         *(seen.permission_classes or []),
         *(seen.throttle_classes or []),
@@ -136,7 +140,7 @@ def _public_rows_of(callback: Any) -> CachedModel | None:
         return None
     # A path names a row by what its pattern calls pk.
     is_pk = (seen.lookup_url_kwarg or seen.lookup_field) == "pk"
-    return audience.cached_of(seen) if is_pk else None
+    return cached if is_pk else None
 
 
 def _is_vouched(view: Any, name: str) -> bool:

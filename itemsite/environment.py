@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from django.core.exceptions import ImproperlyConfigured
@@ -205,6 +206,11 @@ def for_child(
     """
     path = os.pathsep.join([environ.get("PATH", os.defpath), *programs])
     return {**environ, "PATH": path, **changes}
+
+
+def pyenv_root(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where pyenv keeps its Pythons."""
+    return Path(environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
 
 
 def take_servers_of_worker(environ: MutableMapping[str, str] = os.environ) -> None:

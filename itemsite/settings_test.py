@@ -8,4 +8,8 @@ INSTALLED_APPS = [*INSTALLED_APPS, "cachelayer.tests.bookshop", "cachelayer.test
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 # No test fails because a busy machine answered late; those on timeouts set their own.
 CACHES["default"]["OPTIONS"] |= {"SOCKET_CONNECT_TIMEOUT": 10, "SOCKET_TIMEOUT": 10}
-CACHELAYER = {"REQUEST_BUDGET": 20.0, "TRACE_LINK": _CACHELAYER["TRACE_LINK"]}
+CACHELAYER = {
+    "REQUEST_BUDGET": 20.0,
+    "TRACE_LINK": _CACHELAYER["TRACE_LINK"],
+    "BASE_URL": "http://testserver",  # Where Django's test client sends its requests.
+}

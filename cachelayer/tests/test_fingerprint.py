@@ -5,12 +5,15 @@ import sys
 import types
 
 import pytest
+from django.urls import include, path
 from rest_framework import serializers
 
 from cachelayer import fingerprint
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.bookshop.serializers import NoteSerializer
 from cachelayer.tests.commands import environment_here
+from cachelayer.tests.twins.models import Page
+from cachelayer.tests.twins.serializers import PageSerializer
 
 SERIALIZER = """
 from rest_framework import serializers
@@ -64,6 +67,22 @@ def test_a_setting_that_it_renders_by_changes_it(settings):
     settings.TIME_ZONE = "UTC"
     settings.DEFAULT_FROM_EMAIL = "someone@example.com"
     assert fingerprint.of(Note, NoteSerializer) == before
+
+
+@pytest.mark.parametrize("moved", ["base", "path"])
+def test_where_urls_lead_changes_it_for_rows_that_show_one(settings, moved):
+    pages = [path("pages/<pk>/", int, name="pages-detail")]
+    settings.ROOT_URLCONF = type("Urls", (), {"urlpatterns": pages})()
+    of_page, of_note = (Page, PageSerializer), (Note, NoteSerializer)
+    before = fingerprint.of(*of_page), fingerprint.of(*of_note)
+    assert fingerprint.of(*of_page) == before[0]
+    if moved == "base":
+        settings.CACHELAYER = {**settings.CACHELAYER, "BASE_URL": "https://elsewhere.example"}
+    else:
+        new = [path("v2/", include((pages, "v2")))]
+        settings.ROOT_URLCONF = type("Urls", (), {"urlpatterns": new})()
+    assert fingerprint.of(*of_page) != before[0]
+    assert fingerprint.of(*of_note) == before[1]
 
 
 def test_a_version_of_the_project_changes_it():

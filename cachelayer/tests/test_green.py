@@ -1,6 +1,7 @@
 """Under gevent: a Redis that hangs costs its time-out, as it does in a thread."""
 
 import json
+import os
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -59,7 +60,7 @@ sys.stdin.readline()
 
 def _environment(redis):
     # The settings that a test has changed are of no module.
-    module = {"DJANGO_SETTINGS_MODULE": "itemsite.settings_test"}
+    module = {"DJANGO_SETTINGS_MODULE": os.environ["DJANGO_SETTINGS_MODULE"]}
     return {**environment_here(), **module, "REDIS_URL": redis.url}
 
 

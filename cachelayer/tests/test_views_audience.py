@@ -12,12 +12,14 @@ from django.urls import path
 from rest_framework import serializers, viewsets
 from rest_framework.test import APIRequestFactory
 
-from cachelayer import audience, checks_views, link
+from cachelayer import audience, checks_views, link, serializer_context
 from cachelayer.rest import CachedViewMixin
+from cachelayer.serializer_context import Needs
 from cachelayer.tests.twins import parts, views
 from cachelayer.tests.twins.models import Report
 from cachelayer.tests.twins.serializers import (
     GreetingSerializer,
+    PageSerializer,
     ReportSerializer,
     UploadSerializer,
 )
@@ -222,27 +224,46 @@ class Choosing(ReportSerializer):
         self.request = kwargs.get("context", {}).get("request")
 
 
-class Linked(serializers.HyperlinkedModelSerializer):
-    class Meta:
-        model = Report
-        fields = ["url", "title"]
+class OwnLink(serializers.HyperlinkedIdentityField):
+    def get_url(self, obj, view_name, request, format):
+        return self.reverse(view_name, kwargs={"slug": obj.slug}, request=request, format=format)
+
+
+class PersonalLink(serializers.HyperlinkedIdentityField):
+    def get_url(self, obj, view_name, request, format):
+        return None if request.user.is_anonymous else super().get_url(obj, view_name, None, None)
+
+
+class Linked(ReportSerializer):
+    title = OwnLink(view_name="report-detail")
+
+
+class LinkedForSome(ReportSerializer):
+    title = PersonalLink(view_name="report-detail")
+
+
+class Named(UploadSerializer):
+    file = serializers.FileField(use_url=False)
 
 
 @pytest.mark.parametrize(
     ("serializer", "expected"),
     [
-        (ReportSerializer, False),
-        (Own, False),
-        (GreetingSerializer, True),
-        (WithOwnField, True),
-        (Choosing, True),
-        (Linked, True),
-        (UploadSerializer, True),
-        (dict, False),
+        (ReportSerializer, Needs.NOTHING),
+        (Own, Needs.NOTHING),
+        (GreetingSerializer, Needs.REQUEST),
+        (WithOwnField, Needs.REQUEST),
+        (Choosing, Needs.REQUEST),
+        (PageSerializer, Needs.BASE_URL),
+        (Linked, Needs.BASE_URL),
+        (LinkedForSome, Needs.REQUEST),
+        (UploadSerializer, Needs.BASE_URL),
+        (Named, Needs.NOTHING),
+        (dict, Needs.NOTHING),
     ],
 )
 def test_a_serializer_that_shows_more_than_the_row_is_known(serializer, expected):
-    assert audience.needs_context(serializer) is expected
+    assert serializer_context.of(serializer) is expected
 
 
 def problems(settings, *names, **initkwargs):
@@ -294,7 +315,9 @@ def test_e031_has_more_reasons(attributes):
         ("short", "Report is registered with ReportSerializer, and not with ShortReportSerializer"),
         ("get_serializer", "get_serializer() of its own"),
         ("retrieve_of_a_base", "OwnBase.retrieve() answers"),
-        ("uploads", "UploadSerializer shows depends on the request"),
+        ("greeting", "Report is registered with ReportSerializer, and not with GreetingSerializer"),
+        ("pages_of_versions", "PageSerializer shows URLs, and versioning_class changes them"),
+        ("pages_in_own_context", "URLs, and it has a get_serializer_context() of its own"),
         ("loose", "twins.Loose is not registered"),
         ("text_only", "neither JSONRenderer nor another renderer"),
     ],

@@ -19,7 +19,7 @@ from rest_framework.utils.encoders import JSONEncoder
 
 from cachelayer import link
 from cachelayer.rest import CachedViewMixin
-from cachelayer.tests.twins.models import Loose, Reader, Report, Upload
+from cachelayer.tests.twins.models import Loose, Page, Reader, Report, Upload
 from cachelayer.tests.twins.urls import Urls
 from cachelayer.tests.twins.views import TWINS
 
@@ -28,7 +28,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 #: Headers that the mixin adds, as the README says.
 DIFFER = {"X-Cache", "ETag", "Cache-Control", "Server-Timing"}
 #: Views of public rows, which ask nobody's session; so their answers do not vary with it.
-NO_SESSION = {"said_public", "said_public_with_search"}
+NO_SESSION = {"said_public", "said_public_with_search", "public_pages"}
+#: Views whose rows show URLs.
+LINKING = {"uploads", *(name for name in TWINS if "pages" in name)}
 USERS = ("anonymous", "owner", "stranger", "staff")
 #: Public and not, of the owner and of the stranger; none. And what is no id, or oddly written.
 ROWS = ("1", "2", "3", "4", "99")
@@ -90,6 +92,9 @@ SOMEWHERE = [
     {"headers": {"authorization": "Basic b3duZXI6d3Jvbmc="}},
     {"headers": {"if-none-match": '"abc"'}},
     {"headers": {"accept-language": "de"}},
+    {"headers": {"host": "localhost"}},
+    {"headers": {"host": "testserver:8080"}},
+    {"headers": {"host": "elsewhere.example"}},
     {"method": "PUT", "body": WRITTEN},
     {"method": "PUT", "body": {"title": ""}},
     {"method": "PATCH", "body": {"title": "patched"}},
@@ -117,7 +122,8 @@ def requests_of(view):
     made += [Asked(choose.choice(USERS), row) for row in ODD_ROWS]
     # Rows that a search leaves out.
     made += [Asked(user, "3", suffix="/?search=one&title=one") for user in USERS[:2]]
-    for more in choose.sample(SOMEWHERE, 20):
+    # What a URL begins and ends with depends on all of them.
+    for more in SOMEWHERE if view in LINKING else choose.sample(SOMEWHERE, 20):
         made.append(Asked(**{"user": choose.choice(USERS), "row": choose.choice(ROWS), **more}))
     return made
 
@@ -129,7 +135,7 @@ def fill_users():
 
 
 def fill_database():
-    for model in (Reader, Report, Upload, Loose):
+    for model in (Reader, Report, Upload, Page, Loose):
         model.objects.all().delete()
     Report.objects.bulk_create(
         Report(pk=pk, owner_id=owner, title=slug, slug=slug, is_public=is_public, salary=pk)
@@ -139,15 +145,19 @@ def fill_database():
         Reader(report_id=report, user_id=user) for report, user in ((1, 12), (1, 13), (3, 11))
     )
     Upload.objects.create(pk=1, file="a.txt")
+    Page.objects.bulk_create(
+        Page(pk=pk, title=str(pk), parent_id=parent, picture=picture)
+        for pk, parent, picture in ((1, None, "a b.png"), (2, 1, ""), (3, 2, "ü.png"), (4, 1, ""))
+    )
     Loose.objects.create(pk=1, title="loose")
     with connection.cursor() as cursor:
-        for model in (Report, Upload, Loose):
+        for model in (Report, Upload, Page, Loose):
             table = model._meta.db_table
             cursor.execute(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), 1000)")
 
 
 def state():
-    return [list(model.objects.order_by("pk").values()) for model in (Report, Upload, Loose)]
+    return [list(model.objects.order_by("pk").values()) for model in (Report, Upload, Page, Loose)]
 
 
 def without_noise(answer, view):
@@ -206,6 +216,7 @@ class Twin:
 @pytest.fixture
 def differences(settings):
     """The requests of a view that its twins answer differently, with both answers."""
+    settings.ALLOWED_HOSTS = ["testserver", "localhost"]
 
     def find(view, requests):
         fill_users()
@@ -216,7 +227,8 @@ def differences(settings):
                 twin.ask(number, asked)
                 if twin is cached and asked.method in READS:
                     # Then as a miss, and as a hit of what that has filled.
-                    link.client().delete(*(f"report:{pk}" for pk in range(1, 5)))
+                    names = product(("report", "page", "upload"), range(1, 5))
+                    link.client().delete(*(f"{name}:{pk}" for name, pk in names))
                     twin.ask(number, asked)
                     twin.ask(number, asked)
         found = [

@@ -32,6 +32,7 @@ _REQUIREMENTS = {
     "start": "requirements.txt",
     "load": "requirements-load.txt",
     "test": "requirements-test.txt",
+    "versions": "requirements-test.txt",
 }
 # Of the caller's shell, these would change what .venv's Python imports.
 _FOREIGN = ("PYTHONHOME", "PYTHONPATH", "PYTHONSAFEPATH", "__PYVENV_LAUNCHER__")

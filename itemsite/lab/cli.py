@@ -38,6 +38,8 @@ Usage: ./lab [command]
   ./lab test [--all]           run ruff, mypy, lint-imports and pytest on servers of their own,
                                also while the lab runs; --all with the slow tests
   ./lab test ARGUMENTS         run only pytest ARGUMENTS
+  ./lab versions [ARGUMENTS]   run the tests of cachelayer by tox, under each supported Python
+                               that is here with each Django; ARGUMENTS such as -e py312-django60
   ./lab help                   print this
 
 The first start makes .venv and installs requirements.txt into it. Data, logs and the
@@ -117,6 +119,12 @@ def _test(arguments: Sequence[str]) -> int:
     from itemsite.lab.suite import run
 
     return run(arguments)
+
+
+def _versions(arguments: Sequence[str]) -> int:
+    from itemsite.lab.suite import run_versions
+
+    return run_versions(arguments)
 
 
 def _env(arguments: Sequence[str]) -> int:
@@ -226,6 +234,7 @@ _COMMANDS: Final[dict[str, Callable[[Sequence[str]], int]]] = {
     "start": _start,
     "stop": _stop,
     "test": _test,
+    "versions": _versions,
     "env": _env,
     "manage": _manage,
     "trace": _trace,

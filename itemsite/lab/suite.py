@@ -1,4 +1,4 @@
-"""``./lab test``: the whole test suite on servers of its own."""
+"""``./lab test``: the whole test suite on servers of its own; ``./lab versions``: by tox."""
 
 import contextlib
 import json
@@ -8,10 +8,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from itemsite.environment import WORKERS, for_child
+from itemsite.environment import WORKERS, for_child, pyenv_root
 from itemsite.lab import postgres, redis_binary
 from itemsite.lab.bootstrap import ROOT
 from itemsite.lab.interrupts import Interrupted, ignore_interrupts, raise_on_interrupts
@@ -48,7 +48,6 @@ _QUICK = (
 
 def run(arguments: Sequence[str]) -> int:
     """Run the checks and pytest, with ``--all`` the slow tests too; or pytest with *arguments*."""
-    raise_on_interrupts()
     is_whole = list(arguments) in ([], ["--all"])
     workers = _WORKERS if is_whole else 1
     pytest_arguments = list(arguments)
@@ -57,17 +56,8 @@ def run(arguments: Sequence[str]) -> int:
         pytest_arguments = ["-n", str(workers), "--dist", "loadfile", "-p", _PLUGIN, *quick]
         if quick:
             say(_QUICK)
-    folder = Path(tempfile.mkdtemp(prefix="lab-test-"))
-    # Started by root, Postgres runs as somebody else, who must get through to its data.
-    folder.chmod(0o711)
-    keeper = Keeper(folder, remove=True)
-    try:
-        servers = _start_servers(folder, workers)
-        # Tests start servers of their own, too, and find these when the system has none.
-        programs = [str(postgres.binaries()), str(Path(redis_binary.find_server()).parent)]
-        environment = for_child(
-            {**_DEFAULTS, **servers[0], WORKERS: json.dumps(servers)}, programs=programs
-        )
+
+    def checks_and_pytest(folder: Path, environment: dict[str, str]) -> int:
         failed = _run_checks(folder, environment) if is_whole else []
         say("\n== pytest")
         if failed:
@@ -76,6 +66,39 @@ def run(arguments: Sequence[str]) -> int:
         base = f"--basetemp={folder / 'pytest'}"
         code = _run(["-m", "pytest", base, *pytest_arguments], folder, environment)
         return code or len(failed)
+
+    return _on_servers(checks_and_pytest, workers)
+
+
+def run_versions(tox_arguments: Sequence[str]) -> int:
+    """Run the tests of ``cachelayer`` by tox, under each Python and Django that it finds."""
+
+    def tox(folder: Path, environment: dict[str, str]) -> int:
+        arguments = [*_discover(), *tox_arguments]
+        return _run(["-m", "tox", "run", *arguments], folder, environment)
+
+    return _on_servers(tox, 1)
+
+
+def _discover() -> list[str]:
+    """The Pythons of pyenv, whose commands on PATH start only those that are switched on."""
+    found = sorted((pyenv_root() / "versions").glob("3.*/bin/python"), reverse=True)
+    return ["--discover", *map(str, found)] if found else []
+
+
+def _on_servers(act: Callable[[Path, dict[str, str]], int], workers: int) -> int:
+    """What *act* answers, which is given a folder, and an environment that names the servers."""
+    raise_on_interrupts()
+    folder = Path(tempfile.mkdtemp(prefix="lab-test-"))
+    # Started by root, Postgres runs as somebody else, who must get through to its data.
+    folder.chmod(0o711)
+    keeper = Keeper(folder, remove=True)
+    try:
+        servers = _start_servers(folder, workers)
+        # Tests start servers of their own, too, and find these when the system has none.
+        programs = [str(postgres.binaries()), str(Path(redis_binary.find_server()).parent)]
+        named = {**_DEFAULTS, **servers[0], WORKERS: json.dumps(servers)}
+        return act(folder, for_child(named, programs=programs))
     except Interrupted as interrupt:
         return 128 + interrupt.number
     finally:

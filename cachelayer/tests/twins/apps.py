@@ -12,3 +12,4 @@ class TwinsConfig(AppConfig):
 
         cachelayer.register(models.Report, serializers.ReportSerializer)
         cachelayer.register(models.Upload, serializers.UploadSerializer)
+        cachelayer.register(models.Page, serializers.PageSerializer)

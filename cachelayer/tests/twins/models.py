@@ -32,6 +32,14 @@ class Upload(models.Model):
     file = models.FileField()
 
 
+class Page(models.Model):
+    """Shown with hyperlinks: its own and its parent's."""
+
+    title = models.CharField(max_length=100)
+    parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL)
+    picture = models.FileField(blank=True)
+
+
 class Loose(models.Model):
     """Nobody has registered it."""
 

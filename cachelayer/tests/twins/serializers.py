@@ -1,6 +1,6 @@
 from rest_framework import serializers
 
-from cachelayer.tests.twins.models import Loose, Report, Upload
+from cachelayer.tests.twins.models import Loose, Page, Report, Upload
 
 
 class ReportSerializer(serializers.ModelSerializer):
@@ -27,6 +27,16 @@ class UploadSerializer(serializers.ModelSerializer):
     class Meta:
         model = Upload
         fields = ["id", "file"]
+
+
+class PageSerializer(serializers.HyperlinkedModelSerializer):
+    class Meta:
+        model = Page
+        fields = ["url", "title", "parent", "picture"]
+        extra_kwargs = {
+            "url": {"view_name": "pages-detail"},
+            "parent": {"view_name": "pages-detail"},
+        }
 
 
 class LooseSerializer(serializers.ModelSerializer):

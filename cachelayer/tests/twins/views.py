@@ -15,7 +15,7 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
 from cachelayer.tests.twins import parts, serializers
-from cachelayer.tests.twins.models import Loose, Report, Upload
+from cachelayer.tests.twins.models import Loose, Page, Report, Upload
 
 #: By name: the function, and whether what it shows is served from the cache.
 TWINS = {}
@@ -410,11 +410,72 @@ def own_errors(*bases):
     return View
 
 
-@twin(hits=False)
+@twin(hits=True)
 def uploads(*bases):
     class View(*bases, Common, viewsets.ModelViewSet):
         queryset = Upload.objects.order_by("pk")
         serializer_class = serializers.UploadSerializer
+
+    return View
+
+
+class PageViewSet(Common, viewsets.ModelViewSet):
+    queryset = Page.objects.order_by("pk")
+    serializer_class = serializers.PageSerializer
+
+
+@twin(hits=True)
+def pages(*bases):
+    class View(*bases, PageViewSet):
+        pass
+
+    return View
+
+
+@twin(hits=True)
+def public_pages(*bases):
+    class View(*bases, PageViewSet):
+        rows_are_public = True
+
+    return View
+
+
+@twin(hits=True)
+def own_pages(*bases):
+    class View(*bases, Common, viewsets.ModelViewSet):
+        serializer_class = serializers.PageSerializer
+
+        def get_queryset(self):
+            return Page.objects.filter(pk__lt=4)
+
+    return View
+
+
+@twin(hits=False)
+def pages_of_versions(*bases):
+    class View(*bases, PageViewSet):
+        class versioning_class(versioning.QueryParameterVersioning):  # noqa: N801
+            default_version = "1"
+            allowed_versions = ["2"]
+
+    return View
+
+
+@twin(hits=True)
+def pages_of_media_versions(*bases):
+    """Of versions that no URL has."""
+
+    class View(*bases, PageViewSet):
+        versioning_class = versioning.AcceptHeaderVersioning
+
+    return View
+
+
+@twin(hits=False)
+def pages_in_own_context(*bases):
+    class View(*bases, PageViewSet):
+        def get_serializer_context(self):
+            return {**super().get_serializer_context(), "format": "json"}
 
     return View
 

@@ -14,11 +14,16 @@ from functools import cache
 from typing import Any, Final
 
 import orjson
+from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
+from django.core.signals import setting_changed
 from django.db import models
 from django.db.models import signals
 from django.db.models.fields.related_descriptors import ForeignKeyDeferredAttribute
 from django.db.models.query_utils import DeferredAttribute
+from django.utils import timezone
+
+from cachelayer import neutral
 
 #: A DRF serializer class, or any callable that turns an instance into a dict.
 Serializer = Callable[[Any], Any]
@@ -31,6 +36,7 @@ _AS_REST_FRAMEWORK: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DAT
 _OF_SERIALIZER = ("to_representation", "_readable_fields", "fields")
 _OF_LOADING = ("from_db", "__init__", "__setattr__", "__getattribute__")
 _OF_FIELD = ("get_attribute", "get_value")
+_OF_CONVERSION = ("to_representation", "enforce_timezone", "default_timezone", "quantize")
 
 
 class _Made(threading.local):
@@ -44,15 +50,26 @@ class _Made(threading.local):
 _made = _Made()
 
 
+def _forget(*, setting: str, **kwargs: object) -> None:
+    global _made
+    if setting in ("TIME_ZONE", "USE_TZ", "REST_FRAMEWORK"):
+        _made = _Made()
+
+
+setting_changed.connect(_forget, dispatch_uid="cachelayer.rendering")
+
+
 class Plan:
     """What a plain serializer makes of a row: a name, a column and a conversion for each field."""
 
-    __slots__ = ("_fields", "columns")
+    __slots__ = ("_fields", "columns", "is_neutral")
 
-    def __init__(self, fields: Sequence[tuple[str, str, Callable[[Any], Any]]]) -> None:
+    def __init__(self, fields: Sequence[tuple[str, str, Convert]], is_neutral: bool) -> None:
         self._fields = [(name, i, convert) for i, (name, _, convert) in enumerate(fields)]
         #: The attributes of an instance, or names for ``values_list``, in the order of ``data``.
         self.columns = [column for _, column, _ in fields]
+        #: Whether no conversion can ask for what a thread has switched on.
+        self.is_neutral = is_neutral
 
     def data(self, values: Sequence[Any]) -> dict[str, Any]:
         return {
@@ -69,17 +86,28 @@ def plan_of(serializer: Serializer, model: type[models.Model]) -> Plan | None:
     return _made.plans[known]
 
 
+def render(serializer: Serializer, instance: models.Model) -> bytes:
+    """The JSON of what *serializer* makes of *instance*, the same in every thread."""
+    plan = plan_of(serializer, type(instance))
+    stored = instance.__dict__
+    if plan is not None and all(column in stored for column in plan.columns):
+        return render_values(serializer, plan, [stored[column] for column in plan.columns])
+    with neutral.context():  # A deferred column, too, is loaded here.
+        return dump(data(serializer, instance), serializer)
+
+
+def render_values(serializer: Serializer, plan: Plan, values: Sequence[Any]) -> bytes:
+    """As ``render``, by *plan*, of the values of its columns."""
+    if plan.is_neutral:
+        return dump(plan.data(values), serializer)
+    with neutral.context():
+        return dump(plan.data(values), serializer)
+
+
 def data(serializer: Serializer, instance: models.Model) -> Any:
-    """What *serializer* makes of *instance*."""
+    """What *serializer* makes of *instance*, in the context that this thread is in."""
     if not hasattr(serializer, "to_representation"):
         return serializer(instance)
-    plan = plan_of(serializer, type(instance))
-    values = instance.__dict__
-    if plan is not None:
-        try:
-            return plan.data([values[column] for column in plan.columns])
-        except KeyError:
-            pass  # A deferred column: the serializer loads it.
     return _of_thread(serializer).to_representation(instance)
 
 
@@ -135,13 +163,35 @@ def _plan(serializer: Serializer, model: type[models.Model]) -> Plan | None:
            for name in _OF_SERIALIZER):  # fmt: skip
         return None
     fields = []
+    is_neutral = _is_read_neutrally(model)
     for field in _of_thread(serializer)._readable_fields:
         column, convert = _of_relation(field, model) or _of_column(field, model)
         # A property or a descriptor of the model's may come between a column and its name.
         if not column or not _is_stored(model, column):
             return None
         fields.append((field.field_name, column, convert))
-    return Plan(fields)
+        is_neutral = _is_neutral(field) and is_neutral
+    return Plan(fields, is_neutral)
+
+
+def _is_neutral(field: Any) -> bool:
+    """Whether *field* gives every thread the same; it is made to, where that is simple."""
+    from rest_framework import fields
+
+    kind = type(field)
+    if not all(_is_of_rest_framework(kind, name) for name in _OF_CONVERSION if hasattr(kind, name)):
+        return False
+    if isinstance(field, fields.DateTimeField) and settings.USE_TZ:
+        # It would ask for the thread's time zone at each row, which takes longer than the rest.
+        field.timezone = getattr(field, "timezone", timezone.get_default_timezone())
+    parts = (getattr(field, name, None) for name in ("child", "pk_field"))
+    return not getattr(field, "localize", False) and all(map(_is_neutral, filter(None, parts)))
+
+
+def _is_read_neutrally(model: type[models.Model]) -> bool:
+    """Whether the columns' values are Django's own: another's may be of the current language."""
+    own = (getattr(field, "from_db_value", None) for field in model._meta.concrete_fields)
+    return all(each is None or each.__module__.startswith("django.") for each in own)
 
 
 def _of_column(field: Any, model: type[models.Model]) -> tuple[str, Convert]:

@@ -156,11 +156,11 @@ class Greeting(Field):
 class OwnColumn(models.Model):
     greeting = Greeting()
 
-    def __str__(self):
-        return self.greeting
-
     class Meta:
         app_label = "bookshop_unmigrated"
+
+    def __str__(self):
+        return self.greeting
 
 
 class OwnColumnSerializer(serializers.Serializer):

@@ -38,14 +38,14 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
     except ImproperlyConfigured as error:
         return [Error(str(error), id="cachelayer.E001")]
     problems = list(_wrong_types(settings)) or list(_wrong_values(settings))
-    return [*problems, *_wrong_cache(settings)]
+    return [*problems, *(_wrong_cache(settings) if settings.ENABLED else ())]
 
 
 @register()
 def check_budget(**kwargs: Any) -> list[CheckMessage]:
     """One answer of Redis that does not come costs a request no more than its budget."""
-    if check_settings():
-        return []  # Those come first.
+    if _is_off_or_wrong():
+        return []
     settings = conf.get()
     options: Any = django_settings.CACHES[settings.CACHE_ALIAS]["OPTIONS"]
     return [
@@ -74,8 +74,8 @@ def check_models(**kwargs: Any) -> list[CheckMessage]:
 @register(Tags.database)
 def check_triggers(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
     """Every table that a cached row is made of has its triggers, enabled and of this release."""
-    if check_settings():
-        return []  # Those come first.
+    if _is_off_or_wrong():
+        return []
     # No error: `migrate`, which mends it, would stop at one.
     return [
         Warning(problem, hint=triggers.MEND, id="cachelayer.W005")
@@ -87,9 +87,14 @@ def check_triggers(databases: Sequence[str] | None = None, **kwargs: Any) -> lis
 @register(Tags.database)
 def check_redis(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
     """The Redis that is there gives the cache what it needs; skipped where it is away."""
-    if not databases or check_settings():
-        return []  # Those come first.
+    if not databases or _is_off_or_wrong():
+        return []
     return checks_redis.problems()
+
+
+def _is_off_or_wrong() -> bool:
+    """Whether no server need be looked at: nobody asks it, or the settings come first."""
+    return bool(check_settings()) or not conf.get().ENABLED
 
 
 def _wrong_types(settings: conf.Settings) -> Iterator[CheckMessage]:

@@ -28,6 +28,11 @@ _GONE = {
 class Settings:
     """One value per option; an option that is not given keeps its default."""
 
+    ENABLED: bool = _option(
+        True,
+        "whether this process uses the cache; if not, it reads from Postgres, and what it writes "
+        "is logged for those that do",
+    )
     CACHE_ALIAS: str = _option("default", "the alias in `CACHES` whose connection is used")
     NAMESPACE: str = _option(
         "auto",

@@ -25,7 +25,7 @@ from enum import Enum
 
 from redis.exceptions import NoPermissionError, ResponseError
 
-from cachelayer import eviction, metrics
+from cachelayer import conf, eviction, metrics
 from cachelayer.quiet import Quiet
 
 logger = logging.getLogger("cachelayer.gate")
@@ -37,6 +37,16 @@ class CacheUnavailable(Exception):  # noqa: N818  (Django: ObjectDoesNotExist, H
 
 class Barred(CacheUnavailable):
     """The gate let nobody through; Redis was not asked."""
+
+
+class SwitchedOff(Barred):
+    """The settings say that this process does without Redis."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The cache layer is switched off here: CACHELAYER['ENABLED'] is False. Set it to True "
+            "to use the cache."
+        )
 
 
 class Mode(Enum):
@@ -88,6 +98,8 @@ class Gate:
 
     def enter(self, use: Use) -> None:
         """Let a round trip through, or raise ``Barred``."""
+        if not conf.get().ENABLED:
+            raise SwitchedOff
         mode = self._state.mode
         if mode is Mode.CLOSED or (mode is Mode.SETTLING and use is Use.WRITE):
             return

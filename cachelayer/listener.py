@@ -21,7 +21,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from psycopg.pq import PipelineStatus
 
-from cachelayer import keyspace, registry, triggers, write
+from cachelayer import conf, keyspace, registry, triggers, write
 from cachelayer.gate import gate
 from cachelayer.notice import SQLSTATE, Notice
 
@@ -60,7 +60,8 @@ class Listener:
     def __call__(
         self, execute: _Execute, sql: Any, params: Any, many: bool, context: dict[str, Any]
     ) -> Any:
-        if not isinstance(sql, str):
+        # Switched off, this process is another program: what it writes is logged.
+        if not isinstance(sql, str) or not conf.get().ENABLED:
             return execute(sql, params, many, context)
         if not self._connection.autocommit:
             return self._in_transaction(execute, sql, params, many, context)

@@ -132,6 +132,11 @@ def _wrong_values(settings: conf.Settings) -> Iterator[CheckMessage]:
             f"CACHELAYER['PARTITION'] is {settings.PARTITION!r}. Set it to 'bounded' or 'strict'.",
             id="cachelayer.E003",
         )
+    if settings.RECORDER not in ("auto", "log", "off"):
+        yield Error(
+            f"CACHELAYER['RECORDER'] is {settings.RECORDER!r}. Set it to 'auto', 'log' or 'off'.",
+            id="cachelayer.E003",
+        )
     if 2 * settings.PROBE_INTERVAL > settings.SETTLING_TIME:
         yield Error(
             f"CACHELAYER['PROBE_INTERVAL'] is {settings.PROBE_INTERVAL:g} s and SETTLING_TIME "

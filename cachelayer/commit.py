@@ -20,6 +20,7 @@ from cachelayer import (
     link,
     metrics,
     reconcile,
+    recorder,
     registry,
     repair,
     row_json,
@@ -233,7 +234,7 @@ class _Rendering:
         try:
             with self._guarded():
                 return render()
-        except row_json.Inexact:
+        except (row_json.Inexact, recorder.UndeclaredRead):
             raise
         except Exception:
             return self._failed(cached)

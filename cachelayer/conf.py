@@ -91,6 +91,11 @@ class Settings:
         "the share of hits that is compared with Postgres in the background, up to five a "
         "second in a process; 0 turns it off",
     )
+    RECORDER: str = _option(
+        "auto",
+        'what a serializer reads that is not its row: `"auto"` an exception in tests and an error '
+        'in the log with `DEBUG`, `"log"` that error everywhere, `"off"` nothing',
+    )
     TRACE_LINK: str = _option(
         "",
         "where people see a trace, with `{trace_id}` in it; responses of traced requests link "

@@ -5,9 +5,12 @@ is that request's; and a replica may lag behind the write whose row is rendered.
 a database itself, by ``using()`` or a cursor, reads there all the same.
 """
 
+import builtins
+import dis
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from types import FunctionType
 from typing import Any, Final
 
 from django.conf import settings
@@ -66,3 +69,50 @@ def _route() -> None:
         with _inserting:
             if routers[0] is not _primary:
                 routers.insert(0, _primary)
+
+
+#: The methods of a serializer's field that make JSON of a column's value.
+_CONVERTING: Final = ("to_representation", "enforce_timezone", "default_timezone", "quantize")
+
+
+def is_neutral(field: Any) -> bool:
+    """Whether a serializer's *field* gives every thread the same; it is made to, where it may."""
+    from rest_framework import fields
+
+    if not all(_asks_nothing(getattr(type(field), name, None)) for name in _CONVERTING):
+        return False
+    if isinstance(field, fields.DateTimeField) and settings.USE_TZ:
+        # It would ask for the thread's time zone at each row, which takes longer than the rest.
+        field.timezone = getattr(field, "timezone", timezone.get_default_timezone())
+    parts = (getattr(field, name, None) for name in ("child", "pk_field"))
+    return not getattr(field, "localize", False) and all(map(is_neutral, filter(None, parts)))
+
+
+def _asks_nothing(method: Any) -> bool:
+    """Whether *method* is REST framework's, or is seen to use its argument and builtins only."""
+    if method is None or method.__module__.startswith("rest_framework."):
+        return True
+    if not isinstance(method, FunctionType) or method.__code__.co_freevars:
+        return False
+    itself = method.__code__.co_varnames[:1]
+    return not any(
+        step.opname.startswith(("IMPORT", "LOAD_CLOSURE", "MAKE_FUNCTION"))
+        or (step.opname.startswith("LOAD_FAST") and _names(step) & {*itself})
+        or (step.opname in ("LOAD_GLOBAL", "LOAD_NAME") and not _is_builtin(step.argval, method))
+        for step in dis.get_instructions(method)
+    )
+
+
+def _names(step: dis.Instruction) -> set[str]:
+    # Of two at once (Python 3.13), a tuple.
+    return {*step.argval} if isinstance(step.argval, tuple) else {step.argval}
+
+
+def _is_builtin(name: str, method: FunctionType) -> bool:
+    return name not in method.__globals__ and hasattr(builtins, name)
+
+
+def reads_alike(model: type[models.Model]) -> bool:
+    """Whether the columns' values are Django's own: another's may be of the current language."""
+    own = (getattr(field, "from_db_value", None) for field in model._meta.concrete_fields)
+    return all(each is None or each.__module__.startswith("django.") for each in own)

@@ -9,21 +9,20 @@ serializer itself gives: its own fields make them.
 
 import inspect
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, Final
 
 import orjson
-from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
 from django.core.signals import setting_changed
 from django.db import models
 from django.db.models import signals
 from django.db.models.fields.related_descriptors import ForeignKeyDeferredAttribute
 from django.db.models.query_utils import DeferredAttribute
-from django.utils import timezone
 
-from cachelayer import neutral
+from cachelayer import neutral, recorder
 
 #: A DRF serializer class, or any callable that turns an instance into a dict.
 Serializer = Callable[[Any], Any]
@@ -36,7 +35,6 @@ _AS_REST_FRAMEWORK: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DAT
 _OF_SERIALIZER = ("to_representation", "_readable_fields", "fields")
 _OF_LOADING = ("from_db", "__init__", "__setattr__", "__getattribute__")
 _OF_FIELD = ("get_attribute", "get_value")
-_OF_CONVERSION = ("to_representation", "enforce_timezone", "default_timezone", "quantize")
 
 
 class _Made(threading.local):
@@ -62,9 +60,15 @@ setting_changed.connect(_forget, dispatch_uid="cachelayer.rendering")
 class Plan:
     """What a plain serializer makes of a row: a name, a column and a conversion for each field."""
 
-    __slots__ = ("_fields", "columns", "is_neutral")
+    __slots__ = ("_fields", "columns", "is_neutral", "model")
 
-    def __init__(self, fields: Sequence[tuple[str, str, Convert]], is_neutral: bool) -> None:
+    def __init__(
+        self,
+        model: type[models.Model],
+        fields: Sequence[tuple[str, str, Convert]],
+        is_neutral: bool,
+    ) -> None:
+        self.model = model
         self._fields = [(name, i, convert) for i, (name, _, convert) in enumerate(fields)]
         #: The attributes of an instance, or names for ``values_list``, in the order of ``data``.
         self.columns = [column for _, column, _ in fields]
@@ -92,7 +96,7 @@ def render(serializer: Serializer, instance: models.Model) -> bytes:
     stored = instance.__dict__
     if plan is not None and all(column in stored for column in plan.columns):
         return render_values(serializer, plan, [stored[column] for column in plan.columns])
-    with neutral.context():  # A deferred column, too, is loaded here.
+    with _apart(serializer, type(instance), instance.pk):
         return dump(data(serializer, instance), serializer)
 
 
@@ -100,8 +104,16 @@ def render_values(serializer: Serializer, plan: Plan, values: Sequence[Any]) -> 
     """As ``render``, by *plan*, of the values of its columns."""
     if plan.is_neutral:
         return dump(plan.data(values), serializer)
-    with neutral.context():
+    with _apart(serializer, plan.model, None):
         return dump(plan.data(values), serializer)
+
+
+@contextmanager
+def _apart(serializer: Serializer, model: type[models.Model], pk: Any) -> Iterator[None]:
+    """Away from what the request has switched on, and under the eyes of the recorder."""
+    made = _of_thread(serializer) if hasattr(serializer, "to_representation") else None
+    with recorder.watching(serializer, made, model, pk), neutral.context():
+        yield
 
 
 def data(serializer: Serializer, instance: models.Model) -> Any:
@@ -163,35 +175,15 @@ def _plan(serializer: Serializer, model: type[models.Model]) -> Plan | None:
            for name in _OF_SERIALIZER):  # fmt: skip
         return None
     fields = []
-    is_neutral = _is_read_neutrally(model)
+    is_neutral = neutral.reads_alike(model)
     for field in _of_thread(serializer)._readable_fields:
         column, convert = _of_relation(field, model) or _of_column(field, model)
         # A property or a descriptor of the model's may come between a column and its name.
         if not column or not _is_stored(model, column):
             return None
         fields.append((field.field_name, column, convert))
-        is_neutral = _is_neutral(field) and is_neutral
-    return Plan(fields, is_neutral)
-
-
-def _is_neutral(field: Any) -> bool:
-    """Whether *field* gives every thread the same; it is made to, where that is simple."""
-    from rest_framework import fields
-
-    kind = type(field)
-    if not all(_is_of_rest_framework(kind, name) for name in _OF_CONVERSION if hasattr(kind, name)):
-        return False
-    if isinstance(field, fields.DateTimeField) and settings.USE_TZ:
-        # It would ask for the thread's time zone at each row, which takes longer than the rest.
-        field.timezone = getattr(field, "timezone", timezone.get_default_timezone())
-    parts = (getattr(field, name, None) for name in ("child", "pk_field"))
-    return not getattr(field, "localize", False) and all(map(_is_neutral, filter(None, parts)))
-
-
-def _is_read_neutrally(model: type[models.Model]) -> bool:
-    """Whether the columns' values are Django's own: another's may be of the current language."""
-    own = (getattr(field, "from_db_value", None) for field in model._meta.concrete_fields)
-    return all(each is None or each.__module__.startswith("django.") for each in own)
+        is_neutral = neutral.is_neutral(field) and is_neutral
+    return Plan(model, fields, is_neutral)
 
 
 def _of_column(field: Any, model: type[models.Model]) -> tuple[str, Convert]:

@@ -25,6 +25,12 @@ NOON = datetime.datetime(2024, 5, 1, 12, tzinfo=datetime.UTC)
 NOON_AS_JSON = "2024-05-01T12:00:00Z"
 
 
+@pytest.fixture(autouse=True)
+def _unrecorded(settings):
+    """These serializers read what they should not."""
+    settings.CACHELAYER = {**settings.CACHELAYER, "RECORDER": "off"}
+
+
 @pytest.fixture
 def tokyo():
     with timezone.override("Asia/Tokyo"):

@@ -21,8 +21,9 @@ def tables(sql: str) -> set[str]:
 class Row:
     """Of one model, as one serializer shows it."""
 
-    #: The tables whose rows are the row: the model's, its parents', those of its links.
-    tables: frozenset[str]
+    #: The tables whose rows are the row (the model's, its parents', those of its links), with
+    #: the columns of its key.
+    tables: dict[str, str]
     #: The tables that it links to, with the columns of their keys.
     targets: dict[str, str]
     #: The names of the links that are followed.
@@ -36,9 +37,17 @@ class Row:
             return True
         if not all(names & {*self.tables, *self.targets, _CONSTANT} for names in named):
             return False
-        return str(pk) in map(str, params or ()) and all(
-            set(re.findall(rf'"{table}"\."(\w+)"', sql)) <= {column}
-            for table, column in self.targets.items()
+        by_key = any(
+            re.search(rf'(?<!\w)"?{column}"?\s*(?:=|in\s*\()\s*%s', sql, re.I)
+            for column in self.tables.values()
+        )
+        return (
+            by_key
+            and str(pk) in map(str, params or ())
+            and all(
+                set(re.findall(rf'"{table}"\."(\w+)"', sql)) <= {column}
+                for table, column in self.targets.items()
+            )
         )
 
     def is_shown(self, field: Any) -> bool:
@@ -59,10 +68,10 @@ def row(model: type[models.Model], serializer: Any) -> Row:
 
     cached = registry.CachedModel(model, serializer, "")
     links = registry.links(cached)
-    own = {table for table, _ in triggers.tables(cached)}
+    own = dict(triggers.tables(cached))
     targets: list[Any] = [link.related_model._meta for link in links]
     return Row(
-        frozenset(own),
+        own,
         {meta.db_table: meta.pk.column for meta in targets if meta.db_table not in own},
         frozenset(link.name for link in links),
     )

@@ -14,12 +14,13 @@ from rest_framework.test import APIRequestFactory
 from rest_framework.viewsets import ModelViewSet
 
 import cachelayer
-from cachelayer import checks, facts, link, repair, states, stats, triggers, wsgi
-from cachelayer.gate import gate
+from cachelayer import checks, facts, keyspace, link, repair, shapes, states, stats, triggers, wsgi
+from cachelayer.gate import Mode, gate
 from cachelayer.models import Repair
 from cachelayer.rest import CachedViewMixin
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.bookshop.serializers import NoteSerializer
+from cachelayer.tests.polling import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -215,3 +216,21 @@ def test_switched_on_again_it_is_used(note):
     with override_settings(CACHELAYER=OFF):
         assert cachelayer.read(Note, note.pk).outcome == "bypass"
     assert cachelayer.read(Note, note.pk).outcome == "hit"
+
+
+def test_a_gate_that_was_opened_while_it_was_off_is_seen_to_later(note, started):
+    with override_settings(CACHELAYER=OFF):
+        gate.settle("Another database.")
+        assert started == []
+    assert cachelayer.read(Note, note.pk).outcome == "bypass"
+    assert started == ["cachelayer-reconcile"]
+    until(lambda: gate.mode is Mode.CLOSED)
+    assert cachelayer.read(Note, note.pk).outcome in ("hit", "miss")
+
+
+def test_a_read_is_one_query(note, off):
+    keyspace.forget()
+    shapes.forget()
+    with CaptureQueriesContext(connection) as asked:
+        cachelayer.read(Note, note.pk)
+    assert len(asked) == 1

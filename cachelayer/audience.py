@@ -159,7 +159,7 @@ def needs_context(serializer: Any) -> bool:
         return False  # A function of the row.
     try:
         made = serializer()
-        return any(map(_asks_context, _parts(made)))
+        return any(map(_asks_context, parts(made)))
     except Exception:
         return True  # It cannot be made without one.
 
@@ -239,15 +239,15 @@ def _is_by_object(permission: Any) -> bool:
     return decides is not BasePermission.has_object_permission
 
 
-def _parts(field: Any) -> Iterator[Any]:
+def parts(field: Any) -> Iterator[Any]:
     """A serializer's instance, its readable fields, and theirs."""
     yield field
     if isinstance(field, serializers.Serializer):
         for shown in field._readable_fields:
-            yield from _parts(shown)
+            yield from parts(shown)
     for name in ("child", "child_relation"):
         if (each := getattr(field, name, None)) is not None:
-            yield from _parts(each)
+            yield from parts(each)
 
 
 def _asks_context(part: Any) -> bool:
@@ -255,8 +255,13 @@ def _asks_context(part: Any) -> bool:
         return bool(getattr(part, "use_url", True))
     if isinstance(part, _WITH_HOST):
         return True
-    return any(
-        _CONTEXT & _names(function.__code__)
+    return any(_CONTEXT & _names(function.__code__) for function in own_functions(part))
+
+
+def own_functions(part: Any) -> Iterator[FunctionType]:
+    """The project's functions, of a serializer or a field, that a read may call."""
+    return (
+        function
         for base in type(part).__mro__
         if not f"{base.__module__}.".startswith("rest_framework.")
         for name, value in vars(base).items()

@@ -17,7 +17,7 @@ from rest_framework.mixins import RetrieveModelMixin
 from rest_framework.permissions import BasePermission
 from rest_framework.renderers import JSONRenderer
 
-from cachelayer import registry
+from cachelayer import registry, rendering
 from cachelayer.registry import CachedModel
 
 View = Any  # A GenericAPIView with CachedViewMixin.
@@ -258,12 +258,25 @@ def _asks_context(part: Any) -> bool:
     return any(_CONTEXT & _names(function.__code__) for function in own_functions(part))
 
 
+def reads_context(serializer: Any) -> bool:
+    """Whether code of the project's own, in a serializer class, asks for the request."""
+    if not isinstance(serializer, type) or not issubclass(serializer, serializers.BaseSerializer):
+        return False
+    try:
+        found = list(parts(serializer()))
+    except Exception:
+        return True  # It cannot be made without one.
+    return any(
+        _CONTEXT & _names(function.__code__) for part in found for function in own_functions(part)
+    )
+
+
 def own_functions(part: Any) -> Iterator[FunctionType]:
     """The project's functions, of a serializer or a field, that a read may call."""
     return (
         function
         for base in type(part).__mro__
-        if not f"{base.__module__}.".startswith("rest_framework.")
+        if not rendering.is_class_of_rest_framework(base)
         for name, value in vars(base).items()
         if name not in _WRITING and not name.startswith("validate")
         for function in _functions(value)

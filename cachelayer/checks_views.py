@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.urls import get_resolver
 
-from cachelayer import audience
+from cachelayer import audience, registry
 from cachelayer.rest import CachedViewMixin
 
 
@@ -18,6 +18,23 @@ def check_views(**kwargs: Any) -> list[CheckMessage]:
         return []
     found = {message.msg: message for view in _views() for message in _problems(view)}
     return list(found.values())
+
+
+@register()
+def check_serializers(**kwargs: Any) -> list[CheckMessage]:
+    """Registered serializers: a cached row is the same for everybody."""
+    return [
+        Warning(
+            f"{cached.serializer.__name__} reads its context: a row is rendered for the cache "
+            "without a request, so it is not cached, or not as the view shows it.",
+            hint="Show what depends on the request in a serializer of its own, and register one "
+            "that needs none.",
+            obj=cached.model,
+            id="cachelayer.W032",
+        )
+        for cached in registry.all_cached()
+        if audience.reads_context(cached.serializer)
+    ]
 
 
 def _views() -> Iterator[Any]:

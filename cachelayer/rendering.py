@@ -8,6 +8,7 @@ serializer itself gives: its own fields make them.
 """
 
 import inspect
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -219,7 +220,7 @@ def sources(serializer: Serializer) -> set[str] | None:
     """The attributes of an instance that *serializer* reads; None where nobody can know."""
     if not hasattr(serializer, "_readable_fields"):
         return None
-    if not all(_is_of_rest_framework(serializer, name) for name in _OF_SERIALIZER):
+    if not all(is_of_rest_framework(serializer, name) for name in _OF_SERIALIZER):
         return None
     fields = list(_of_thread(serializer)._readable_fields)
     if any(field.source == "*" for field in fields):
@@ -227,9 +228,17 @@ def sources(serializer: Serializer) -> set[str] | None:
     return {field.source_attrs[0] for field in fields}
 
 
-def _is_of_rest_framework(serializer: Serializer, name: str) -> bool:
+def is_of_rest_framework(serializer: Serializer, name: str) -> bool:
+    """Whether a serializer's method *name* is REST framework's, and nobody's own."""
     owner = _owner(serializer, name)  # type: ignore[arg-type]
-    return owner is not None and owner.__module__.startswith("rest_framework.")
+    return owner is not None and is_class_of_rest_framework(owner)
+
+
+def is_class_of_rest_framework(cls: type) -> bool:
+    """Also a serializer that ``type()`` makes says that REST framework's is its module."""
+    module = cls.__module__
+    is_said = module.startswith("rest_framework.")
+    return is_said and getattr(sys.modules.get(module), cls.__name__, None) is cls
 
 
 def _owner(cls: type, name: str) -> type | None:

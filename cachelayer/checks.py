@@ -10,7 +10,7 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, models
 
-from cachelayer import checks_redis, conf, hyperlinks, registry, triggers
+from cachelayer import checks_redis, conf, hyperlinks, registry, rendering, triggers
 from cachelayer.registry import CachedModel
 
 _NEEDED_BACKEND = "django_redis.cache.RedisCache"
@@ -38,14 +38,14 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
     except ImproperlyConfigured as error:
         return [Error(str(error), id="cachelayer.E001")]
     problems = list(_wrong_types(settings)) or list(_wrong_values(settings))
-    return [*problems, *_wrong_cache(settings)]
+    return [*problems, *(_wrong_cache(settings) if settings.ENABLED else ())]
 
 
 @register()
 def check_budget(**kwargs: Any) -> list[CheckMessage]:
     """One answer of Redis that does not come costs a request no more than its budget."""
-    if check_settings():
-        return []  # Those come first.
+    if _is_off_or_wrong():
+        return []
     settings = conf.get()
     options: Any = django_settings.CACHES[settings.CACHE_ALIAS]["OPTIONS"]
     return [
@@ -74,8 +74,8 @@ def check_models(**kwargs: Any) -> list[CheckMessage]:
 @register(Tags.database)
 def check_triggers(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
     """Every table that a cached row is made of has its triggers, enabled and of this release."""
-    if check_settings():
-        return []  # Those come first.
+    if _is_off_or_wrong():
+        return []
     # No error: `migrate`, which mends it, would stop at one.
     return [
         Warning(problem, hint=triggers.MEND, id="cachelayer.W005")
@@ -87,9 +87,14 @@ def check_triggers(databases: Sequence[str] | None = None, **kwargs: Any) -> lis
 @register(Tags.database)
 def check_redis(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
     """The Redis that is there gives the cache what it needs; skipped where it is away."""
-    if not databases or check_settings():
-        return []  # Those come first.
+    if not databases or _is_off_or_wrong():
+        return []
     return checks_redis.problems()
+
+
+def _is_off_or_wrong() -> bool:
+    """Whether no server need be looked at: nobody asks it, or the settings come first."""
+    return bool(check_settings()) or not conf.get().ENABLED
 
 
 def _wrong_types(settings: conf.Settings) -> Iterator[CheckMessage]:
@@ -133,6 +138,11 @@ def _wrong_values(settings: conf.Settings) -> Iterator[CheckMessage]:
             "this site begin with, such as 'https://example.org'.",
             id="cachelayer.E003",
         )
+    if settings.RECORDER not in ("auto", "log", "off"):
+        yield Error(
+            f"CACHELAYER['RECORDER'] is {settings.RECORDER!r}. Set it to 'auto', 'log' or 'off'.",
+            id="cachelayer.E003",
+        )
     if 2 * settings.PROBE_INTERVAL > settings.SETTLING_TIME:
         yield Error(
             f"CACHELAYER['PROBE_INTERVAL'] is {settings.PROBE_INTERVAL:g} s and SETTLING_TIME "
@@ -170,6 +180,8 @@ def _wrong_fields(cached: CachedModel) -> Iterator[CheckMessage]:
         fields = cached.serializer().fields.items()
     except AttributeError:
         return
+    if not rendering.is_of_rest_framework(cached.serializer, "to_representation"):
+        yield _computed(cached, "to_representation")
     columns, relations, reverse = {"pk"}, set(), set()
     for column in cached.model._meta.get_fields():
         if isinstance(column, models.ForeignObjectRel):
@@ -189,13 +201,18 @@ def _wrong_fields(cached: CachedModel) -> Iterator[CheckMessage]:
                 id="cachelayer.E007",
             )
         elif path[0] not in columns and not _is_own_url(field, columns):
-            yield Warning(
-                f"{cached.serializer.__name__}.{name} is computed: nobody can check that it "
-                "depends on nothing but the row's own columns.",
-                hint="Make sure that it does, then silence cachelayer.W001.",
-                obj=cached.model,
-                id="cachelayer.W001",
-            )
+            yield _computed(cached, name)
+
+
+def _computed(cached: CachedModel, name: str) -> CheckMessage:
+    return Warning(
+        f"{cached.serializer.__name__}.{name} is computed: nobody can check that it "
+        "depends on nothing but the row's own columns.",
+        hint="Make sure that it does, then silence cachelayer.W001. The recorder helps: in tests, "
+        "what it reads beside them is an error.",
+        obj=cached.model,
+        id="cachelayer.W001",
+    )
 
 
 def _wrong_tables(cached: CachedModel) -> Iterator[CheckMessage]:

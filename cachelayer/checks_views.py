@@ -40,6 +40,23 @@ def check_urls(**kwargs: Any) -> list[CheckMessage]:
     ]
 
 
+@register()
+def check_serializers(**kwargs: Any) -> list[CheckMessage]:
+    """Registered serializers: a cached row is the same for everybody."""
+    return [
+        Warning(
+            f"{cached.serializer.__name__} reads its context: a row is rendered for the cache "
+            "without a request, so it is not cached, or not as the view shows it.",
+            hint="Show what depends on the request in a serializer of its own, and register one "
+            "that needs none.",
+            obj=cached.model,
+            id="cachelayer.W032",
+        )
+        for cached in registry.all_cached()
+        if serializer_context.of(cached.serializer) is Needs.REQUEST
+    ]
+
+
 def _views() -> Iterator[Any]:
     for callback in _callbacks(get_resolver()):
         view = getattr(callback, "cls", None)

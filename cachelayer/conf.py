@@ -28,6 +28,11 @@ _GONE = {
 class Settings:
     """One value per option; an option that is not given keeps its default."""
 
+    ENABLED: bool = _option(
+        True,
+        "whether this process uses the cache; if not, it reads from Postgres, and what it writes "
+        "is logged for those that do",
+    )
     CACHE_ALIAS: str = _option("default", "the alias in `CACHES` whose connection is used")
     NAMESPACE: str = _option(
         "auto",
@@ -90,6 +95,11 @@ class Settings:
         "",
         "what absolute URLs in rows begin with, such as `https://example.org`; a serializer that "
         "shows hyperlinks or files needs it",
+    )
+    RECORDER: str = _option(
+        "auto",
+        'what a serializer reads that is not its row: `"auto"` an exception in tests and an error '
+        'in the log with `DEBUG`, `"log"` that error everywhere, `"off"` nothing',
     )
     TRACE_LINK: str = _option(
         "",

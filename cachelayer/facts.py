@@ -12,7 +12,7 @@ from django.db import DatabaseError, InterfaceError, connections
 
 from cachelayer import conf, counters, eviction, processes, registry, repair, server, stats
 from cachelayer.counters import Slice
-from cachelayer.gate import CacheUnavailable, Mode, gate
+from cachelayer.gate import CacheUnavailable, Mode, SwitchedOff, gate
 from cachelayer.processes import Latency, Processes
 from cachelayer.server import Server
 
@@ -147,7 +147,9 @@ def _troubles(
 
 def _gate_troubles(redis: Server | None, found: Processes) -> Iterator[Trouble]:
     state = gate.state
-    if redis is None and eviction.FULL in state.reason:
+    if not conf.get().ENABLED:
+        yield Trouble("warning", str(SwitchedOff()))
+    elif redis is None and eviction.FULL in state.reason:
         yield Trouble(
             "error",
             f"This process goes past Redis: {state.reason} Reads come from Postgres, writes go on "

@@ -25,7 +25,7 @@ from enum import Enum
 
 from redis.exceptions import NoPermissionError, ResponseError
 
-from cachelayer import eviction, metrics
+from cachelayer import conf, eviction, metrics
 from cachelayer.quiet import Quiet
 
 logger = logging.getLogger("cachelayer.gate")
@@ -37,6 +37,16 @@ class CacheUnavailable(Exception):  # noqa: N818  (Django: ObjectDoesNotExist, H
 
 class Barred(CacheUnavailable):
     """The gate let nobody through; Redis was not asked."""
+
+
+class SwitchedOff(Barred):
+    """The settings say that this process does without Redis."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The cache layer is switched off here: CACHELAYER['ENABLED'] is False. Set it to True "
+            "to use the cache."
+        )
 
 
 class Mode(Enum):
@@ -88,8 +98,14 @@ class Gate:
 
     def enter(self, use: Use) -> None:
         """Let a round trip through, or raise ``Barred``."""
+        if not conf.get().ENABLED:
+            raise SwitchedOff
         mode = self._state.mode
-        if mode is Mode.CLOSED or (mode is Mode.SETTLING and use is Use.WRITE):
+        if mode is Mode.CLOSED:
+            return
+        if self._thread is None:
+            self._start()  # Not started while the layer was switched off.
+        if mode is Mode.SETTLING and use is Use.WRITE:
             return
         raise Barred(f"The gate is {mode.value}. {self._state.reason}")
 
@@ -142,12 +158,17 @@ class Gate:
                 self._state = State(mode, time.time(), reason, self._state.changes + 1)
                 self._log.say(level, f"Gate {mode.value}. {reason}")
                 metrics.gate_changed(mode.value)
-            if mode is not Mode.CLOSED and self._thread is None:
+        if mode is not Mode.CLOSED and conf.get().ENABLED:
+            self._start()
+        return True
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None and self._state.mode is not Mode.CLOSED:
                 self._thread = threading.Thread(
                     target=self._run, name="cachelayer-reconcile", daemon=True
                 )
                 self._thread.start()
-            return True
 
     def _run(self) -> None:
         while True:

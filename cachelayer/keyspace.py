@@ -30,7 +30,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.base.creation import TEST_DATABASE_PREFIX
 
 from cachelayer import aside, conf, epoch, registry, shapes
-from cachelayer.gate import CacheUnavailable
+from cachelayer.gate import CacheUnavailable, SwitchedOff
 
 OWNER: Final = "cachelayer:owner"
 #: The value of ``NAMESPACE`` that leaves it to the owner.
@@ -73,6 +73,8 @@ def prefix_by(ask: Ask) -> str:
     """As ``prefix``; Redis is asked by *ask*, and what that raises comes out as it is."""
     if _prefix is not None:
         return _prefix
+    if not conf.get().ENABLED:
+        raise SwitchedOff
     try:
         return decide(ask)
     except epoch.UNKNOWN as error:

@@ -19,7 +19,7 @@ from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
-from cachelayer import keyspace, registry, session, triggers, write
+from cachelayer import conf, keyspace, registry, session, triggers, write
 from cachelayer.gate import gate
 from cachelayer.notice import SQLSTATE, Notice
 
@@ -58,7 +58,8 @@ class Listener:
     def __call__(
         self, execute: _Execute, sql: Any, params: Any, many: bool, context: dict[str, Any]
     ) -> Any:
-        if not isinstance(sql, str):
+        # Switched off, this process is another program: what it writes is logged.
+        if not isinstance(sql, str) or not conf.get().ENABLED:
             return execute(sql, params, many, context)
         if not self._connection.autocommit:
             return self._in_transaction(execute, sql, params, many, context)

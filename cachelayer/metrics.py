@@ -25,7 +25,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 # Before any metric is registered: what it has noted is added up first.
-from cachelayer import batched
+from cachelayer import batched, conf
 from cachelayer.batched import BatchedCounter, BatchedHistogram
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
@@ -123,7 +123,8 @@ def timed(read: Callable[Arguments, Read]) -> Callable[Arguments, Read]:
     def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Read:
         start = time.perf_counter()
         found = read(*args, **kwargs)
-        read_seconds[found.outcome].observe(time.perf_counter() - start)
+        if conf.get().ENABLED:
+            read_seconds[found.outcome].observe(time.perf_counter() - start)
         return found
 
     return call

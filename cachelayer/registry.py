@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
@@ -9,7 +10,7 @@ from typing import Any, Final
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import models, router
 
-from cachelayer import rendering
+from cachelayer import neutral, rendering
 from cachelayer.rendering import Serializer
 
 AnyModel = type[models.Model]
@@ -68,7 +69,7 @@ class CachedModel:
 
     def render(self, instance: models.Model) -> bytes:
         """The bytes that the API answers for *instance*, and that the cache holds."""
-        return self._dump(rendering.data(self.serializer, instance))
+        return self._checked(rendering.render(self.serializer, instance))
 
     def load(self, found: "models.QuerySet[Any]") -> dict[Any, bytes]:
         """The rows of *found*, a query of this model's, rendered, by primary key."""
@@ -78,16 +79,18 @@ class CachedModel:
         """The rows of *found*, as ``render_fetched`` takes them, by primary key."""
         plan = rendering.plan_of(self.serializer, self.model)
         if plan is None or not rendering.are_values_enough(self.model):
-            return {instance.pk: instance for instance in found}
+            with neutral.context():
+                return {instance.pk: instance for instance in found}
         # Without instances: half of what a row costs is to make one.
-        return {pk: values for pk, *values in found.values_list("pk", *plan.columns)}
+        with nullcontext() if plan.is_neutral else neutral.context():
+            return {pk: values for pk, *values in found.values_list("pk", *plan.columns)}
 
     def render_fetched(self, row: Any) -> bytes:
         if isinstance(row, models.Model):
             return self.render(row)
         plan = rendering.plan_of(self.serializer, self.model)
         assert plan is not None
-        return self._dump(plan.data(row))
+        return self._checked(rendering.render_values(self.serializer, plan, row))
 
     def render_values(self, attributes: Sequence[str], values: Sequence[Any]) -> bytes:
         """The bytes of the row whose columns, by the names of attributes, have *values*."""
@@ -95,10 +98,10 @@ class CachedModel:
         if plan is None or not rendering.are_values_enough(self.model):
             return self.render(self.model.from_db(self.database, attributes, values))
         found = dict(zip(attributes, values, strict=True))
-        return self._dump(plan.data([found[name] for name in plan.columns]))
+        columns = [found[name] for name in plan.columns]
+        return self._checked(rendering.render_values(self.serializer, plan, columns))
 
-    def _dump(self, data: Any) -> bytes:
-        row = rendering.dump(data, self.serializer)
+    def _checked(self, row: bytes) -> bytes:
         if row[:1] != b"{":
             raise ImproperlyConfigured(
                 f"The serializer of {self.model._meta.label} gives {row[:20]!r}…: a cached row "

@@ -8,8 +8,10 @@ serializer itself gives: its own fields make them.
 """
 
 import inspect
+import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, Final
 
@@ -21,7 +23,7 @@ from django.db.models import signals
 from django.db.models.fields.related_descriptors import ForeignKeyDeferredAttribute
 from django.db.models.query_utils import DeferredAttribute
 
-from cachelayer import hyperlinks
+from cachelayer import hyperlinks, neutral, recorder
 
 #: A DRF serializer class, or any callable that turns an instance into a dict.
 Serializer = Callable[[Any], Any]
@@ -49,7 +51,7 @@ _made = _Made()
 
 def _forget(*, setting: str, **kwargs: object) -> None:
     global _made
-    if setting == "CACHELAYER":
+    if setting in ("CACHELAYER", "TIME_ZONE", "USE_TZ", "REST_FRAMEWORK"):
         _made = _Made()
 
 
@@ -59,12 +61,20 @@ setting_changed.connect(_forget, dispatch_uid="cachelayer.rendering")
 class Plan:
     """What a plain serializer makes of a row: a name, a column and a conversion for each field."""
 
-    __slots__ = ("_fields", "columns")
+    __slots__ = ("_fields", "columns", "is_neutral", "model")
 
-    def __init__(self, fields: Sequence[tuple[str, str, Callable[[Any], Any]]]) -> None:
+    def __init__(
+        self,
+        model: type[models.Model],
+        fields: Sequence[tuple[str, str, Convert]],
+        is_neutral: bool,
+    ) -> None:
+        self.model = model
         self._fields = [(name, i, convert) for i, (name, _, convert) in enumerate(fields)]
         #: The attributes of an instance, or names for ``values_list``, in the order of ``data``.
         self.columns = [column for _, column, _ in fields]
+        #: Whether no conversion can ask for what a thread has switched on.
+        self.is_neutral = is_neutral
 
     def data(self, values: Sequence[Any]) -> dict[str, Any]:
         return {
@@ -81,17 +91,36 @@ def plan_of(serializer: Serializer, model: type[models.Model]) -> Plan | None:
     return _made.plans[known]
 
 
+def render(serializer: Serializer, instance: models.Model) -> bytes:
+    """The JSON of what *serializer* makes of *instance*, the same in every thread."""
+    plan = plan_of(serializer, type(instance))
+    stored = instance.__dict__
+    if plan is not None and all(column in stored for column in plan.columns):
+        return render_values(serializer, plan, [stored[column] for column in plan.columns])
+    with _apart(serializer, type(instance), instance.pk):
+        return dump(data(serializer, instance), serializer)
+
+
+def render_values(serializer: Serializer, plan: Plan, values: Sequence[Any]) -> bytes:
+    """As ``render``, by *plan*, of the values of its columns."""
+    if plan.is_neutral:
+        return dump(plan.data(values), serializer)
+    with _apart(serializer, plan.model, None):
+        return dump(plan.data(values), serializer)
+
+
+@contextmanager
+def _apart(serializer: Serializer, model: type[models.Model], pk: Any) -> Iterator[None]:
+    """Away from what the request has switched on, and under the eyes of the recorder."""
+    made = _of_thread(serializer) if hasattr(serializer, "to_representation") else None
+    with recorder.watching(serializer, made, model, pk), neutral.context():
+        yield
+
+
 def data(serializer: Serializer, instance: models.Model) -> Any:
-    """What *serializer* makes of *instance*."""
+    """What *serializer* makes of *instance*, in the context that this thread is in."""
     if not hasattr(serializer, "to_representation"):
         return serializer(instance)
-    plan = plan_of(serializer, type(instance))
-    values = instance.__dict__
-    if plan is not None:
-        try:
-            return plan.data([values[column] for column in plan.columns])
-        except KeyError:
-            pass  # A deferred column: the serializer loads it.
     return _of_thread(serializer).to_representation(instance)
 
 
@@ -147,13 +176,15 @@ def _plan(serializer: Serializer, model: type[models.Model]) -> Plan | None:
            for name in _OF_SERIALIZER):  # fmt: skip
         return None
     fields = []
+    is_neutral = neutral.reads_alike(model)
     for field in _of_thread(serializer)._readable_fields:
         column, convert = _of_relation(field, model) or _of_column(field, model)
         # A property or a descriptor of the model's may come between a column and its name.
         if not column or not _is_stored(model, column):
             return None
         fields.append((field.field_name, column, convert))
-    return Plan(fields)
+        is_neutral = neutral.is_neutral(field) and is_neutral
+    return Plan(model, fields, is_neutral)
 
 
 def _of_column(field: Any, model: type[models.Model]) -> tuple[str, Convert]:
@@ -189,7 +220,7 @@ def sources(serializer: Serializer) -> set[str] | None:
     """The attributes of an instance that *serializer* reads; None where nobody can know."""
     if not hasattr(serializer, "_readable_fields"):
         return None
-    if not all(_is_of_rest_framework(serializer, name) for name in _OF_SERIALIZER):
+    if not all(is_of_rest_framework(serializer, name) for name in _OF_SERIALIZER):
         return None
     fields = list(_of_thread(serializer)._readable_fields)
     if any(field.source == "*" for field in fields):
@@ -197,9 +228,17 @@ def sources(serializer: Serializer) -> set[str] | None:
     return {field.source_attrs[0] for field in fields}
 
 
-def _is_of_rest_framework(serializer: Serializer, name: str) -> bool:
+def is_of_rest_framework(serializer: Serializer, name: str) -> bool:
+    """Whether a serializer's method *name* is REST framework's, and nobody's own."""
     owner = _owner(serializer, name)  # type: ignore[arg-type]
-    return owner is not None and owner.__module__.startswith("rest_framework.")
+    return owner is not None and is_class_of_rest_framework(owner)
+
+
+def is_class_of_rest_framework(cls: type) -> bool:
+    """Also a serializer that ``type()`` makes says that REST framework's is its module."""
+    module = cls.__module__
+    is_said = module.startswith("rest_framework.")
+    return is_said and getattr(sys.modules.get(module), cls.__name__, None) is cls
 
 
 def _owner(cls: type, name: str) -> type | None:

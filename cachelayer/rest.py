@@ -15,7 +15,7 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from cachelayer import audience, etags, reads, registry, timing
+from cachelayer import activated, audience, etags, reads, registry, timing
 from cachelayer.answers import JSONRowRenderer, Row, RowRenderer, RowResponse
 from cachelayer.etags import etag
 from cachelayer.gate import CacheUnavailable
@@ -149,7 +149,8 @@ class CachedViewMixin:
         looked_for = self._lookup()
         if not looked_for or not self._is_public():
             return None
-        if not audience.renders_as_registered(self, self._cached()):
+        cached = self._cached()
+        if not audience.renders_as_registered(self, cached) or activated.shows_otherwise(cached):
             return None
         if not audience.is_in_context(self, self._cached()):
             return None
@@ -177,7 +178,7 @@ class CachedViewMixin:
         cached = registry.find(self._model())
         if cached is None or not audience.is_in_context(self, cached):
             return None
-        if not audience.renders_as_registered(self, cached):
+        if not audience.renders_as_registered(self, cached) or activated.shows_otherwise(cached):
             return None
         if not _sees_commits(cached.database):
             return self._render_shown(cached)

@@ -126,8 +126,9 @@ GATE: Final = inline_serializer(
     "Gate",
     {
         "state": serializers.ChoiceField(
-            [mode.value for mode in Mode],
-            help_text="closed: Redis is used; settling: written, not read; open: gone past.",
+            [*(mode.value for mode in Mode), "off"],
+            help_text="closed: Redis is used; settling: written, not read; open: gone past; "
+            "off: the settings say so.",
         ),
         "since": serializers.DateTimeField(),
         "reason": serializers.CharField(allow_blank=True, help_text="Why it is not closed."),
@@ -170,7 +171,7 @@ STATS: Final = inline_serializer(
             max_value=100,
             help_text=f"Hits in percent of hits and misses; {_NULL_WITHOUT_REDIS}.",
         ),
-        "redis": serializers.ChoiceField(["ok", "down"]),
+        "redis": serializers.ChoiceField(["ok", "down", "off"]),
         "gate": GATE,
         "repair": REPAIR,
         "live_check": inline_serializer(

@@ -14,7 +14,7 @@ from django.http import HttpRequest
 from rest_framework import relations, serializers
 from rest_framework.request import Request
 
-from cachelayer import conf
+from cachelayer import conf, rendering
 
 
 class Needs(Enum):
@@ -41,10 +41,10 @@ def of(serializer: Any) -> Needs:
     if not isinstance(serializer, type) or not issubclass(serializer, serializers.BaseSerializer):
         return Needs.NOTHING  # A function of the row.
     try:
-        parts = list(_parts(serializer()))
-        if any(map(_asks_context, parts)):
+        found = list(parts(serializer()))
+        if any(map(_asks_context, found)):
             return Needs.REQUEST
-        return Needs.BASE_URL if any(map(shows_url, parts)) else Needs.NOTHING
+        return Needs.BASE_URL if any(map(shows_url, found)) else Needs.NOTHING
     except Exception:
         return Needs.REQUEST  # It cannot be made without one.
 
@@ -62,22 +62,30 @@ def shows_url(field: Any) -> bool:
     return isinstance(field, relations.HyperlinkedRelatedField)  # HyperlinkedIdentityField is one.
 
 
-def _parts(field: Any) -> Iterator[Any]:
+def parts(field: Any) -> Iterator[Any]:
     """A serializer's instance, its readable fields, and theirs."""
     yield field
     if isinstance(field, serializers.Serializer):
         for shown in field._readable_fields:
-            yield from _parts(shown)
+            yield from parts(shown)
     for name in ("child", "child_relation"):
         if (each := getattr(field, name, None)) is not None:
-            yield from _parts(each)
+            yield from parts(each)
 
 
 def _asks_context(part: Any) -> bool:
     return any(
         _CONTEXT & _names(function.__code__) or _looks_at_request(function.__code__)
+        for function in own_functions(part)
+    )
+
+
+def own_functions(part: Any) -> Iterator[FunctionType]:
+    """The project's functions, of a serializer or a field, that a read may call."""
+    return (
+        function
         for base in type(part).__mro__
-        if not f"{base.__module__}.".startswith("rest_framework.")
+        if not rendering.is_class_of_rest_framework(base)
         for name, value in vars(base).items()
         if name not in _WRITING and not name.startswith("validate")
         for function in _functions(value)

@@ -25,8 +25,8 @@ from typing import Final
 
 from django.db import DatabaseError, InterfaceError, connections
 
-from cachelayer import aside, fingerprint, registry
-from cachelayer.gate import CacheUnavailable
+from cachelayer import aside, conf, fingerprint, registry
+from cachelayer.gate import CacheUnavailable, SwitchedOff
 from cachelayer.registry import CachedModel
 
 #: The hash of variants in use: ``item~1f0c9a2e55d0`` → ``live``, or ``closing`` and a token.
@@ -51,6 +51,8 @@ def own() -> dict[str, str]:
     global _own
     found = _own
     if found is None:
+        if not conf.get().ENABLED:
+            raise SwitchedOff
         try:
             found = _own = _ask()
         except (DatabaseError, InterfaceError) as error:

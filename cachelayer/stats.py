@@ -5,8 +5,8 @@ from typing import Any
 
 from django.db import DatabaseError, InterfaceError
 
-from cachelayer import census, counters, livecheck, repair
-from cachelayer.gate import CacheUnavailable, gate
+from cachelayer import census, conf, counters, livecheck, repair
+from cachelayer.gate import CacheUnavailable, SwitchedOff, gate
 
 
 def collect() -> dict[str, Any]:
@@ -31,7 +31,7 @@ def _report(totals: Any, rows: int | None, exact: bool | None) -> dict[str, Any]
         "total_misses": totals and totals["miss"],
         "total_bypasses": totals and totals["bypass"],
         "hit_rate": totals and hit_rate(totals["hit"], totals["miss"]),
-        "redis": "down" if totals is None else "ok",
+        "redis": "ok" if totals is not None else "down" if conf.get().ENABLED else "off",
         "gate": gate_state(),
         "repair": repair_state(),
         "live_check": livecheck.report(totals),
@@ -40,11 +40,11 @@ def _report(totals: Any, rows: int | None, exact: bool | None) -> dict[str, Any]
 
 def gate_state() -> dict[str, Any]:
     """The gate of the process that answers."""
-    state = gate.state
+    state, is_on = gate.state, conf.get().ENABLED
     return {
-        "state": state.mode.value,
+        "state": state.mode.value if is_on else "off",
         "since": datetime.fromtimestamp(state.since, UTC).isoformat(timespec="milliseconds"),
-        "reason": state.reason,
+        "reason": state.reason if is_on else str(SwitchedOff()),
         "changes": state.changes,
     }
 

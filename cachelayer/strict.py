@@ -36,7 +36,8 @@ _LOCK: Final = "cachelayer_outage"
 
 
 def is_on() -> bool:
-    return conf.get().PARTITION == "strict"
+    settings = conf.get()
+    return settings.PARTITION == "strict" and settings.ENABLED
 
 
 class Trust:

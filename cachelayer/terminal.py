@@ -14,7 +14,7 @@ from django.db import InterfaceError, OperationalError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from cachelayer.gate import CacheUnavailable
+from cachelayer.gate import CacheUnavailable, SwitchedOff
 
 T = TypeVar("T")
 
@@ -48,6 +48,8 @@ class CacheCommand(BaseCommand):
             output = super().execute(*args, **options)
             # Here, not when the interpreter exits, a reader that has gone is noticed.
             self.stdout.flush()
+        except SwitchedOff as error:
+            raise CommandError(str(error), returncode=TROUBLE) from error
         except CacheUnavailable as error:
             raise CommandError(
                 f"Redis does not answer ({error}). Start it, or check REDIS_URL; then repeat.",

@@ -18,7 +18,7 @@ from django.apps import AppConfig
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from cachelayer import registry, repair, row_json, shapes
+from cachelayer import conf, registry, repair, row_json, shapes
 from cachelayer.notice import EVERY
 from cachelayer.registry import AnyModel, CachedModel
 
@@ -266,8 +266,14 @@ def _drop_others(cursor: Any, relations: Iterable[Relation]) -> None:
 
 
 def after_migrate(sender: AppConfig, using: str, plan: Iterable[Any] = (), **kwargs: Any) -> None:
-    """Follow ``migrate``: install, and drop cached rows of tables that it has changed."""
+    """Follow ``migrate``: install, and drop cached rows of tables that it has changed.
+
+    With the layer switched off, only where triggers are: others may have it on. Where there
+    are none, nothing is logged; whoever has it on reads nothing from the cache without them.
+    """
     if using not in registry.databases() or not _is_migrated(using):
+        return
+    if not conf.get().ENABLED and not _has_function(using):
         return
     unseen = install(using)
     changed = {migration.app_label for migration, _ in plan}
@@ -287,6 +293,13 @@ def _models(cached: CachedModel) -> Iterator[AnyModel]:
     yield from cached.model._meta.all_parents
     for link in registry.links(cached):
         yield link.remote_field.through  # type: ignore[misc]
+
+
+def _has_function(using: str) -> bool:
+    with connections[using].cursor() as cursor:
+        cursor.execute("SELECT to_regproc(%s) IS NOT NULL", [FUNCTION])
+        [there] = cursor.fetchone()
+    return bool(there)
 
 
 def _is_migrated(using: str) -> bool:

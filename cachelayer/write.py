@@ -21,7 +21,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import TransactionManagementError
 from psycopg.pq import TransactionStatus
 
-from cachelayer import commit, epoch, registry, repair, session, states, timing
+from cachelayer import commit, conf, epoch, registry, repair, session, states, timing
 from cachelayer.notice import EVERY, Notice
 from cachelayer.registry import CachedModel
 
@@ -62,8 +62,8 @@ def announce(using: str, cached: CachedModel, pk: Any) -> None:
     row that was gone, a save that the database turned down), and is dropped.
     """
     connection = connections[using]
-    if connection.autocommit or using != cached.database:
-        return  # Its statement was a transaction of its own, and was pushed.
+    if connection.autocommit or using != cached.database or not conf.get().ENABLED:
+        return  # Its statement was a transaction of its own, and was pushed; or it is logged.
     key = cached.key(cached.to_python(pk))
     hooks = connection.run_on_commit
     last = hooks[-1][1] if hooks else None
@@ -148,6 +148,9 @@ def invalidate(model: type[models.Model], *pks: Any, using: str | None = None) -
             xid, current = cursor.fetchone()
         notice = Notice({}, "", int(xid), str(current), "read committed", "", 0, "")
         keys = [cached.key(cached.to_python(pk)) for pk in pks]
+        if not conf.get().ENABLED:
+            repair.log(connection, keys)
+            return
         _register(connection, Write(dict.fromkeys(keys, states.INVALIDATE), notice))
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from cachelayer import registry, row_json, session, states
+from cachelayer import recorder, registry, row_json, session, states
 from cachelayer.loading import found
 from cachelayer.registry import CachedModel
 
@@ -98,7 +98,7 @@ class Written:
         try:
             with self._guarded():
                 return render()
-        except row_json.Inexact:
+        except (row_json.Inexact, recorder.UndeclaredRead):
             raise
         except Exception:
             return self._failed(cached)

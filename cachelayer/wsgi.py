@@ -54,7 +54,8 @@ def fast_hits(application: Application) -> Application:
 
     No hit that is answered here is traced: where requests are, lead those past this layer.
     """
-    return FastHits(application) if conf.get().FAST_HITS else application
+    settings = conf.get()
+    return FastHits(application) if settings.FAST_HITS and settings.ENABLED else application
 
 
 class Row(NamedTuple):

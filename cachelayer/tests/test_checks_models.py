@@ -5,7 +5,7 @@ from django.db import models
 from django.test.utils import isolate_apps
 from rest_framework import serializers
 
-from cachelayer import checks, registry
+from cachelayer import checks, checks_views, registry
 from cachelayer.tests.bookshop.models import Audiobook, Author, Book, Note
 
 
@@ -82,6 +82,27 @@ def test_w001_a_field_that_is_computed(registered):
     computed = serializers.SerializerMethodField(method_name="get")
     registered(Note, serializer(["stars_left"], Note, stars_left=computed, get=lambda *args: 1))
     assert ids(checks.check_models()) == ["cachelayer.W001"]
+
+
+def test_w001_a_representation_of_its_own(registered):
+    def shout(self, note):
+        return {"text": note.text.upper()}
+
+    registered(Note, serializer(["text"], Note, to_representation=shout))
+    [problem] = checks.check_models()
+    assert problem.id == "cachelayer.W001"
+    assert "to_representation" in problem.msg
+
+
+@pytest.mark.parametrize("name", ["get", "to_representation"])
+def test_w032_a_serializer_that_needs_a_request(registered, name):
+    def mine(self, note):
+        return self.context["request"].user.pk
+
+    field = serializers.SerializerMethodField(method_name="get")
+    assert checks_views.check_serializers() == []
+    registered(Note, serializer(["mine"], Note, mine=field, **{"get": id, name: mine}))
+    assert ids(checks_views.check_serializers()) == ["cachelayer.W032"]
 
 
 def test_w001_a_property_of_the_model(registered, monkeypatch):

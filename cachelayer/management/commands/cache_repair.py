@@ -8,7 +8,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError, InterfaceError, connections
 
 from cachelayer import conf, link, registry, repair
-from cachelayer.gate import CacheUnavailable, Mode, gate
+from cachelayer.gate import CacheUnavailable, Mode, SwitchedOff, gate
 from cachelayer.terminal import TROUBLE, CacheCommand
 
 logger = logging.getLogger("cachelayer.repair")
@@ -37,6 +37,8 @@ class Command(CacheCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if not conf.get().ENABLED:
+            raise SwitchedOff
         if options["once"]:
             self._once(options)
         else:

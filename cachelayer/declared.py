@@ -1,0 +1,77 @@
+"""What of the database a row is made of, as a query shows it: the rest would change unnoticed."""
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final
+
+from django.db import models
+
+_TABLE: Final = re.compile(r'\b(?:from|join|into|update)\s+"?(\w+)"?(?:\."?(\w+)"?)?', re.I)
+#: Its rows never change.
+_CONSTANT: Final = "django_content_type"
+
+
+def tables(sql: str) -> set[str]:
+    """The tables that *sql* names."""
+    return {first for first, _ in _TABLE.findall(sql)}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Of one model, as one serializer shows it."""
+
+    #: The tables whose rows are the row (the model's, its parents', those of its links), with
+    #: the columns of its key.
+    tables: dict[str, str]
+    #: The tables that it links to, with the columns of their keys.
+    targets: dict[str, str]
+    #: The names of the links that are followed.
+    links: frozenset[str]
+
+    def is_read(self, sql: str, params: Any, pk: Any) -> bool:
+        """Whether a write of whatever *sql* reads is a write of the row *pk*."""
+        # A name may come after that of a schema.
+        named = [set(names) for names in _TABLE.findall(sql)]
+        if all(_CONSTANT in names for names in named):
+            return True
+        if not all(names & {*self.tables, *self.targets, _CONSTANT} for names in named):
+            return False
+        by_key = any(
+            re.search(rf'(?<!\w)"?{column}"?\s*(?:=|in\s*\()\s*%s', sql, re.I)
+            for column in self.tables.values()
+        )
+        return (
+            by_key
+            and str(pk) in map(str, params or ())
+            and all(
+                set(re.findall(rf'"{table}"\."(\w+)"', sql)) <= {column}
+                for table, column in self.targets.items()
+            )
+        )
+
+    def is_shown(self, field: Any) -> bool:
+        """Whether *field* is REST framework's own for the keys of a link that is followed."""
+        from rest_framework.relations import ManyRelatedField, PrimaryKeyRelatedField
+
+        return (
+            type(field) is ManyRelatedField
+            and type(field.child_relation) is PrimaryKeyRelatedField
+            and field.source_attrs[0] in self.links
+        )
+
+
+@cache
+def row(model: type[models.Model], serializer: Any) -> Row:
+    """What is known of the rows of *model*, as *serializer* shows them."""
+    from cachelayer import registry, triggers
+
+    cached = registry.CachedModel(model, serializer, "")
+    links = registry.links(cached)
+    own = dict(triggers.tables(cached))
+    targets: list[Any] = [link.related_model._meta for link in links]
+    return Row(
+        own,
+        {meta.db_table: meta.pk.column for meta in targets if meta.db_table not in own},
+        frozenset(link.name for link in links),
+    )

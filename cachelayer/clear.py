@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from cachelayer import keyspace, link, registry, scripts, states
+from cachelayer import keyspace, link, registry, scripts, states, tenancy
 from cachelayer.batches import PIPELINE, batched
 
 #: The cursor with which a walk over the keys begins and ends.
@@ -24,23 +24,16 @@ def keys(prefixes: Sequence[str] | None = None) -> Iterator[str]:
     """
     if prefixes is None:
         prefixes = [cached.prefix for cached in registry.all_cached()]
+        if any(map(tenancy.may_be, registry.databases())):
+            for prefix in prefixes:
+                yield from _walk(keyspace.pattern("", f"*/{prefix}[:~]"))
     for prefix in prefixes:
-        cursor = START
-        while True:
-            cursor, found = scan(prefix, cursor)
-            yield from found
-            if cursor == START:
-                break
+        yield from _walk(_pattern(prefix))
 
 
 def variant_keys(variant: str) -> Iterator[str]:
     """The keys of one *variant*; see ``shapes.py``."""
-    cursor = START
-    while True:
-        cursor, found = _scan(keyspace.pattern(variant, ":"), cursor)
-        yield from found
-        if cursor == START:
-            break
+    return _walk(keyspace.pattern(variant, ":"))
 
 
 def scan(prefix: str, cursor: str) -> tuple[str, list[str]]:
@@ -49,7 +42,20 @@ def scan(prefix: str, cursor: str) -> tuple[str, list[str]]:
     It begins with the cursor ``START`` and is over when that comes back. Redis keeps
     nothing between two steps, so another process may go on. Raises ``CacheUnavailable``.
     """
-    return _scan(keyspace.pattern(prefix, "[:~]"), cursor)
+    return _scan(_pattern(prefix), cursor)
+
+
+def _pattern(prefix: str) -> str:
+    return keyspace.pattern(prefix, "[:~]")
+
+
+def _walk(pattern: str) -> Iterator[str]:
+    cursor = START
+    while True:
+        cursor, found = _scan(pattern, cursor)
+        yield from found
+        if cursor == START:
+            break
 
 
 def _scan(pattern: str, cursor: str) -> tuple[str, list[str]]:

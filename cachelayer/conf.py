@@ -39,6 +39,11 @@ class Settings:
         'what keys in Redis begin with; `"auto"`: nothing for the first database that uses this '
         'Redis, its name and a hash for any other; `""`: nothing',
     )
+    TENANT: str = _option(
+        "",
+        "the path of a function that answers, for a connection, the schema of the tenant that it "
+        'is at, or `""`; not needed with django-tenants',
+    )
     ROW_TTL: float = _option(300.0, "how long a cached row lives")
     ROW_TTL_JITTER: float = _option(
         0.1,

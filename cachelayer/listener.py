@@ -171,6 +171,8 @@ def install(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
         connection.execute_wrappers.append(listener)
         write.intercept_commit(connection, listener.tell)
     raw: Any = connection.connection
+    if not hasattr(raw, "cachelayer_home"):
+        session.note_home(connection)
     # psycopg's pool gives the same connection to one after another.
     if not hasattr(raw, _LISTENER):
         raw.add_notice_handler(lambda diagnostic: getattr(raw, _LISTENER).hear(diagnostic))

@@ -66,7 +66,7 @@ def parse(prefix: str, text: str) -> str:
     if not text:
         raise ValueError("Give an id or a key.")
     for cached in registry.all_cached():
-        if text.startswith(f"{cached.prefix}:"):
+        if text.startswith(f"{cached.start}:"):
             return text
     for cached in registry.all_cached():
         if cached.prefix == prefix:

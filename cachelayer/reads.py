@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
-from django.db import models
+from django.db import connections, models
 
 from cachelayer import (
     conf,
@@ -15,6 +15,7 @@ from cachelayer import (
     livecheck,
     metrics,
     registry,
+    session,
     spans,
     states,
     strict,
@@ -96,10 +97,10 @@ def read(model: type[models.Model], pk: Any, looked_up: LookedUp | None = None) 
     """
     cached = registry.get(model)
     pk = cached.to_python(pk)
-    key = cached.key(pk)
     using = cached.database
-    if not _has_written(using, cached, key):
-        with suppress(CacheUnavailable):
+    with suppress(CacheUnavailable):
+        key = cached.key(pk)
+        if not _reads_otherwise(using, key):
             value = looked_up.value if looked_up and looked_up.key == key else look_up(key)
             if found := _read_cached(using, cached, pk, key, value):
                 return found
@@ -109,7 +110,11 @@ def read(model: type[models.Model], pk: Any, looked_up: LookedUp | None = None) 
 def read_many(model: type[models.Model], pks: Iterable[Any]) -> dict[Any, Read]:
     """The rows with primary keys *pks*, in that order; one round trip when all are hits."""
     cached = registry.get(model)
-    keys = _keys(cached, pks)
+    try:
+        keys = _keys(cached, pks)
+    except CacheUnavailable:
+        loaded = read_rows(cached.database, cached, map(cached.to_python, pks))
+        return {pk: _count(Read("bypass", _unwrap(row))) for pk, row in loaded.items()}
     rows, outcomes = _find(cached.database, cached, keys)
     return {pk: _count(Read(outcomes[key], _unwrap(rows[key]))) for key, pk in keys.items()}
 
@@ -120,7 +125,11 @@ def rows(model: type[models.Model], pks: Iterable[Any]) -> list[bytes]:
     As ``read_many``; but a list is no read of each of its rows, so nothing is counted.
     """
     cached = registry.get(model)
-    keys = _keys(cached, pks)
+    try:
+        keys = _keys(cached, pks)
+    except CacheUnavailable:
+        loaded = read_rows(cached.database, cached, map(cached.to_python, pks))
+        return [row for row in loaded.values() if row != states.NULL]
     rows, outcomes = _find(cached.database, cached, keys)
     if "hit" in outcomes.values():
         watch.ticker.poke()
@@ -129,7 +138,8 @@ def rows(model: type[models.Model], pks: Iterable[Any]) -> list[bytes]:
 
 def _keys(cached: CachedModel, pks: Iterable[Any]) -> dict[str, Any]:
     """The primary keys in their one form, by key."""
-    return {cached.key(pk): pk for pk in map(cached.to_python, pks)}
+    start = cached.start
+    return {f"{start}:{pk}": pk for pk in map(cached.to_python, pks)}
 
 
 def _find(
@@ -141,7 +151,7 @@ def _find(
     rows: dict[str, bytes] = {}
     leased: list[str] = []
     with suppress(CacheUnavailable):
-        values = _look_up_many(using, cached, keys)
+        values = _look_up_many(using, keys)
         rows = _known(cached, keys, values)
         if len(rows) == len(keys):
             return rows, dict.fromkeys(keys, "hit")
@@ -158,9 +168,9 @@ def _find(
     return rows | loaded, outcomes
 
 
-def _look_up_many(using: str, cached: CachedModel, keys: dict[str, Any]) -> dict[str, bytes | None]:
+def _look_up_many(using: str, keys: dict[str, Any]) -> dict[str, bytes | None]:
     """As ``look_up``, without the rows that this transaction has written itself."""
-    wanted = [key for key in keys if not _has_written(using, cached, key)]
+    wanted = [key for key in keys if not _reads_otherwise(using, key)]
     return dict(zip(wanted, _look_up(wanted), strict=True)) if wanted else {}
 
 
@@ -205,9 +215,14 @@ def _read_cached(
         value = states.get([key])[0]
 
 
-def _has_written(using: str, cached: CachedModel, key: str) -> bool:
-    """Whether this transaction has a newer row than anybody else may see."""
-    return has_written(using, key, f"{cached.prefix}:{EVERY}")
+def _reads_otherwise(using: str, key: str) -> bool:
+    """Whether Postgres would give this thread another row than anybody else.
+
+    Its transaction has written a newer one, or its session looks into another schema.
+    """
+    return not session.is_at_home(connections[using]) or has_written(
+        using, key, f"{key.partition(':')[0]}:{EVERY}"
+    )
 
 
 def _fill(rows: dict[str, bytes], token: bytes) -> None:

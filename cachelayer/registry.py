@@ -10,7 +10,7 @@ from typing import Any, Final
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import models, router
 
-from cachelayer import neutral, rendering
+from cachelayer import neutral, rendering, tenancy
 from cachelayer.rendering import Serializer
 
 AnyModel = type[models.Model]
@@ -37,18 +37,23 @@ class CachedModel:
         """The alias of the database in which its rows are written, and read after a mark."""
         return router.db_for_write(self.model)
 
+    @property
+    def start(self) -> str:
+        """What keys begin with before the colon: the prefix, behind the tenant's schema.
+
+        Raises ``CacheUnavailable`` where the tenant's tables are not followed.
+        """
+        return tenancy.start(self.database, self.model._meta.db_table) + self.prefix
+
     def key(self, pk: Any) -> str:
-        return f"{self.prefix}:{pk}"
+        """The key of the row *pk*; raises as ``start``."""
+        return f"{self.start}:{pk}"
 
-    def key_of_text(self, text: str) -> str:
-        """The key of the row whose primary key Postgres writes as *text*."""
-        return self.keys_of_texts([text])[0]
-
-    def keys_of_texts(self, texts: Iterable[str]) -> list[str]:
-        """The keys of the rows whose primary keys Postgres writes as *texts*."""
+    def keys_of_texts(self, start: str, texts: Iterable[str]) -> list[str]:
+        """The keys of the rows whose primary keys Postgres writes as *texts*, behind *start*."""
         if _is_written_alike(self.model):
-            return [f"{self.prefix}:{text}" for text in texts]
-        return [self.key(self.to_python(text)) for text in texts]
+            return [f"{start}:{text}" for text in texts]
+        return [f"{start}:{self.to_python(text)}" for text in texts]
 
     def to_python(self, pk: Any) -> Any:
         """*pk* in the one form that its key is made of; ``ValidationError`` if it is none."""
@@ -58,12 +63,12 @@ class CachedModel:
 
     def pk(self, key: str) -> Any:
         """The primary key in *key*; ``ValueError`` when it is no key of this model."""
-        prefix, _, text = key.partition(":")
+        start, _, text = key.partition(":")
         try:
             pk = self.to_python(text)
         except ValidationError as error:
             raise ValueError(f"{key!r} has no {self.prefix} id after the colon.") from error
-        if prefix != self.prefix or self.key(pk) != key:
+        if start.rpartition("/")[2] != self.prefix or f"{start}:{pk}" != key:
             raise ValueError(f"{key!r} is no key of {self.prefix}.")
         return pk
 
@@ -195,8 +200,9 @@ def databases() -> set[str]:
     return {cached.database for cached in _registered.values()}
 
 
-def of_prefix(prefix: str) -> CachedModel | None:
-    """The registration with the key prefix *prefix*; another release may have one more."""
+def of_prefix(start: str) -> CachedModel | None:
+    """The registration whose keys have *start* before the colon; another release may have more."""
+    prefix = start.rpartition("/")[2]
     return next((c for c in _registered.values() if c.prefix == prefix), None)
 
 

@@ -89,7 +89,7 @@ def _expand(keys: Iterable[str]) -> Iterator[str]:
             yield from clear.keys([prefix])
         else:
             # The triggers write primary keys as Postgres does.
-            yield cached.key_of_text(text) if cached else key
+            yield from cached.keys_of_texts(prefix, [text]) if cached else [key]
 
 
 def backlog() -> Backlog:

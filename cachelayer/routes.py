@@ -20,7 +20,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.urls.resolvers import LocalePrefixPattern, RoutePattern
 from django.utils.module_loading import import_string
 
-from cachelayer import audience, serializer_context
+from cachelayer import audience, registry, serializer_context, tenancy
 from cachelayer.registry import CachedModel
 from cachelayer.rest import CachedViewMixin
 from cachelayer.serializer_context import Needs
@@ -95,6 +95,8 @@ def find() -> list[Route]:
     """The routes whose hits need no Django; none when a middleware could make a difference."""
     if unknown_middlewares() or (settings.SECURE_SSL_REDIRECT and settings.SECURE_REDIRECT_EXEMPT):
         return []
+    if any(map(tenancy.may_be, registry.databases())):
+        return []  # Whose rows they are, a middleware decides.
     routes: list[Route] = []
     before: list[tuple[str, bool, tuple[_Pattern, ...]]] = []
     for patterns, callback in _leaves(get_resolver()):

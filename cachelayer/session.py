@@ -6,17 +6,38 @@ import psycopg
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg.pq import PipelineStatus, TransactionStatus
 
+from cachelayer import tenancy
 from cachelayer.notice import Notice
 
 
 def is_neutral(connection: BaseDatabaseWrapper) -> bool:
-    """Whether moments come as Django takes them: in the connection's own time zone.
+    """Whether rows come as every other session reads them.
 
     Django reads the wall clock of the session, whatever its zone: after a ``SET TIME ZONE`` of
     the project's own, that of another. The server reports each change by itself.
     """
     raw: Any = connection.connection
-    return raw is None or raw.info.parameter_status("TimeZone") == connection.timezone_name
+    return raw is None or (
+        raw.info.parameter_status("TimeZone") == connection.timezone_name and is_at_home(connection)
+    )
+
+
+def note_home(connection: BaseDatabaseWrapper) -> None:
+    """Remember the schemas of a new *connection*: those that it reads from until it says others."""
+    raw: Any = connection.connection
+    raw.cachelayer_home = raw.info.parameter_status("search_path")
+
+
+def is_at_home(connection: BaseDatabaseWrapper) -> bool:
+    """Whether names of tables mean what they did when *connection* was new.
+
+    Postgres reports its search_path from version 18 on; before, ``TENANT`` must tell.
+    """
+    raw: Any = connection.connection
+    if raw is None or tenancy.may_be(connection.alias):
+        return True
+    here = raw.info.parameter_status("search_path")
+    return bool(here == getattr(raw, "cachelayer_home", here))
 
 
 def was_neutral(connection: BaseDatabaseWrapper, notice: Notice) -> bool:

@@ -62,9 +62,14 @@ def own() -> dict[str, str]:
 
 def variant(key: str) -> str:
     """The variant in which this release has the row of *key*: ``item~1f0c9a2e55d0``, or ""."""
-    prefix = key.partition(":")[0]
-    shape = own().get(prefix, PLAIN)
-    return shape and f"{prefix}~{shape}"
+    start = key.partition(":")[0]
+    shape = of(start)
+    return shape and f"{start}~{shape}"
+
+
+def of(start: str) -> str:
+    """This release's shape of rows whose keys have *start* before the colon."""
+    return own().get(start.rpartition("/")[2], PLAIN)
 
 
 def stored(keys: Iterable[str]) -> list[str]:

@@ -137,7 +137,9 @@ def lease(
     values = [value or b"" for value in wanted.values()]
     if variant:
         values += [marks.get(key) or b"" for key in keys]
-    arguments = (token, _ms(conf.get().LEASE_LIFETIME), epoch.known(), variant, len(keys), *values)
+    # Entered once for all tenants.
+    entry = variant.rpartition("/")[2]
+    arguments = (token, _ms(conf.get().LEASE_LIFETIME), epoch.known(), entry, len(keys), *values)
     held = [*shapes.stored(keys), *(keys if variant else [])]
     [answers] = link.round_trip(
         _lease([*held, shapes.KEY, incarnation.KEY], *arguments), use=Use.READ
@@ -179,11 +181,10 @@ def push(rows: Mapping[str, bytes], token: bytes) -> list[str]:
     ``superseded`` (a later writer's mark stands there) or ``lost`` (the mark was gone; key
     deleted).
     """
-    shape = shapes.own()
     values = (
         part
         for key, row in rows.items()
-        for part in (row, _lifetime(row), shape.get(key.partition(":")[0], shapes.PLAIN))
+        for part in (row, _lifetime(row), shapes.of(key.partition(":")[0]))
     )
     command = _push([*rows, shapes.KEY], token, keyspace.prefix(), *values)
     [answers] = link.round_trip(command)

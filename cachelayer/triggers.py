@@ -18,7 +18,7 @@ from django.apps import AppConfig
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from cachelayer import conf, registry, repair, row_json, shapes
+from cachelayer import conf, registry, repair, row_json, shapes, tenancy
 from cachelayer.notice import EVERY
 from cachelayer.registry import AnyModel, CachedModel
 
@@ -58,19 +58,25 @@ class Relation:
     name: str
     kind: str
     mode: str
+    #: What keys of its rows begin with: a tenant's schema.
+    start: str = ""
     #: By kind of statement: whether it fires always, and its arguments.
     triggers: dict[str, tuple[bool, list[str]]] = field(default_factory=dict)
 
     @property
+    def columns(self) -> dict[str, str]:
+        return {f"{self.start}{prefix}": column for prefix, column in self.watched.columns.items()}
+
+    @property
     def arguments(self) -> list[str]:
-        pairs = sorted(self.watched.columns.items())
+        pairs = sorted(self.columns.items())
         return [self.mode, *(part for pair in pairs for part in pair)]
 
     def lacks(self, operation: str) -> bool:
         """Whether this release would miss writes: an older one's pairs are among a newer one's."""
         fires, arguments = self.triggers.get(operation, (False, []))
         have = set(zip(arguments[1::2], arguments[2::2], strict=False))
-        return not fires or not set(self.watched.columns.items()) <= have
+        return not fires or not set(self.columns.items()) <= have
 
 
 def tables(cached: CachedModel) -> Iterator[tuple[str, str]]:
@@ -115,11 +121,14 @@ def look(connection: BaseDatabaseWrapper) -> tuple[int, list[Relation]]:
         cursor.execute(_LOOK_SQL, [list(quoted), _REFUSED_BY_JSONB, FUNCTION])
         rows = cursor.fetchall()
     relations: dict[str, Relation] = {}
-    for table, name, kind, has_refused, types, operation, enabled, arguments in rows:
+    tenant = tenancy.schema(connection.alias)
+    for table, name, schema, kind, has_refused, types, operation, enabled, arguments in rows:
         wanted = quoted[table].types
         is_exact = wanted is not None and wanted.items() <= json.loads(types).items()
         mode = "columns" if has_refused else "row" if is_exact else "keys"
-        relation = relations.setdefault(name, Relation(quoted[table], name, kind, mode))
+        # Tables that tenants share are in another schema than theirs.
+        start = f"{tenant}/" if tenant and schema == tenant else ""
+        relation = relations.setdefault(name, Relation(quoted[table], name, kind, mode, start))
         if operation:
             relation.triggers[operation.removeprefix("cachelayer_").upper()] = (
                 enabled == "A",
@@ -140,7 +149,7 @@ WITH RECURSIVE tree (watched, oid) AS (
     UNION
     SELECT watched, inhrelid FROM tree JOIN pg_inherits ON inhparent = tree.oid
 )
-SELECT watched, tree.oid::regclass::text, relkind,
+SELECT watched, tree.oid::regclass::text, nspname, relkind,
     EXISTS (SELECT FROM pg_attribute JOIN pg_type ON pg_type.oid = atttypid
             WHERE attrelid = tree.oid AND attnum > 0 AND NOT attisdropped
             AND (typname = ANY(%s) OR typtype NOT IN ('b', 'e'))),
@@ -148,6 +157,7 @@ SELECT watched, tree.oid::regclass::text, relkind,
      WHERE attrelid = tree.oid AND attnum > 0 AND NOT attisdropped)::text,
     tgname, tgenabled, tgargs
 FROM tree JOIN pg_class ON pg_class.oid = tree.oid
+JOIN pg_namespace ON pg_namespace.oid = relnamespace
 LEFT JOIN pg_trigger ON tgrelid = tree.oid AND tgfoid = to_regproc(%s)
 ORDER BY 1, 2
 """
@@ -216,7 +226,7 @@ def install(using: str) -> set[str]:
         for relation in relations:
             if relation.kind in "rp":
                 if any(map(relation.lacks, _ROWS)):
-                    unseen |= relation.watched.columns.keys()
+                    unseen |= relation.columns.keys()
                 _install_on(cursor, schema, relation)
         _drop_others(cursor, relations)
     return unseen
@@ -255,8 +265,11 @@ def _literal(text: str) -> str:
 
 
 def _drop_others(cursor: Any, relations: Iterable[Relation]) -> None:
+    # Where this connection is: other tenants' tables are in schemas of their own.
     cursor.execute(
-        "SELECT tgname, tgrelid::regclass::text FROM pg_trigger WHERE tgfoid = to_regproc(%s)",
+        "SELECT tgname, tgrelid::regclass::text FROM pg_trigger "
+        "JOIN pg_class ON pg_class.oid = tgrelid WHERE tgfoid = to_regproc(%s) "
+        "AND relnamespace::regnamespace::text = ANY(current_schemas(false)::text[])",
         [FUNCTION],
     )
     watched_names = {relation.name for relation in relations}
@@ -276,9 +289,10 @@ def after_migrate(sender: AppConfig, using: str, plan: Iterable[Any] = (), **kwa
     if not conf.get().ENABLED and not _has_function(using):
         return
     unseen = install(using)
+    tenancy.forget()
     changed = {migration.app_label for migration, _ in plan}
     models: Mapping[str, set[str]] = {
-        cached.prefix: {model._meta.app_label for model in _models(cached)}
+        cached.start: {model._meta.app_label for model in _models(cached)}
         for cached in registry.all_cached()
         if cached.database == using
     }

@@ -45,7 +45,7 @@ def verify() -> Iterator[Report]:
     """
     report = Report()
     for cached in registry.all_cached():
-        for batch in batched(clear.keys([cached.prefix])):
+        for batch in batched(clear.keys([cached.start])):
             compared, found = patiently(partial(compare, cached), batch)
             report.compared += compared
             report.differing += len(found)

@@ -22,6 +22,7 @@ from django.db.transaction import TransactionManagementError
 from psycopg.pq import TransactionStatus
 
 from cachelayer import commit, conf, epoch, registry, repair, session, states, timing
+from cachelayer.gate import CacheUnavailable
 from cachelayer.notice import EVERY, Notice
 from cachelayer.registry import CachedModel
 
@@ -64,7 +65,10 @@ def announce(using: str, cached: CachedModel, pk: Any) -> None:
     connection = connections[using]
     if connection.autocommit or using != cached.database or not conf.get().ENABLED:
         return  # Its statement was a transaction of its own, and was pushed; or it is logged.
-    key = cached.key(cached.to_python(pk))
+    try:
+        key = cached.key(cached.to_python(pk))
+    except CacheUnavailable:
+        return  # A tenant's that is not followed.
     hooks = connection.run_on_commit
     last = hooks[-1][1] if hooks else None
     if not (isinstance(last, Write) and key in last.rows):
@@ -95,7 +99,7 @@ def _keys(prefix: str, cached: CachedModel | None, texts: list[str]) -> list[str
     # "Every row" is no primary key that could be converted.
     if cached is None or texts == [EVERY]:
         return [f"{prefix}:{text}" for text in texts]
-    return cached.keys_of_texts(texts)
+    return cached.keys_of_texts(prefix, texts)
 
 
 def _register(connection: BaseDatabaseWrapper, write: Write) -> None:

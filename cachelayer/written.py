@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from cachelayer import recorder, registry, row_json, session, states
+from cachelayer import recorder, registry, row_json, session, states, tenancy
+from cachelayer.gate import CacheUnavailable
 from cachelayer.loading import found
 from cachelayer.registry import CachedModel
 
@@ -20,6 +21,16 @@ if TYPE_CHECKING:
     from cachelayer.write import Known
 
 logger = logging.getLogger("cachelayer.commit")
+
+
+def _is_here(cached: CachedModel, key: str) -> bool:
+    """Whether the connection is still at the tenant whose row this is."""
+    if not tenancy.may_be(cached.database):
+        return True
+    try:
+        return cached.start == key.partition(":")[0]
+    except CacheUnavailable:
+        return False
 
 
 class Written:
@@ -42,7 +53,9 @@ class Written:
                 continue
             cached = registry.of_key(key)
             row = None if said is None else self._of_json(cached, said)
-            if row is None:
+            if row is None and not _is_here(cached, key):
+                rows[key] = states.INVALIDATE
+            elif row is None:
                 unread.setdefault(cached, {})[cached.pk(key)] = key
             else:
                 rows[key] = row

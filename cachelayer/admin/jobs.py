@@ -151,7 +151,7 @@ def _repair(job: Job, using: str) -> bool:
 def _scan(job: Job, prefix: str) -> list[str]:
     if not job.batches:
         [job.total] = link.round_trip(("DBSIZE",))
-    job.cursor, keys = clear.scan(prefix, job.cursor)
+    job.cursor, keys = clear.scan(_cached(prefix).start, job.cursor)
     return list(dict.fromkeys(keys))
 
 

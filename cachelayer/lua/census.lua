@@ -17,6 +17,8 @@ local rows = 0
 for _, key in ipairs(step[2]) do
   local is_own = string.sub(key, 1, #ARGV[3]) == ARGV[3]
   local prefix = is_own and string.match(key, '^([^:]*):', #ARGV[3] + 1)
+  -- Before it may be a tenant's schema.
+  prefix = prefix and string.match(prefix, '[^/]*$')
   if prefix and prefixes[prefix] and redis.call('TYPE', key)['ok'] == 'string' and is_row(key) then
     rows = rows + 1
   end

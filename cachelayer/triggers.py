@@ -309,16 +309,16 @@ def _models(cached: CachedModel) -> Iterator[AnyModel]:
         yield link.remote_field.through  # type: ignore[misc]
 
 
-def _has_function(using: str) -> bool:
-    with connections[using].cursor() as cursor:
-        cursor.execute("SELECT to_regproc(%s) IS NOT NULL", [FUNCTION])
-        [there] = cursor.fetchone()
-    return bool(there)
-
-
 def _is_migrated(using: str) -> bool:
     """Whether what the triggers need is there: not after ``migrate cachelayer zero``."""
+    return _is_there(using, "to_regclass('cachelayer_epoch')")
+
+
+def _has_function(using: str) -> bool:
+    return _is_there(using, f"to_regproc('{FUNCTION}')")
+
+
+def _is_there(using: str, what: str) -> bool:
     with connections[using].cursor() as cursor:
-        cursor.execute("SELECT to_regclass('cachelayer_epoch') IS NOT NULL")
-        [there] = cursor.fetchone()
-    return bool(there)
+        cursor.execute(f"SELECT {what} IS NOT NULL")
+        return bool(cursor.fetchone()[0])

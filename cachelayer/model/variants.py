@@ -46,6 +46,8 @@ def _macros(
         "SERVERS": 1,
         "START": 0,
         "UNFOLLOWED": 0,
+        "VARIANT": 0,
+        "REMOVERS": 0,
     }
     given = {flag.partition("=")[0] for flag in flags}
     return (*(f"{name}={value}" for name, value in sizes.items() if name not in given), *flags)
@@ -129,6 +131,46 @@ CONFIGURATIONS = (
         long=True,
     ),
     Configuration(
+        "variant",
+        _macros(2, 2, 0, 0, "VARIANT=1", "REMOVERS=1"),
+        "a second release",
+    ),
+    Configuration(
+        "variant-removers",
+        _macros(1, 1, 0, 0, "VARIANT=1", "REMOVERS=2"),
+        "a second release",
+    ),
+    Configuration(
+        "variant-unlocked",
+        _macros(2, 1, 0, 0, "VARIANT=1", "REMOVERS=1", "UNLOCKED"),
+        "a second release",
+    ),
+    Configuration(
+        "variant-unfollowed",
+        _macros(2, 1, 1, 0, "VARIANT=1", "REMOVERS=1", "UNFOLLOWED=1"),
+        "a second release",
+    ),
+    Configuration(
+        "variant-partition",
+        _macros(2, 1, 1, 0, "VARIANT=1", "REMOVERS=1", "PARTITION"),
+        "a second release",
+    ),
+    Configuration(
+        "variant-outage",
+        _macros(1, 1, 1, 1, "VARIANT=1", "REMOVERS=1"),
+        "a second release",
+    ),
+    Configuration(
+        "variant-outage-writers",
+        _macros(2, 1, 1, 1, "VARIANT=1", "REMOVERS=0"),
+        "a second release",
+    ),
+    Configuration(
+        "variant-servers",
+        _macros(1, 1, 1, 0, "VARIANT=1", "REMOVERS=1", "SERVERS=2", "LEADS=2"),
+        "a second release",
+    ),
+    Configuration(
         "liveness",
         _macros(1, 1, 2, 1, "LIVENESS"),
         "not whether a read is stale, but whether the gate closes again once faults have "
@@ -154,17 +196,17 @@ CONFIGURATIONS = (
 )
 
 _MARK = "  if :: w < WRITERS - UNFOLLOWED -> mark() :: else fi;\n"
-_APPEND = "cache = APPENDED(cache, MINE(w))"
-_LATE = "cache = APPENDED(cache, LATE(v))"
+_APPEND = "append(MINE(w))"
+_LATE = "append(LATE(v))"
 _COUNTS = "counts = (own && its == known[w]); break"
 _BELIEVED = "#define BELIEVED_IN(e) (state == TRUSTED && own && its == e)"
-_REPAIR = "cache = (IS_MARKS(cache) -> APPENDED(cache, REPAIR) : ABSENT)"
-_ASKED = "!(XIDS(cache) & ~ended)"
+_REPAIR = "key = (IS_MARKS(key) -> APPENDED(key, REPAIR) : ABSENT)"
+_ASKED = "!(XIDS(c) & ~ended)"
 _LEASE = (
-    ":: gate[r] == TRUSTING && state == TRUSTED && !IS_ROW(cache) && !(XIDS(cache) & ~ended) ->\n"
-    "       cache = LEASE(r);"
+    ":: gate[r] == TRUSTING && state == TRUSTED && !IS_ROW(KEY(r)) && FREE(KEY(r)) && "
+    "LEASABLE(r) ->\n       KEY(r) = LEASE(r);"
 )
-_SWEEP = "repair(SETTLING_MINE) }"
+_SWEEP = "repair(SETTLING_MINE, cache) }"
 _REPAIRS_COUNT = "(own && its == LAST_VALUE)"
 _NEXTVAL = "  atomic { nextval(); known[p] = LAST_VALUE; held = held & ~BIT(p) }\n"
 
@@ -189,8 +231,8 @@ MUTANTS = (
         "A reader loads the old row and pauses; a write comes and goes, its row is evicted; the "
         "reader fills.",
         (
-            (_LEASE, _LEASE.replace("cache = LEASE(r);", "")),
-            ("CONNECTED(r) && cache == LEASE(r)", "CONNECTED(r) && cache == ABSENT"),
+            (_LEASE, _LEASE.replace("KEY(r) = LEASE(r);", "")),
+            ("CONNECTED(r) && KEY(r) == LEASE(r)", "CONNECTED(r) && KEY(r) == ABSENT"),
         ),
     ),
     Mutant(
@@ -199,7 +241,12 @@ MUTANTS = (
         "that a fill needs the reader's own lease: any does",
         "A reader loads the old row and pauses; a write comes and goes, its row is evicted, and "
         "another reader takes its lease; the first fills.",
-        (("CONNECTED(r) && cache == LEASE(r)", "CONNECTED(r) && cache >= LEASE(0) && cache < 32"),),
+        (
+            (
+                "CONNECTED(r) && KEY(r) == LEASE(r)",
+                "CONNECTED(r) && KEY(r) >= LEASE(0) && KEY(r) < 32",
+            ),
+        ),
     ),
     Mutant(
         "push-blind",
@@ -208,10 +255,7 @@ MUTANTS = (
         "The push of the first writer comes after the mark of the second, overwrites it, and the "
         "second is killed after its COMMIT.",
         (
-            (
-                ":: CONNECTED(w) ->\n          if\n",
-                ":: CONNECTED(w) ->\n          if\n          :: cache = mine\n",
-            ),
+            ("inline put(key, row) {\n  if\n", "inline put(key, row) {\n  if\n  :: key = row\n"),
         ),
     ),
     Mutant(
@@ -222,8 +266,8 @@ MUTANTS = (
         "the second then replaces.",
         (
             (
-                "LAST(cache) != w -> cache = MARKS(SET(cache) & ~BIT(w), LAST(cache))",
-                "LAST(cache) != w -> cache = ABSENT",
+                "LAST(key) != w -> key = MARKS(SET(key) & ~BIT(w), LAST(key))",
+                "LAST(key) != w -> key = ABSENT",
             ),
         ),
     ),
@@ -233,7 +277,7 @@ MUTANTS = (
         "that only the last mark of the list is replaced by its row",
         "The second writer marks behind the first, which then pushes: its row hides the mark of "
         "the second, and is older once that has committed.",
-        (("LAST(cache) == w && mine -> cache = mine", "mine -> cache = mine"),),
+        (("LAST(key) == w && row -> key = row", "row -> key = row"),),
     ),
     Mutant(
         "release-bares",
@@ -243,8 +287,8 @@ MUTANTS = (
         "mark is the last again, and its push puts the older row.",
         (
             (
-                "MARKS((SET(cache) & ~BIT(w)) | BIT(REPAIR), REPAIR)",
-                "MARKS(SET(cache) & ~BIT(w), (SET(cache) & ~BIT(w)) / 2)",
+                "MARKS((SET(key) & ~BIT(w)) | BIT(REPAIR), REPAIR)",
+                "MARKS(SET(key) & ~BIT(w), (SET(key) & ~BIT(w)) / 2)",
             ),
         ),
     ),
@@ -276,11 +320,8 @@ MUTANTS = (
         "A reader finds the mark of an ended transaction; a writer marks behind it; the reader's "
         "lease hides that mark, and it fills the old row.",
         (
-            (
-                _LEASE,
-                _LEASE.replace("cache = LEASE(r); seen = 0; known[r] = 0; goto load", "goto lease"),
-            ),
-            ("load:\n", "lease:\n  atomic { cache = LEASE(r) }\nload:\n"),
+            (_LEASE, _LEASE.replace("KEY(r) = LEASE(r);", "")),
+            ("load:\n", "lease:\n  atomic { KEY(r) = LEASE(r) }\nload:\n"),
             (" seen = 0; known[r] = 0; goto load", " goto lease"),
         ),
     ),
@@ -312,7 +353,7 @@ MUTANTS = (
         "the question about each of the marks: only the last transaction is asked",
         "The last has ended, the one before it has not: a reader takes over both marks and fills "
         "the old row; the writer commits.",
-        ((_ASKED, "(!IS_MARKS(cache) || LAST(cache) == REPAIR || BIT(LAST(cache) % 3) & ended)"),),
+        ((_ASKED, "(!IS_MARKS(c) || LAST(c) == REPAIR || BIT(LAST(c) % 3) & ended)"),),
     ),
     Mutant(
         "push-without-lock",
@@ -475,7 +516,7 @@ MUTANTS = (
         "that a repair leaves the marks that are there: it deletes them",
         "A repair deletes the mark of a transaction in flight; a reader fills the old row, the "
         "writer commits.",
-        ((_REPAIR, "cache = ABSENT"),),
+        ((_REPAIR, "key = ABSENT"),),
     ),
     Mutant(
         "repair-leaves-mark",
@@ -483,7 +524,7 @@ MUTANTS = (
         "that a repair adds its own mark to a list: it leaves the list as it is",
         "The first writer has committed, the second, cut off, commits without a mark; the repair "
         "is done when the first pushes its row, which is older.",
-        ((_REPAIR, "cache = (IS_MARKS(cache) -> cache : ABSENT)"),),
+        ((_REPAIR, "key = (IS_MARKS(key) -> key : ABSENT)"),),
     ),
     Mutant(
         "late-mark-overrides",
@@ -500,7 +541,7 @@ MUTANTS = (
         "It arrives late, behind the mark of the next writer, so its push puts the older row; "
         "the next writer is killed after its COMMIT.",
         (
-            (_LATE, "cache = APPENDED(cache, MINE(v))"),
+            (_LATE, "append(MINE(v))"),
             (
                 "late = late | BIT(w); gate[w] = OPEN; break",
                 "late = late | BIT(w); answered = true; break",
@@ -532,13 +573,13 @@ MUTANTS = (
                 "  atomic { trust[r] -> known[r] = trust[r]; seen = ROW(db) }",
                 "  atomic { known[r] = trust[r]; seen = ROW(db) }",
             ),
-            ("       assert(cache >= seen)  ", "       row = cache; known[r] = 0; goto check; "),
+            ("       assert(KEY(r) >= seen) ", "       row = KEY(r); known[r] = 0; goto check; "),
             (
                 "load:\n",
                 "check:\n  atomic { assert(row >= seen || !trust[r]); row = 0; seen = 0; goto "
                 "start };\nload:\n",
             ),
-            ("IS_ROW(cache) && BELIEVED_IN(known[r]) -> ", "IS_ROW(cache) -> "),
+            ("IS_ROW(KEY(r)) && BELIEVED_IN(known[r]) -> ", "IS_ROW(KEY(r)) -> "),
         ),
     ),
     Mutant(
@@ -600,7 +641,7 @@ MUTANTS = (
         "that a repair counts only where the answered epoch is the last one",
         "A process that is led to the old primary repairs the key there and deletes the log row; "
         "the row in the new one stays.",
-        (("repair(own && its == known[p])", "repair(true)"), (_REPAIRS_COUNT, "true")),
+        (("repair(own && its == known[p], cache)", "repair(true, cache)"), (_REPAIRS_COUNT, "true")),
     ),
     Mutant(
         "drain-by-epoch",
@@ -609,7 +650,7 @@ MUTANTS = (
         "A process that is led to a replica repairs the key there and deletes the log row; the "
         "row in the primary stays.",
         (
-            ("repair(own && its == known[p])", "repair(its == known[p])"),
+            ("repair(own && its == known[p], cache)", "repair(its == known[p], cache)"),
             (_REPAIRS_COUNT, "(its == LAST_VALUE)"),
         ),
     ),
@@ -646,7 +687,7 @@ MUTANTS = (
         "that the sweep goes on only where `settling` with its epoch stands",
         "The reconciler's commands are led to the other server for the sweep, and back for "
         "`trusted`: an old row was never swept.",
-        ((_SWEEP, "repair(true) }"),),
+        ((_SWEEP, "repair(true, cache) }"),),
     ),
     Mutant(
         "sweep-before-wait",
@@ -664,7 +705,7 @@ MUTANTS = (
                 "  atomic {                                             /* one probe",
                 "  repair(SETTLING_MINE); atomic { /* one probe",
             ),
-            ("           repair(SETTLING_MINE) }", "         skip }"),
+            (_SWEEP, "skip }"),
         ),
     ),
     Mutant(
@@ -736,7 +777,7 @@ MUTANTS = (
         "servers-strict",
         "the epoch in the same round trip as the GET",
         "The reader's connection leads to the old primary; writers mark the new one.",
-        (("BELIEVED_IN(known[r]) ->         /* HIT", "true ->         /* HIT"),),
+        (("BELIEVED_IN(known[r]) ->     /* HIT", "true ->     /* HIT"),),
     ),
     Mutant(
         "strict-hit-by-epoch",
@@ -746,8 +787,8 @@ MUTANTS = (
         "old row.",
         (
             (
-                "BELIEVED_IN(known[r]) ->         /* HIT",
-                "state == TRUSTED && its == known[r] ->         /* HIT",
+                "BELIEVED_IN(known[r]) ->     /* HIT",
+                "state == TRUSTED && its == known[r] ->     /* HIT",
             ),
         ),
     ),

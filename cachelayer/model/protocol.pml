@@ -75,9 +75,10 @@ byte at = START;           /* the server to which commands are led just now */
 #define BELIEVED_IN(e) (state == TRUSTED && own && its == e)
 #define BELIEVED BELIEVED_IN(LAST_VALUE)
 
-/* A variant that is registered is marked beside the plain key. While it is CLOSING, and
- * somebody deletes its rows, it is marked still, but nothing new is put there. Each
- * attempt to remove it has a token of its own. */
+/* The variant holds a row or a lease, never a mark: those of the plain key stand for it too.
+ * While it is registered, each mark deletes it. While it is CLOSING, and somebody deletes
+ * its rows, each mark does so still, but nothing new is put there. Each attempt to remove
+ * it has a token of its own. */
 #define LIVE       1
 #define CLOSING(p) (2 + (p))
 byte registered_of[SERVERS];
@@ -142,7 +143,7 @@ inline declare(p) {
 inline append(m) {
   cache = APPENDED(cache, m);
 #if VARIANT > 0
-  if :: registered -> variant = APPENDED(variant, m) :: else fi
+  if :: registered -> variant = ABSENT :: else fi
 #endif
 }
 
@@ -164,24 +165,9 @@ inline mark() {
   od
 }
 
-/* A row takes the place of the writer's mark where that is the last; without a row it goes. */
-inline put(key, row) {
-  if
-  :: !IS_MARKS(key) -> key = ABSENT                    /* mine was lost */
-  :: IS_MARKS(key) && !(SET(key) & BIT(w))             /* mine was taken over: leave the others */
-  :: IS_MARKS(key) && SET(key) & BIT(w) ->
-     if
-     :: LAST(key) != w -> key = MARKS(SET(key) & ~BIT(w), LAST(key))
-     :: LAST(key) == w && row -> key = row
-     :: LAST(key) == w && !row ->
-        key = (SET(key) == BIT(w) -> ABSENT :
-               MARKS((SET(key) & ~BIT(w)) | BIT(REPAIR), REPAIR))
-     fi
-  fi
-}
-/* Nobody has marked behind me. The variant alone cannot tell: while it was not
- * registered, others have marked the plain key only. */
-#define PUSHABLE (second && registered == LIVE && IS_MARKS(cache) && LAST(cache) == w)
+/* The last in the plain key: nobody has marked behind me. Else another row may be the newer
+ * one, for while the variant was not registered, a mark left it alone. */
+#define PUSHES_VARIANT (second && registered == LIVE && IS_MARKS(cache) && LAST(cache) == w)
 
 inline push_or_release() {
   do
@@ -192,16 +178,21 @@ inline push_or_release() {
        :: gate[w] == BROKEN || gate[w] == DUE
        :: CONNECTED(w) ->
 #if VARIANT > 0
-          if
-          :: registered && PUSHABLE -> put(variant, mine)
-          :: registered && !PUSHABLE -> put(variant, ABSENT)
-          :: else
-          fi;
-          if :: second -> put(cache, ABSENT) :: else -> put(cache, mine) fi;
-          break
-#else
-          put(cache, mine); break
+          if :: PUSHES_VARIANT -> variant = mine :: else fi;
+          if :: second -> mine = ABSENT :: else fi;    /* the plain key has the first's bytes */
 #endif
+          if
+          :: !IS_MARKS(cache) -> cache = ABSENT        /* mine was lost */
+          :: IS_MARKS(cache) && !(SET(cache) & BIT(w)) /* mine was taken over: leave the others */
+          :: IS_MARKS(cache) && SET(cache) & BIT(w) ->
+             if
+             :: LAST(cache) != w -> cache = MARKS(SET(cache) & ~BIT(w), LAST(cache))
+             :: LAST(cache) == w && mine -> cache = mine
+             :: LAST(cache) == w && !mine ->
+                cache = (SET(cache) == BIT(w) -> ABSENT :
+                         MARKS((SET(cache) & ~BIT(w)) | BIT(REPAIR), REPAIR))
+             fi
+          fi; break
        fi
      }
   od
@@ -237,16 +228,17 @@ proctype Writer(byte w) {
   atomic { answered = false; mine = ABSENT; second = false; gate[w] = OPEN }
 }
 
-#define FREE(c) (!(XIDS(c) & ~ended))
-#if VARIANT > 0
-#define LEASABLE(r)   (!SECOND(r) || (registered == LIVE && FREE(cache)))
-#define TAKE_PLAIN(r) cache = (SECOND(r) && IS_MARKS(cache) -> ABSENT : cache)
-#else
-#define LEASABLE(r)   true
-#define TAKE_PLAIN(r) skip
-#endif
 /* ---- A reader: GET; no row: lease, SELECT, fill. All else is a SELECT, which
  * is exact and leaves no trace; so it is simply the way back to `start`. ---- */
+#define FREE(c) (!(XIDS(c) & ~ended))                  /* what a lease may replace */
+#if VARIANT > 0
+#define LEASABLE(r)   (FREE(KEY(r)) && (!SECOND(r) || (registered == LIVE && FREE(cache))))
+#define TAKE_PLAIN(r) cache = (SECOND(r) && IS_MARKS(cache) -> ABSENT : cache)
+#else
+#define LEASABLE(r)   FREE(KEY(r))
+#define TAKE_PLAIN(r) skip
+#endif
+
 proctype Reader(byte r) {
   byte row = 0, seen = 0;
 start:
@@ -272,11 +264,10 @@ start:
     :: gate[r] == TRUSTING && state != TRUSTED -> gate[r] = DUE        /* the lease is refused */
 #endif
     /* The lease: for exactly what GET found, after pg_xact_status has said of each of the marks
-     * in it that its transaction has ended. So it is as if the three were one step. For
-     * a variant likewise of the plain key: whoever marked that alone, before the variant was
-     * registered, may commit yet. */
-    :: gate[r] == TRUSTING && state == TRUSTED && !IS_ROW(KEY(r)) && FREE(KEY(r)) && LEASABLE(r) ->
-       KEY(r) = LEASE(r); TAKE_PLAIN(r); seen = 0; known[r] = 0; goto load
+     * in it that its transaction has ended. So it is as if the three were one step. A lease
+     * of the variant asks for the marks of the plain key, and takes them away. */
+    :: gate[r] == TRUSTING && state == TRUSTED && !IS_ROW(KEY(r)) && LEASABLE(r) ->
+       TAKE_PLAIN(r); KEY(r) = LEASE(r); seen = 0; known[r] = 0; goto load
     :: else
     fi;
     seen = 0; known[r] = 0; goto start
@@ -291,10 +282,14 @@ load:
 }
 
 /* ---- cache_repair: drains the repair log, makes a new Redis trusted ---- */
-inline repair(believed, key) {                         /* a list of marks stays one */
+inline repair(believed, named) {                       /* the key; a list of marks stays one */
   atomic {
     if
-    :: CONNECTED(p) && believed -> key = (IS_MARKS(key) -> APPENDED(key, REPAIR) : ABSENT)
+    :: CONNECTED(p) && believed ->
+#if VARIANT > 0
+       if :: registered && named -> variant = ABSENT :: else fi;
+#endif
+       cache = (IS_MARKS(cache) -> APPENDED(cache, REPAIR) : ABSENT)
     :: !CONNECTED(p) || !(believed) -> goto start
 #ifdef PARTITION
     :: goto start                                      /* no answer in time, or killed */
@@ -309,13 +304,8 @@ inline drain() {
               :: known[p] == LAST_VALUE                /* mine is still the last */
               :: else -> goto start fi };
   if
-  :: take -> atomic {
-       repair(own && its == known[p], cache);
-#if VARIANT > 0
-       if :: registered -> repair(own && its == known[p], variant) :: else fi
-#endif
-     };
-     atomic { log = log & ~take; take = 0 }  /* DELETE */
+  :: take -> repair(own && its == known[p], true);
+             atomic { log = log & ~take; take = 0 }    /* DELETE */
   :: else
   fi
 }
@@ -353,6 +343,10 @@ byte dead = 0, settler = 0, beginner = 0;
 #endif
 #define REPAIRS_COUNT (own && its == LAST_VALUE)
 #define SETTLING_MINE (state == SETTLING && own && its == known[p])
+#define HERE (cache != ABSENT)                         /* else no sweep comes to the plain key */
+inline sweep_variant() {
+  atomic { if :: CONNECTED(p) && SETTLING_MINE -> variant = ABSENT :: else -> goto start fi }
+}
 
 proctype Reconciler(byte p) {
   byte take = 0, noted = 0, i, j;
@@ -384,15 +378,15 @@ start:
     for (i : 0 .. PROCESSES - 1) { if :: gate[i] == OPEN -> gate[i] = DUE :: else fi };
     i = 0; noted = RUNNING                             /* who holds a lock on a cached table */
   }
-#if VARIANT > 0
-  atomic { !(noted & ~ended) -> noted = 0 }            /* they have ended: the sweep */
-  if                                                   /* of every key that this server has */
-  :: repair(SETTLING_MINE, variant); repair(SETTLING_MINE, cache)
-  :: repair(SETTLING_MINE, cache); repair(SETTLING_MINE, variant)
-  fi;
-#else
+#if VARIANT == 0
   atomic { !(noted & ~ended) -> noted = 0;             /* they have ended: the sweep */
-           repair(SETTLING_MINE, cache) }              /* of every key that this server has */
+           repair(SETTLING_MINE, HERE) }               /* of every key that this server has */
+#else
+  atomic { !(noted & ~ended) -> noted = 0 };           /* it comes to either key first */
+  if
+  :: repair(SETTLING_MINE, HERE); sweep_variant()
+  :: sweep_variant(); repair(SETTLING_MINE, HERE)
+  fi;
 #endif
   MAY_DIE;
   drain();
@@ -406,18 +400,19 @@ gone:
 }
 
 /* ---- Removes a variant that nobody has used for long: closes it, deletes its rows
- * and leases (marks stay), takes it off the register. A reader that needs it after all
- * registers it again, at any moment. ---- */
+ * and leases, takes it off the register. A reader that needs it after all registers it
+ * again, at any moment. ---- */
+#if REMOVERS > 0
 #define CLOSING_MINE (up && registered == CLOSING(p) && own && its == known[p])
 
 proctype Remover(byte p) {
 start:
   atomic { known[p] = 0; up && registered && REPAIRS_COUNT -> registered = CLOSING(p);
            known[p] = LAST_VALUE }
-  atomic { if :: CLOSING_MINE -> variant = (IS_MARKS(variant) -> variant : ABSENT)
-              :: else -> goto start fi }
+  atomic { if :: CLOSING_MINE -> variant = ABSENT :: else -> goto start fi }
   atomic { if :: CLOSING_MINE -> registered = 0 :: else fi; goto start }
 }
+#endif
 
 /* ---- What befalls them ---- */
 inline stop() {
@@ -431,7 +426,7 @@ proctype Environment() {
   do
   :: atomic { cache != ABSENT && !IS_MARKS(cache) -> cache = ABSENT }   /* expiry, eviction, clear */
 #if VARIANT > 0
-  :: atomic { variant != ABSENT && !IS_MARKS(variant) -> variant = ABSENT }
+  :: atomic { variant != ABSENT -> variant = ABSENT }
   :: atomic { up && registered != LIVE -> registered = LIVE }        /* a reader wants a lease */
 #endif
 #if FAULTS > 0
@@ -454,14 +449,10 @@ proctype Environment() {
               :: select(v : WRITERS .. WRITERS + READERS - 1); cache = LEASE(v)
               fi;
 #if VARIANT > 0
-              if :: registered = LIVE; 
-                    if :: select(v : 0 .. db); variant = ROW(v) :: variant = LEASE(WRITERS) fi
-                 :: registered = CLOSING(WRITERS + READERS + RECONCILERS);
-                    select(v : 0 .. db); variant = ROW(v)
-                 :: if :: registered = LIVE :: true fi;
-                    select(v : 0 .. BIT(WRITERS) - 1); select(i : 0 .. WRITERS - 1);
-                    if :: v & BIT(i) -> variant = MARKS(v, i) :: else fi
-              fi;
+              if :: true :: registered = LIVE :: registered = CLOSING(PROCESSES - 1) fi;
+              if :: registered -> select(v : 0 .. db); variant = ROW(v)
+                 :: registered -> variant = LEASE(WRITERS + READERS - 1)
+                 :: true fi;
 #endif
               v = 0; i = 0 }
 #endif
@@ -498,7 +489,9 @@ init {
       :: i < WRITERS -> run Writer(i)
       :: i >= WRITERS && i < WRITERS + READERS -> run Reader(i)
       :: i >= WRITERS + READERS && i < PROCESSES - REMOVERS -> run Reconciler(i)
+#if REMOVERS > 0
       :: i >= PROCESSES - REMOVERS -> gate[i] = DUE; run Remover(i)
+#endif
       fi
     }
     run Environment()

@@ -133,42 +133,56 @@ CONFIGURATIONS = (
     Configuration(
         "variant",
         _macros(2, 2, 0, 0, "VARIANT=1", "REMOVERS=1"),
-        "a second release",
+        "two releases side by side, a reader of each; the variant is registered and removed at "
+        "any moment",
     ),
     Configuration(
         "variant-removers",
         _macros(1, 1, 0, 0, "VARIANT=1", "REMOVERS=2"),
-        "a second release",
+        "a variant that two remove at once",
     ),
     Configuration(
         "variant-unlocked",
-        _macros(2, 1, 0, 0, "VARIANT=1", "REMOVERS=1", "UNLOCKED"),
-        "a second release",
+        _macros(2, 2, 0, 0, "VARIANT=1", "REMOVERS=1", "UNLOCKED"),
+        "a variant of a row of several tables",
     ),
     Configuration(
         "variant-unfollowed",
         _macros(2, 1, 1, 0, "VARIANT=1", "REMOVERS=1", "UNFOLLOWED=1"),
-        "a second release",
+        "a variant, and one of two writers is psql",
     ),
     Configuration(
         "variant-partition",
-        _macros(2, 1, 1, 0, "VARIANT=1", "REMOVERS=1", "PARTITION"),
-        "a second release",
+        _macros(1, 1, 1, 0, "VARIANT=1", "REMOVERS=1", "PARTITION"),
+        "a variant and a partition",
     ),
     Configuration(
         "variant-outage",
         _macros(1, 1, 1, 1, "VARIANT=1", "REMOVERS=1"),
-        "a second release",
-    ),
-    Configuration(
-        "variant-outage-writers",
-        _macros(2, 1, 1, 1, "VARIANT=1", "REMOVERS=0"),
-        "a second release",
+        "a variant and an outage",
     ),
     Configuration(
         "variant-servers",
+        _macros(1, 1, 0, 1, "VARIANT=1", "REMOVERS=1", "SERVERS=2", "LEADS=2"),
+        "a variant, and two servers alive, of which one is once made a replica of the other",
+    ),
+    Configuration(
+        "variant-servers-reconciled",
         _macros(1, 1, 1, 0, "VARIANT=1", "REMOVERS=1", "SERVERS=2", "LEADS=2"),
-        "a second release",
+        "a variant, and two servers alive, with a reconciler",
+        long=True,
+    ),
+    Configuration(
+        "variant-outage-writers",
+        _macros(2, 1, 1, 1, "VARIANT=1"),
+        "a variant that nobody removes, an outage, and two writers",
+        long=True,
+    ),
+    Configuration(
+        "variant-partition-writers",
+        _macros(2, 1, 1, 0, "VARIANT=1", "PARTITION"),
+        "a variant that nobody removes, a partition, and two writers",
+        long=True,
     ),
     Configuration(
         "liveness",
@@ -200,13 +214,13 @@ _APPEND = "append(MINE(w))"
 _LATE = "append(LATE(v))"
 _COUNTS = "counts = (own && its == known[w]); break"
 _BELIEVED = "#define BELIEVED_IN(e) (state == TRUSTED && own && its == e)"
-_REPAIR = "key = (IS_MARKS(key) -> APPENDED(key, REPAIR) : ABSENT)"
+_REPAIR = "cache = (IS_MARKS(cache) -> APPENDED(cache, REPAIR) : ABSENT)"
 _ASKED = "!(XIDS(c) & ~ended)"
 _LEASE = (
-    ":: gate[r] == TRUSTING && state == TRUSTED && !IS_ROW(KEY(r)) && FREE(KEY(r)) && "
-    "LEASABLE(r) ->\n       KEY(r) = LEASE(r);"
+    ":: gate[r] == TRUSTING && state == TRUSTED && !IS_ROW(KEY(r)) && LEASABLE(r) ->\n"
+    "       TAKE_PLAIN(r); KEY(r) = LEASE(r);"
 )
-_SWEEP = "repair(SETTLING_MINE, cache) }"
+_SWEEP = "repair(SETTLING_MINE, HERE) }"
 _REPAIRS_COUNT = "(own && its == LAST_VALUE)"
 _NEXTVAL = "  atomic { nextval(); known[p] = LAST_VALUE; held = held & ~BIT(p) }\n"
 
@@ -231,7 +245,7 @@ MUTANTS = (
         "A reader loads the old row and pauses; a write comes and goes, its row is evicted; the "
         "reader fills.",
         (
-            (_LEASE, _LEASE.replace("KEY(r) = LEASE(r);", "")),
+            (_LEASE, _LEASE.replace(" KEY(r) = LEASE(r);", "")),
             ("CONNECTED(r) && KEY(r) == LEASE(r)", "CONNECTED(r) && KEY(r) == ABSENT"),
         ),
     ),
@@ -255,7 +269,10 @@ MUTANTS = (
         "The push of the first writer comes after the mark of the second, overwrites it, and the "
         "second is killed after its COMMIT.",
         (
-            ("inline put(key, row) {\n  if\n", "inline put(key, row) {\n  if\n  :: key = row\n"),
+            (
+                "          if\n          :: !IS_MARKS(cache)",
+                "          if\n          :: cache = mine\n          :: !IS_MARKS(cache)",
+            ),
         ),
     ),
     Mutant(
@@ -266,8 +283,8 @@ MUTANTS = (
         "the second then replaces.",
         (
             (
-                "LAST(key) != w -> key = MARKS(SET(key) & ~BIT(w), LAST(key))",
-                "LAST(key) != w -> key = ABSENT",
+                "LAST(cache) != w -> cache = MARKS(SET(cache) & ~BIT(w), LAST(cache))",
+                "LAST(cache) != w -> cache = ABSENT",
             ),
         ),
     ),
@@ -277,7 +294,7 @@ MUTANTS = (
         "that only the last mark of the list is replaced by its row",
         "The second writer marks behind the first, which then pushes: its row hides the mark of "
         "the second, and is older once that has committed.",
-        (("LAST(key) == w && row -> key = row", "row -> key = row"),),
+        (("LAST(cache) == w && mine -> cache = mine", "mine -> cache = mine"),),
     ),
     Mutant(
         "release-bares",
@@ -287,8 +304,8 @@ MUTANTS = (
         "mark is the last again, and its push puts the older row.",
         (
             (
-                "MARKS((SET(key) & ~BIT(w)) | BIT(REPAIR), REPAIR)",
-                "MARKS(SET(key) & ~BIT(w), (SET(key) & ~BIT(w)) / 2)",
+                "MARKS((SET(cache) & ~BIT(w)) | BIT(REPAIR), REPAIR)",
+                "MARKS(SET(cache) & ~BIT(w), (SET(cache) & ~BIT(w)) / 2)",
             ),
         ),
     ),
@@ -320,7 +337,7 @@ MUTANTS = (
         "A reader finds the mark of an ended transaction; a writer marks behind it; the reader's "
         "lease hides that mark, and it fills the old row.",
         (
-            (_LEASE, _LEASE.replace("KEY(r) = LEASE(r);", "")),
+            (_LEASE, _LEASE.replace(" KEY(r) = LEASE(r);", "")),
             ("load:\n", "lease:\n  atomic { KEY(r) = LEASE(r) }\nload:\n"),
             (" seen = 0; known[r] = 0; goto load", " goto lease"),
         ),
@@ -516,7 +533,7 @@ MUTANTS = (
         "that a repair leaves the marks that are there: it deletes them",
         "A repair deletes the mark of a transaction in flight; a reader fills the old row, the "
         "writer commits.",
-        ((_REPAIR, "key = ABSENT"),),
+        ((_REPAIR, "cache = ABSENT"),),
     ),
     Mutant(
         "repair-leaves-mark",
@@ -524,7 +541,7 @@ MUTANTS = (
         "that a repair adds its own mark to a list: it leaves the list as it is",
         "The first writer has committed, the second, cut off, commits without a mark; the repair "
         "is done when the first pushes its row, which is older.",
-        ((_REPAIR, "key = (IS_MARKS(key) -> key : ABSENT)"),),
+        ((_REPAIR, "cache = (IS_MARKS(cache) -> cache : ABSENT)"),),
     ),
     Mutant(
         "late-mark-overrides",
@@ -641,7 +658,7 @@ MUTANTS = (
         "that a repair counts only where the answered epoch is the last one",
         "A process that is led to the old primary repairs the key there and deletes the log row; "
         "the row in the new one stays.",
-        (("repair(own && its == known[p], cache)", "repair(true, cache)"), (_REPAIRS_COUNT, "true")),
+        (("repair(own && its == known[p], true)", "repair(true, true)"), (_REPAIRS_COUNT, "true")),
     ),
     Mutant(
         "drain-by-epoch",
@@ -650,7 +667,7 @@ MUTANTS = (
         "A process that is led to a replica repairs the key there and deletes the log row; the "
         "row in the primary stays.",
         (
-            ("repair(own && its == known[p], cache)", "repair(its == known[p], cache)"),
+            ("repair(own && its == known[p], true)", "repair(its == known[p], true)"),
             (_REPAIRS_COUNT, "(its == LAST_VALUE)"),
         ),
     ),
@@ -687,7 +704,7 @@ MUTANTS = (
         "that the sweep goes on only where `settling` with its epoch stands",
         "The reconciler's commands are led to the other server for the sweep, and back for "
         "`trusted`: an old row was never swept.",
-        ((_SWEEP, "repair(true, cache) }"),),
+        ((_SWEEP, "repair(true, HERE) }"),),
     ),
     Mutant(
         "sweep-before-wait",

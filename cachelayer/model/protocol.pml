@@ -165,8 +165,7 @@ inline mark() {
   od
 }
 
-/* The last in the plain key: nobody has marked behind me. Else another row may be the newer
- * one, for while the variant was not registered, a mark left it alone. */
+/* The last in the plain key: nobody has marked behind me, so no row is newer than mine. */
 #define PUSHES_VARIANT (second && registered == LIVE && IS_MARKS(cache) && LAST(cache) == w)
 
 inline push_or_release() {
@@ -462,7 +461,7 @@ proctype Environment() {
 #endif
 #ifdef PARTITION
   :: atomic { late -> v = (late & 1 -> 0 : (late & 2 -> 1 : 2)); late = late & ~BIT(v);
-              append(LATE(v)); v = 0 }                              /* a late mark */
+              append(LATE(v)); v = 0 }                               /* a late mark */
 #endif
 #ifdef STRICT
   :: atomic { outage == 1 && !held && !log -> outage = 0 }           /* anybody lifts it */

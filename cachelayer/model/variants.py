@@ -837,8 +837,8 @@ MUTANTS = (
         "variant-lease-blind",
         "variant",
         "that the lease of a variant asks for the marks of the plain key",
-        "A writer marks the plain key alone; the variant is registered, its reader fills the old "
-        "row; the writer commits and is killed.",
+        "A writer has marked; a reader of the variant takes the lease and fills the old row; the "
+        "writer commits and is killed.",
         ((_VARIANT_LEASE, "registered == LIVE"),),
     ),
     Mutant(
@@ -861,8 +861,8 @@ MUTANTS = (
         "variant-take-over-unbound",
         "variant",
         "that a lease of a variant is for exactly the marks that were found in the plain key",
-        "A reader finds none in flight; a writer marks the plain key, the variant is registered; "
-        "the reader's lease deletes that mark, and it fills the old row.",
+        "A reader finds none in flight; a writer marks; the reader's lease deletes that mark, and "
+        "it fills the old row.",
         (
             ("TAKE_PLAIN(r); KEY(r) = LEASE(r); seen = 0; known[r] = 0; goto load", "goto lease"),
             (
@@ -896,9 +896,8 @@ MUTANTS = (
         "variant-push-blind",
         "variant",
         "that a push to a variant asks whether the writer's mark is the last in the plain key",
-        "A writer marks and commits; the variant is removed; a second writer marks the plain key "
-        "alone; the variant is registered, the second commits and is killed, and the first pushes "
-        "its row, which is older.",
+        "The first writer commits, the second marks behind it; the first pushes its row to the "
+        "variant; the second commits and is killed.",
         ((_VARIANT_PUSH, "(second && registered == LIVE)"),),
     ),
     Mutant(
@@ -969,7 +968,10 @@ MUTANTS = (
         "that the sweep of a new Redis finds the variant's keys by their names",
         "Redis restarts with an old row in the variant and none in the plain key.",
         (
-            ("-> variant = ABSENT :: else -> goto start fi }\n}", "-> skip :: else -> goto start fi }\n}"),
+            (
+                "-> variant = ABSENT :: else -> goto start fi }\n}",
+                "-> skip :: else -> goto start fi }\n}",
+            ),
         ),
     ),
     Mutant(

@@ -25,8 +25,11 @@
  *   UNLOCKED    the row is made of several tables: writers have no lock in common
  *   UNFOLLOWED  so many of the writers are psql: nobody marks for them
  *   LIVENESS    ask whether the gate closes again, instead of for stale reads
+ *   VARIANT     two releases that render differently run side by side: so many of the
+ *               readers are of the second, which has a key of its own, the variant;
+ *               REMOVERS take the variant away when they like
  * `variants.py` gives them their values, and takes the protocol apart, one piece at a time. */
-#define PROCESSES (WRITERS + READERS + RECONCILERS)
+#define PROCESSES (WRITERS + READERS + RECONCILERS + REMOVERS)
 #define BIT(p) (1 << (p))
 
 /* ---- Postgres ---- */
@@ -40,7 +43,7 @@ byte log = 0;              /* the repair log: which writers' rows in it are comm
 #define LAST_VALUE 1
 byte known[PROCESSES];            /* the epoch that a process has been told, while that matters */
 
-/* ---- Redis: on each server the key, and the incarnation ---- */
+/* ---- Redis: on each server the plain key and its variant, and the incarnation ---- */
 #define ABSENT   0
 #define ROW(v)   (1 + (v))
 #define LEASE(r) (8 + (r))
@@ -59,17 +62,30 @@ byte known[PROCESSES];            /* the epoch that a process has been told, whi
 #define APPENDED(c, m) MARKS((IS_MARKS(c) -> SET(c) : 0) | BIT(m), m)
 
 mtype = { NONE, SETTLING, TRUSTED };
-short key_of[SERVERS];
+short key_of[2 * SERVERS];
 mtype state_of[SERVERS];
 byte epoch_of[SERVERS];
 bool own_of[SERVERS];      /* whether the incarnation was written on this very server */
 byte at = START;           /* the server to which commands are led just now */
-#define cache   key_of[at]
+#define cache   key_of[at]                             /* the plain key: every writer marks it */
+#define variant key_of[SERVERS + at]
 #define state   state_of[at]
 #define its     epoch_of[at]
 #define own     own_of[at]
 #define BELIEVED_IN(e) (state == TRUSTED && own && its == e)
 #define BELIEVED BELIEVED_IN(LAST_VALUE)
+
+/* The variant holds a row or a lease, never a mark: those of the plain key stand for it too.
+ * While it is registered, each mark deletes it. While it is CLOSING, and somebody deletes
+ * its rows, each mark does so still, but nothing new is put there. Each attempt to remove
+ * it has a token of its own. */
+#define LIVE       1
+#define CLOSING(p) (2 + (p))
+byte registered_of[SERVERS];
+#define registered registered_of[at]
+#define SECOND(r)  ((r) >= WRITERS + READERS - VARIANT)                /* the release of a reader */
+#define KEY(r)     key_of[(SECOND(r) -> SERVERS : 0) + at]
+
 bool up = true;
 byte late = 0;             /* writers whose mark got no answer and has not arrived */
 
@@ -124,12 +140,19 @@ inline declare(p) {
 }
 
 /* ---- A writer: UPDATE (row lock), mark, COMMIT, push or release ---- */
+inline append(m) {
+  cache = APPENDED(cache, m);
+#if VARIANT > 0
+  if :: registered -> variant = ABSENT :: else fi
+#endif
+}
+
 inline mark() {
   do
   :: atomic {
        reach(w);
        if
-       :: CONNECTED(w) -> cache = APPENDED(cache, MINE(w)); answered = true;
+       :: CONNECTED(w) -> append(MINE(w)); answered = true;
           counts = (own && its == known[w]); break
 #ifdef PARTITION
        :: CONNECTED(w) -> late = late | BIT(w)         /* no answer in time: again, new token */
@@ -142,6 +165,9 @@ inline mark() {
   od
 }
 
+/* The last in the plain key: nobody has marked behind me, so no row is newer than mine. */
+#define PUSHES_VARIANT (second && registered == LIVE && IS_MARKS(cache) && LAST(cache) == w)
+
 inline push_or_release() {
   do
   :: atomic {
@@ -150,6 +176,10 @@ inline push_or_release() {
        :: gate[w] == OPEN -> break
        :: gate[w] == BROKEN || gate[w] == DUE
        :: CONNECTED(w) ->
+#if VARIANT > 0
+          if :: PUSHES_VARIANT -> variant = mine :: else fi;
+          if :: second -> mine = ABSENT :: else fi;    /* the plain key has the first's bytes */
+#endif
           if
           :: !IS_MARKS(cache) -> cache = ABSENT        /* mine was lost */
           :: IS_MARKS(cache) && !(SET(cache) & BIT(w)) /* mine was taken over: leave the others */
@@ -168,7 +198,7 @@ inline push_or_release() {
 }
 
 proctype Writer(byte w) {
-  bool answered = false, counts = false;
+  bool answered = false, counts = false, second = false;               /* of the second release */
   byte mine = ABSENT;                                  /* what to push; ABSENT: release */
   atomic { reach(w) }                                  /* for an earlier request */
   atomic {
@@ -177,6 +207,9 @@ proctype Writer(byte w) {
 #else
     !RUNNING -> begun = begun | BIT(w); known[w] = LAST_VALUE;       /* UPDATE: the row lock */
     if :: mine = ROW(db + 1) :: true fi                /* cannot be rendered, another isolation */
+#if VARIANT > 0
+    ; if :: mine -> second = true :: true fi
+#endif
 #endif
   }
   if :: w < WRITERS - UNFOLLOWED -> mark() :: else fi;
@@ -191,11 +224,20 @@ proctype Writer(byte w) {
     ended = ended | BIT(w); held = held & ~BIT(w); known[w] = 0; counts = false
   }
   if :: answered -> push_or_release() :: else fi;
-  atomic { answered = false; mine = ABSENT; gate[w] = OPEN }
+  atomic { answered = false; mine = ABSENT; second = false; gate[w] = OPEN }
 }
 
 /* ---- A reader: GET; no row: lease, SELECT, fill. All else is a SELECT, which
  * is exact and leaves no trace; so it is simply the way back to `start`. ---- */
+#define FREE(c) (!(XIDS(c) & ~ended))                  /* what a lease may replace */
+#if VARIANT > 0
+#define LEASABLE(r)   (FREE(KEY(r)) && (!SECOND(r) || (registered == LIVE && FREE(cache))))
+#define TAKE_PLAIN(r) cache = (SECOND(r) && IS_MARKS(cache) -> ABSENT : cache)
+#else
+#define LEASABLE(r)   FREE(KEY(r))
+#define TAKE_PLAIN(r) skip
+#endif
+
 proctype Reader(byte r) {
   byte row = 0, seen = 0;
 start:
@@ -206,24 +248,25 @@ start:
     reach(r);                                          /* GET, in strict with the incarnation */
     if
 #ifdef STRICT
-    :: gate[r] == TRUSTING && IS_ROW(cache) && BELIEVED_IN(known[r]) ->         /* HIT: */
-       assert(cache >= seen)                           /* as of the look at the trust, or later */
+    :: gate[r] == TRUSTING && IS_ROW(KEY(r)) && BELIEVED_IN(known[r]) ->     /* HIT: */
+       assert(KEY(r) >= seen)                          /* as of the look at the trust, or later */
 #else
-    :: gate[r] == TRUSTING && IS_ROW(cache) ->         /* HIT: */
+    :: gate[r] == TRUSTING && IS_ROW(KEY(r)) ->        /* HIT: */
 #if defined(PARTITION) || SERVERS > 1 || UNFOLLOWED > 0
-       assert(cache == ROW(db) || log || !BELIEVED)    /* exact while the log is empty, as far as
+       assert(KEY(r) == ROW(db) || log || !BELIEVED)   /* exact while the log is empty, as far as
                                                         * a look, once a second, can tell */
 #else
-       assert(cache == ROW(db))                        /* exact */
+       assert(KEY(r) == ROW(db))                       /* exact */
 #endif
 #endif
 #if SERVERS == 1
     :: gate[r] == TRUSTING && state != TRUSTED -> gate[r] = DUE        /* the lease is refused */
 #endif
     /* The lease: for exactly what GET found, after pg_xact_status has said of each of the marks
-     * in it that its transaction has ended. So it is as if the three were one step. */
-    :: gate[r] == TRUSTING && state == TRUSTED && !IS_ROW(cache) && !(XIDS(cache) & ~ended) ->
-       cache = LEASE(r); seen = 0; known[r] = 0; goto load
+     * in it that its transaction has ended. So it is as if the three were one step. A lease
+     * of the variant asks for the marks of the plain key, and takes them away. */
+    :: gate[r] == TRUSTING && state == TRUSTED && !IS_ROW(KEY(r)) && LEASABLE(r) ->
+       TAKE_PLAIN(r); KEY(r) = LEASE(r); seen = 0; known[r] = 0; goto load
     :: else
     fi;
     seen = 0; known[r] = 0; goto start
@@ -232,16 +275,20 @@ load:
   atomic { row = ROW(db) }                             /* SELECT */
   atomic {                                             /* fill */
     reach(r);
-    if :: CONNECTED(r) && cache == LEASE(r) -> cache = row :: true fi;
+    if :: CONNECTED(r) && KEY(r) == LEASE(r) -> KEY(r) = row :: true fi;
     row = 0; goto start
   }
 }
 
 /* ---- cache_repair: drains the repair log, makes a new Redis trusted ---- */
-inline repair(believed) {                              /* the key; a list of marks stays one */
+inline repair(believed, named) {                       /* the key; a list of marks stays one */
   atomic {
     if
-    :: CONNECTED(p) && believed -> cache = (IS_MARKS(cache) -> APPENDED(cache, REPAIR) : ABSENT)
+    :: CONNECTED(p) && believed ->
+#if VARIANT > 0
+       if :: registered && named -> variant = ABSENT :: else fi;
+#endif
+       cache = (IS_MARKS(cache) -> APPENDED(cache, REPAIR) : ABSENT)
     :: !CONNECTED(p) || !(believed) -> goto start
 #ifdef PARTITION
     :: goto start                                      /* no answer in time, or killed */
@@ -256,7 +303,8 @@ inline drain() {
               :: known[p] == LAST_VALUE                /* mine is still the last */
               :: else -> goto start fi };
   if
-  :: take -> repair(own && its == known[p]); atomic { log = log & ~take; take = 0 }  /* DELETE */
+  :: take -> repair(own && its == known[p], true);
+             atomic { log = log & ~take; take = 0 }    /* DELETE */
   :: else
   fi
 }
@@ -294,6 +342,10 @@ byte dead = 0, settler = 0, beginner = 0;
 #endif
 #define REPAIRS_COUNT (own && its == LAST_VALUE)
 #define SETTLING_MINE (state == SETTLING && own && its == known[p])
+#define HERE (cache != ABSENT)                         /* else no sweep comes to the plain key */
+inline sweep_variant() {
+  atomic { if :: CONNECTED(p) && SETTLING_MINE -> variant = ABSENT :: else -> goto start fi }
+}
 
 proctype Reconciler(byte p) {
   byte take = 0, noted = 0, i, j;
@@ -325,8 +377,16 @@ start:
     for (i : 0 .. PROCESSES - 1) { if :: gate[i] == OPEN -> gate[i] = DUE :: else fi };
     i = 0; noted = RUNNING                             /* who holds a lock on a cached table */
   }
+#if VARIANT == 0
   atomic { !(noted & ~ended) -> noted = 0;             /* they have ended: the sweep */
-           repair(SETTLING_MINE) }                     /* of every key that this server has */
+           repair(SETTLING_MINE, HERE) }               /* of every key that this server has */
+#else
+  atomic { !(noted & ~ended) -> noted = 0 };           /* it comes to either key first */
+  if
+  :: repair(SETTLING_MINE, HERE); sweep_variant()
+  :: sweep_variant(); repair(SETTLING_MINE, HERE)
+  fi;
+#endif
   MAY_DIE;
   drain();
   atomic { if :: CONNECTED(p) && SETTLING_MINE -> state = TRUSTED
@@ -338,9 +398,24 @@ gone:
 #endif
 }
 
+/* ---- Removes a variant that nobody has used for long: closes it, deletes its rows
+ * and leases, takes it off the register. A reader that needs it after all registers it
+ * again, at any moment. ---- */
+#if REMOVERS > 0
+#define CLOSING_MINE (up && registered == CLOSING(p) && own && its == known[p])
+
+proctype Remover(byte p) {
+start:
+  atomic { known[p] = 0; up && registered && REPAIRS_COUNT -> registered = CLOSING(p);
+           known[p] = LAST_VALUE }
+  atomic { if :: CLOSING_MINE -> variant = ABSENT :: else -> goto start fi }
+  atomic { if :: CLOSING_MINE -> registered = 0 :: else fi; goto start }
+}
+#endif
+
 /* ---- What befalls them ---- */
 inline stop() {
-  up = false; cache = ABSENT; state = NONE; its = 0;
+  up = false; cache = ABSENT; variant = ABSENT; registered = 0; state = NONE; its = 0;
   for (i : 0 .. PROCESSES - 1) { if :: CONNECTED(i) -> gate[i] = BROKEN :: else fi }
   i = 0
 }
@@ -349,12 +424,19 @@ proctype Environment() {
   byte faults = 0, led = 0, i = 0, v = 0;
   do
   :: atomic { cache != ABSENT && !IS_MARKS(cache) -> cache = ABSENT }   /* expiry, eviction, clear */
+#if VARIANT > 0
+  :: atomic { variant != ABSENT -> variant = ABSENT }
+  :: atomic { up && registered != LIVE -> registered = LIVE }        /* a reader wants a lease */
+#endif
 #if FAULTS > 0
-  :: atomic { faults < FAULTS -> cache = ABSENT; state = NONE; its = 0; faults++ }   /* FLUSHALL */
+  :: atomic { faults < FAULTS -> cache = ABSENT; variant = ABSENT; registered = 0;
+              state = NONE; its = 0; faults++ }                      /* FLUSHALL */
   :: atomic { faults < FAULTS -> state = NONE; its = 0; faults++ }   /* only that key is deleted */
 #if SERVERS > 1
   :: atomic { faults < FAULTS -> key_of[1 - at] = cache; state_of[1 - at] = state;
-              epoch_of[1 - at] = its; own_of[1 - at] = false; faults++ }   /* replication */
+              epoch_of[1 - at] = its; own_of[1 - at] = false; faults++;
+              key_of[SERVERS + 1 - at] = variant;
+              registered_of[1 - at] = registered }                   /* replication */
 #else
   :: atomic { up && faults < FAULTS -> stop(); faults++ }
   :: atomic { !up -> up = true }                                     /* start, empty */
@@ -364,7 +446,14 @@ proctype Environment() {
               :: select(v : 1 .. BIT(WRITERS) - 1); select(i : 0 .. WRITERS - 1);
                  if :: v & BIT(i) -> cache = MARKS(v, i) :: else fi
               :: select(v : WRITERS .. WRITERS + READERS - 1); cache = LEASE(v)
-              fi; v = 0; i = 0 }
+              fi;
+#if VARIANT > 0
+              if :: true :: registered = LIVE :: registered = CLOSING(PROCESSES - 1) fi;
+              if :: registered -> select(v : 0 .. db); variant = ROW(v)
+                 :: registered -> variant = LEASE(WRITERS + READERS - 1)
+                 :: true fi;
+#endif
+              v = 0; i = 0 }
 #endif
 #endif
 #if SERVERS > 1
@@ -372,7 +461,7 @@ proctype Environment() {
 #endif
 #ifdef PARTITION
   :: atomic { late -> v = (late & 1 -> 0 : (late & 2 -> 1 : 2)); late = late & ~BIT(v);
-              cache = APPENDED(cache, LATE(v)); v = 0 }              /* a late mark */
+              append(LATE(v)); v = 0 }                               /* a late mark */
 #endif
 #ifdef STRICT
   :: atomic { outage == 1 && !held && !log -> outage = 0 }           /* anybody lifts it */
@@ -388,6 +477,9 @@ init {
   byte i;
   atomic {
     for (i : 0 .. SERVERS - 1) { key_of[i] = ROW(0); state_of[i] = TRUSTED;
+#if VARIANT > 0 && SERVERS > 1
+                                key_of[SERVERS + i] = ROW(0); registered_of[i] = LIVE;
+#endif
                                 epoch_of[i] = LAST_VALUE }
     own_of[0] = true;                                   /* any other is a replica of this one */
     for (i : 0 .. PROCESSES - 1) {
@@ -395,7 +487,10 @@ init {
       if
       :: i < WRITERS -> run Writer(i)
       :: i >= WRITERS && i < WRITERS + READERS -> run Reader(i)
-      :: i >= WRITERS + READERS -> run Reconciler(i)
+      :: i >= WRITERS + READERS && i < PROCESSES - REMOVERS -> run Reconciler(i)
+#if REMOVERS > 0
+      :: i >= PROCESSES - REMOVERS -> gate[i] = DUE; run Remover(i)
+#endif
       fi
     }
     run Environment()

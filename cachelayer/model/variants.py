@@ -46,6 +46,8 @@ def _macros(
         "SERVERS": 1,
         "START": 0,
         "UNFOLLOWED": 0,
+        "VARIANT": 0,
+        "REMOVERS": 0,
     }
     given = {flag.partition("=")[0] for flag in flags}
     return (*(f"{name}={value}" for name, value in sizes.items() if name not in given), *flags)
@@ -129,6 +131,60 @@ CONFIGURATIONS = (
         long=True,
     ),
     Configuration(
+        "variant",
+        _macros(2, 2, 0, 0, "VARIANT=1", "REMOVERS=1"),
+        "two releases side by side, a reader of each; the variant is registered and removed at "
+        "any moment",
+    ),
+    Configuration(
+        "variant-removers",
+        _macros(1, 1, 0, 0, "VARIANT=1", "REMOVERS=2"),
+        "a variant that two remove at once",
+    ),
+    Configuration(
+        "variant-unlocked",
+        _macros(2, 2, 0, 0, "VARIANT=1", "REMOVERS=1", "UNLOCKED"),
+        "a variant of a row of several tables",
+    ),
+    Configuration(
+        "variant-unfollowed",
+        _macros(2, 1, 1, 0, "VARIANT=1", "REMOVERS=1", "UNFOLLOWED=1"),
+        "a variant, and one of two writers is psql",
+    ),
+    Configuration(
+        "variant-partition",
+        _macros(1, 1, 1, 0, "VARIANT=1", "REMOVERS=1", "PARTITION"),
+        "a variant and a partition",
+    ),
+    Configuration(
+        "variant-outage",
+        _macros(1, 1, 1, 1, "VARIANT=1", "REMOVERS=1"),
+        "a variant and an outage",
+    ),
+    Configuration(
+        "variant-servers",
+        _macros(1, 1, 0, 1, "VARIANT=1", "REMOVERS=1", "SERVERS=2", "LEADS=2"),
+        "a variant, and two servers alive, of which one is once made a replica of the other",
+    ),
+    Configuration(
+        "variant-servers-reconciled",
+        _macros(1, 1, 1, 0, "VARIANT=1", "REMOVERS=1", "SERVERS=2", "LEADS=2"),
+        "a variant, and two servers alive, with a reconciler",
+        long=True,
+    ),
+    Configuration(
+        "variant-outage-writers",
+        _macros(2, 1, 1, 1, "VARIANT=1"),
+        "a variant that nobody removes, an outage, and two writers",
+        long=True,
+    ),
+    Configuration(
+        "variant-partition-writers",
+        _macros(2, 1, 1, 0, "VARIANT=1", "PARTITION"),
+        "a variant that nobody removes, a partition, and two writers",
+        long=True,
+    ),
+    Configuration(
         "liveness",
         _macros(1, 1, 2, 1, "LIVENESS"),
         "not whether a read is stale, but whether the gate closes again once faults have "
@@ -154,18 +210,22 @@ CONFIGURATIONS = (
 )
 
 _MARK = "  if :: w < WRITERS - UNFOLLOWED -> mark() :: else fi;\n"
-_APPEND = "cache = APPENDED(cache, MINE(w))"
-_LATE = "cache = APPENDED(cache, LATE(v))"
+_APPEND = "append(MINE(w))"
+_LATE = "append(LATE(v))"
 _COUNTS = "counts = (own && its == known[w]); break"
 _BELIEVED = "#define BELIEVED_IN(e) (state == TRUSTED && own && its == e)"
 _REPAIR = "cache = (IS_MARKS(cache) -> APPENDED(cache, REPAIR) : ABSENT)"
-_ASKED = "!(XIDS(cache) & ~ended)"
+_ASKED = "!(XIDS(c) & ~ended)"
 _LEASE = (
-    ":: gate[r] == TRUSTING && state == TRUSTED && !IS_ROW(cache) && !(XIDS(cache) & ~ended) ->\n"
-    "       cache = LEASE(r);"
+    ":: gate[r] == TRUSTING && state == TRUSTED && !IS_ROW(KEY(r)) && LEASABLE(r) ->\n"
+    "       TAKE_PLAIN(r); KEY(r) = LEASE(r);"
 )
-_SWEEP = "repair(SETTLING_MINE) }"
+_SWEEP = "repair(SETTLING_MINE, HERE) }"
 _REPAIRS_COUNT = "(own && its == LAST_VALUE)"
+_VARIANT_LEASE = "(registered == LIVE && FREE(cache))"
+_VARIANT_PUSH = "(second && registered == LIVE && IS_MARKS(cache) && LAST(cache) == w)"
+_CLOSES = "registered = CLOSING(p);\n"
+_CLOSING = "(up && registered == CLOSING(p) && own && its == known[p])"
 _NEXTVAL = "  atomic { nextval(); known[p] = LAST_VALUE; held = held & ~BIT(p) }\n"
 
 
@@ -189,8 +249,8 @@ MUTANTS = (
         "A reader loads the old row and pauses; a write comes and goes, its row is evicted; the "
         "reader fills.",
         (
-            (_LEASE, _LEASE.replace("cache = LEASE(r);", "")),
-            ("CONNECTED(r) && cache == LEASE(r)", "CONNECTED(r) && cache == ABSENT"),
+            (_LEASE, _LEASE.replace(" KEY(r) = LEASE(r);", "")),
+            ("CONNECTED(r) && KEY(r) == LEASE(r)", "CONNECTED(r) && KEY(r) == ABSENT"),
         ),
     ),
     Mutant(
@@ -199,7 +259,12 @@ MUTANTS = (
         "that a fill needs the reader's own lease: any does",
         "A reader loads the old row and pauses; a write comes and goes, its row is evicted, and "
         "another reader takes its lease; the first fills.",
-        (("CONNECTED(r) && cache == LEASE(r)", "CONNECTED(r) && cache >= LEASE(0) && cache < 32"),),
+        (
+            (
+                "CONNECTED(r) && KEY(r) == LEASE(r)",
+                "CONNECTED(r) && KEY(r) >= LEASE(0) && KEY(r) < 32",
+            ),
+        ),
     ),
     Mutant(
         "push-blind",
@@ -209,8 +274,8 @@ MUTANTS = (
         "second is killed after its COMMIT.",
         (
             (
-                ":: CONNECTED(w) ->\n          if\n",
-                ":: CONNECTED(w) ->\n          if\n          :: cache = mine\n",
+                "          if\n          :: !IS_MARKS(cache)",
+                "          if\n          :: cache = mine\n          :: !IS_MARKS(cache)",
             ),
         ),
     ),
@@ -276,11 +341,8 @@ MUTANTS = (
         "A reader finds the mark of an ended transaction; a writer marks behind it; the reader's "
         "lease hides that mark, and it fills the old row.",
         (
-            (
-                _LEASE,
-                _LEASE.replace("cache = LEASE(r); seen = 0; known[r] = 0; goto load", "goto lease"),
-            ),
-            ("load:\n", "lease:\n  atomic { cache = LEASE(r) }\nload:\n"),
+            (_LEASE, _LEASE.replace(" KEY(r) = LEASE(r);", "")),
+            ("load:\n", "lease:\n  atomic { KEY(r) = LEASE(r) }\nload:\n"),
             (" seen = 0; known[r] = 0; goto load", " goto lease"),
         ),
     ),
@@ -312,7 +374,7 @@ MUTANTS = (
         "the question about each of the marks: only the last transaction is asked",
         "The last has ended, the one before it has not: a reader takes over both marks and fills "
         "the old row; the writer commits.",
-        ((_ASKED, "(!IS_MARKS(cache) || LAST(cache) == REPAIR || BIT(LAST(cache) % 3) & ended)"),),
+        ((_ASKED, "(!IS_MARKS(c) || LAST(c) == REPAIR || BIT(LAST(c) % 3) & ended)"),),
     ),
     Mutant(
         "push-without-lock",
@@ -500,7 +562,7 @@ MUTANTS = (
         "It arrives late, behind the mark of the next writer, so its push puts the older row; "
         "the next writer is killed after its COMMIT.",
         (
-            (_LATE, "cache = APPENDED(cache, MINE(v))"),
+            (_LATE, "append(MINE(v))"),
             (
                 "late = late | BIT(w); gate[w] = OPEN; break",
                 "late = late | BIT(w); answered = true; break",
@@ -532,13 +594,13 @@ MUTANTS = (
                 "  atomic { trust[r] -> known[r] = trust[r]; seen = ROW(db) }",
                 "  atomic { known[r] = trust[r]; seen = ROW(db) }",
             ),
-            ("       assert(cache >= seen)  ", "       row = cache; known[r] = 0; goto check; "),
+            ("       assert(KEY(r) >= seen) ", "       row = KEY(r); known[r] = 0; goto check; "),
             (
                 "load:\n",
                 "check:\n  atomic { assert(row >= seen || !trust[r]); row = 0; seen = 0; goto "
                 "start };\nload:\n",
             ),
-            ("IS_ROW(cache) && BELIEVED_IN(known[r]) -> ", "IS_ROW(cache) -> "),
+            ("IS_ROW(KEY(r)) && BELIEVED_IN(known[r]) -> ", "IS_ROW(KEY(r)) -> "),
         ),
     ),
     Mutant(
@@ -600,7 +662,7 @@ MUTANTS = (
         "that a repair counts only where the answered epoch is the last one",
         "A process that is led to the old primary repairs the key there and deletes the log row; "
         "the row in the new one stays.",
-        (("repair(own && its == known[p])", "repair(true)"), (_REPAIRS_COUNT, "true")),
+        (("repair(own && its == known[p], true)", "repair(true, true)"), (_REPAIRS_COUNT, "true")),
     ),
     Mutant(
         "drain-by-epoch",
@@ -609,7 +671,7 @@ MUTANTS = (
         "A process that is led to a replica repairs the key there and deletes the log row; the "
         "row in the primary stays.",
         (
-            ("repair(own && its == known[p])", "repair(its == known[p])"),
+            ("repair(own && its == known[p], true)", "repair(its == known[p], true)"),
             (_REPAIRS_COUNT, "(its == LAST_VALUE)"),
         ),
     ),
@@ -646,7 +708,7 @@ MUTANTS = (
         "that the sweep goes on only where `settling` with its epoch stands",
         "The reconciler's commands are led to the other server for the sweep, and back for "
         "`trusted`: an old row was never swept.",
-        ((_SWEEP, "repair(true) }"),),
+        ((_SWEEP, "repair(true, HERE) }"),),
     ),
     Mutant(
         "sweep-before-wait",
@@ -664,7 +726,7 @@ MUTANTS = (
                 "  atomic {                                             /* one probe",
                 "  repair(SETTLING_MINE); atomic { /* one probe",
             ),
-            ("           repair(SETTLING_MINE) }", "         skip }"),
+            (_SWEEP, "skip }"),
         ),
     ),
     Mutant(
@@ -736,7 +798,7 @@ MUTANTS = (
         "servers-strict",
         "the epoch in the same round trip as the GET",
         "The reader's connection leads to the old primary; writers mark the new one.",
-        (("BELIEVED_IN(known[r]) ->         /* HIT", "true ->         /* HIT"),),
+        (("BELIEVED_IN(known[r]) ->     /* HIT", "true ->     /* HIT"),),
     ),
     Mutant(
         "strict-hit-by-epoch",
@@ -746,8 +808,8 @@ MUTANTS = (
         "old row.",
         (
             (
-                "BELIEVED_IN(known[r]) ->         /* HIT",
-                "state == TRUSTED && its == known[r] ->         /* HIT",
+                "BELIEVED_IN(known[r]) ->     /* HIT",
+                "state == TRUSTED && its == known[r] ->     /* HIT",
             ),
         ),
     ),
@@ -770,5 +832,161 @@ MUTANTS = (
                 "#ifdef STRICT\n  declare(p); held = held & ~BIT(p);\n#endif\n",
             ),
         ),
+    ),
+    Mutant(
+        "variant-lease-blind",
+        "variant",
+        "that the lease of a variant asks for the marks of the plain key",
+        "A writer has marked; a reader of the variant takes the lease and fills the old row; the "
+        "writer commits and is killed.",
+        ((_VARIANT_LEASE, "registered == LIVE"),),
+    ),
+    Mutant(
+        "variant-lease-unregistered",
+        "variant",
+        "that the lease of a variant asks whether it is registered",
+        "Nobody has registered the variant; its reader fills, and a writer marks the plain key "
+        "alone.",
+        ((_VARIANT_LEASE, "FREE(cache)"),),
+    ),
+    Mutant(
+        "variant-lease-closing",
+        "variant",
+        "that no lease is given while the variant is being removed",
+        "Its rows have been deleted; a reader fills, the variant is taken off the register, and a "
+        "writer marks the plain key alone.",
+        ((_VARIANT_LEASE, "(registered && FREE(cache))"),),
+    ),
+    Mutant(
+        "variant-take-over-unbound",
+        "variant",
+        "that a lease of a variant is for exactly the marks that were found in the plain key",
+        "A reader finds none in flight; a writer marks; the reader's lease deletes that mark, and "
+        "it fills the old row.",
+        (
+            ("TAKE_PLAIN(r); KEY(r) = LEASE(r); seen = 0; known[r] = 0; goto load", "goto lease"),
+            (
+                "load:\n",
+                "lease:\n  atomic {\n    if :: KEY(r) == ABSENT && (!SECOND(r) || registered == "
+                "LIVE) ->\n       TAKE_PLAIN(r); KEY(r) = LEASE(r) :: else -> goto start fi };\n"
+                "load:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "variant-not-marked",
+        "variant",
+        "that a mark deletes the variant",
+        "The writer commits and is killed; the variant's old row stays.",
+        (("  if :: registered -> variant = ABSENT :: else fi\n#endif\n}", "  skip\n#endif\n}"),),
+    ),
+    Mutant(
+        "variant-closing-not-marked",
+        "variant",
+        "that a mark deletes the variant also while it is being removed",
+        "The variant is closed, and its rows are not yet deleted; a writer commits.",
+        (
+            (
+                "  if :: registered -> variant = ABSENT :: else fi\n#endif\n}",
+                "  if :: registered == LIVE -> variant = ABSENT :: else fi\n#endif\n}",
+            ),
+        ),
+    ),
+    Mutant(
+        "variant-push-blind",
+        "variant",
+        "that a push to a variant asks whether the writer's mark is the last in the plain key",
+        "The first writer commits, the second marks behind it; the first pushes its row to the "
+        "variant; the second commits and is killed.",
+        ((_VARIANT_PUSH, "(second && registered == LIVE)"),),
+    ),
+    Mutant(
+        "variant-push-unregistered",
+        "variant",
+        "that a push to a variant asks whether it is registered",
+        "The variant has been removed; a row is pushed there, and the next writer marks the plain "
+        "key alone.",
+        ((_VARIANT_PUSH, _VARIANT_PUSH.replace("registered == LIVE && ", "")),),
+    ),
+    Mutant(
+        "variant-push-closing",
+        "variant",
+        "that nothing is pushed to a variant while it is being removed",
+        "Its rows have been deleted; a row is pushed, the variant is taken off the register, and "
+        "the next writer marks the plain key alone.",
+        ((_VARIANT_PUSH, _VARIANT_PUSH.replace(" == LIVE", "")),),
+    ),
+    Mutant(
+        "variant-removed-first",
+        "variant",
+        "that a variant is closed before it is removed: it is taken off the register, then its "
+        "rows are deleted",
+        "Between the two a writer marks the plain key alone; a reader hits the variant's old row.",
+        ((_CLOSES, "registered = 0;\n"), (_CLOSING, "(up && registered == 0)")),
+    ),
+    Mutant(
+        "variant-deleted-first",
+        "variant",
+        "that a variant is closed before it is removed: its rows are deleted, then it is taken off "
+        "the register",
+        "Between the two a reader fills; a writer marks the plain key alone.",
+        ((_CLOSES, "\n"), (_CLOSING, "up")),
+    ),
+    Mutant(
+        "variant-reopened",
+        "variant",
+        "that a variant is taken off the register only while it is closed",
+        "After its rows have been deleted it is registered again and filled; it is taken off, and "
+        "a writer marks the plain key alone.",
+        (("CLOSING_MINE -> registered = 0", "up -> registered = 0"),),
+    ),
+    Mutant(
+        "variant-any-token",
+        "variant-removers",
+        "the token of a removal: any removal's closing is taken for its own",
+        "The first has deleted the rows; the variant is registered again, filled, and closed by "
+        "the second; the first takes it off the register, and a writer marks the plain key alone.",
+        (("#define CLOSING(p) (2 + (p))", "#define CLOSING(p) 2"),),
+    ),
+    Mutant(
+        "variant-not-repaired",
+        "variant-unfollowed",
+        "that a repair deletes the variant",
+        "psql commits; the log row goes, the variant's old row stays.",
+        (("if :: registered && named -> variant = ABSENT :: else fi;", ""),),
+    ),
+    Mutant(
+        "variant-closing-not-repaired",
+        "variant-unfollowed",
+        "that a repair deletes the variant also while it is being removed",
+        "The variant is closed, and its rows are not yet deleted; psql commits, the log row goes.",
+        (("if :: registered && named", "if :: registered == LIVE && named"),),
+    ),
+    Mutant(
+        "variant-not-swept",
+        "variant-outage",
+        "that the sweep of a new Redis finds the variant's keys by their names",
+        "Redis restarts with an old row in the variant and none in the plain key.",
+        (
+            (
+                "-> variant = ABSENT :: else -> goto start fi }\n}",
+                "-> skip :: else -> goto start fi }\n}",
+            ),
+        ),
+    ),
+    Mutant(
+        "variant-removed-elsewhere",
+        "variant-servers",
+        "that each step of a removal is for the server of the first: only the token is compared",
+        "The variant is closed, and the other server becomes a replica; commands are led there, "
+        "its rows are deleted there, and back: it is taken off the register with an old row.",
+        ((_CLOSING, "(up && registered == CLOSING(p))"),),
+    ),
+    Mutant(
+        "variant-removed-by-epoch",
+        "variant-servers",
+        "the server's own run_id in the steps of a removal: token and epoch are compared",
+        "The replica has a copy of both.",
+        ((_CLOSING, _CLOSING.replace(" && own", "")),),
     ),
 )

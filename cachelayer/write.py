@@ -36,9 +36,11 @@ _numbers = count()
 class Write:
     """Rows that one statement of a transaction wrote; an on_commit hook."""
 
-    __slots__ = ("commit", "is_manual", "notice", "number", "rows")
+    __slots__ = ("__qualname__", "commit", "is_manual", "notice", "number", "rows")
 
     def __init__(self, rows: dict[str, Known], notice: Notice | None = None) -> None:
+        #: Django 5.2 names a hook by it that has failed, and fails itself where there is none.
+        self.__qualname__ = type(self).__qualname__
         self.rows = rows
         #: Later ones have larger numbers.
         self.number = next(_numbers)

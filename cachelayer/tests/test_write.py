@@ -20,7 +20,7 @@ from django.db import (
 from django.db.transaction import TransactionManagementError
 
 import cachelayer
-from cachelayer import link, states
+from cachelayer import commit, link, states
 from cachelayer.tests.bookshop.models import Book, Note
 from cachelayer.tests.interleaving import start
 
@@ -163,6 +163,19 @@ def test_a_failure_of_the_cache_layer_itself_rolls_back(note, monkeypatch):
         note.delete()
     assert Note.objects.filter(pk=note.pk).exists()
     assert not connection.in_atomic_block
+
+
+def test_a_push_that_fails_is_no_failure_of_the_committed_write(note, monkeypatch, caplog):
+    monkeypatch.setattr(commit.Commit, "push", lambda self: 1 / 0)
+    others = []
+    with transaction.atomic():
+        note.stars = 2
+        note.save()
+        transaction.on_commit(lambda: others.append(1))
+    assert others == [1]
+    assert "Write" in caplog.text
+    note.refresh_from_db()
+    assert note.stars == 2
 
 
 def test_hooks_run_without_a_commit_only_delete(note, value, django_capture_on_commit_callbacks):

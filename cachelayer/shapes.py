@@ -6,9 +6,10 @@ either must be seen by both.
 - One shape owns the plain keys of a prefix (``item:5``): the one that came first, as Postgres
   remembers. That never changes while processes run, so no process can take another's for its own.
 - Any other keeps its rows under keys of its own, its *variants* (``item~1f0c9a2e55d0:5``).
-- Which variants are in use is a hash in Redis, ``cachelayer:variants``. Scripts that mark, push,
-  release or repair a row read it in the same step, and treat all variants of the row alike: so
-  nobody has to know who else is running. A reader's lease enters its variant there.
+- Which variants are in use is a hash in Redis, ``cachelayer:variants``. Scripts that mark or repair
+  a row read it in the same step, and delete the row's variants: so nobody has to know who else
+  is running. A reader's lease enters its variant there.
+- Only plain keys hold marks. A variant's lease asks its plain key for them.
 
 In Redis, and not in Postgres as the design had it: a writer would see a list in Postgres
 through its snapshot, and mark what was in use when its transaction began.
@@ -16,6 +17,10 @@ through its snapshot, and mark what was in use when its transaction began.
 1. A writer marks the plain key, which it always does. 2. A variant is entered. 3. Its reader
 takes the lease and loads the old row. 4. The writer commits, and is killed before its push.
 5. The reader fills: stale. So a variant's lease is refused while the plain key is marked.
+
+1. A writer of the variant's release marks and pauses. 2. The variant is taken away. 3. A second
+writer marks the row. 4. The variant is entered again. 5. The second commits, and is killed. 6. The
+first pushes: stale. So a push into a variant needs the last mark of the plain key to be its own.
 """
 
 import os

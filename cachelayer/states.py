@@ -40,7 +40,7 @@ _lease = scripts.load("lease")
 _repair = scripts.load("repair", "variants")
 _fill = scripts.load("fill")
 _push = scripts.load("push", "variants", "release_one")
-_release = scripts.load("release", "variants", "release_one")
+_release = scripts.load("release", "release_one")
 _drop = scripts.load("drop", "variants")
 
 
@@ -186,7 +186,7 @@ def push(rows: Mapping[str, bytes], token: bytes) -> list[str]:
         for key, row in rows.items()
         for part in (row, _lifetime(row), shapes.of(key.partition(":")[0]))
     )
-    command = _push([*rows, shapes.KEY], token, keyspace.prefix(), *values)
+    command = _push([*rows, shapes.KEY, incarnation.KEY], token, keyspace.prefix(), *values)
     [answers] = link.round_trip(command)
     return [answer.decode() for answer in answers]
 
@@ -198,7 +198,7 @@ def release(keys: Sequence[str], token: bytes) -> list[str]:
     Answers for each key: ``invalidated``, ``superseded`` (others' marks stand there) or
     ``lost`` (the mark was gone; key deleted).
     """
-    [answers] = link.round_trip(_release([*keys, shapes.KEY], token, keyspace.prefix()))
+    [answers] = link.round_trip(_release([*keys], token))
     return [answer.decode() for answer in answers]
 
 

@@ -10,11 +10,7 @@
 --
 -- What holds no mark is set by one command: a thousand commands take three times as long.
 local rows = {unpack(KEYS, 1, #KEYS - 2)}
-rows = with_variants(rows, ARGV[2], read_variants(KEYS[#KEYS - 1]))
-local empty = true
-for _, there in ipairs(in_parts('EXISTS', rows)) do
-  empty = empty and there == 0
-end
+local empty = redis.call('EXISTS', unpack(rows)) == 0
 local unmarked = {}
 for _, key in ipairs(rows) do
   local head = not empty and redis.pcall('GETRANGE', key, 0, 1)
@@ -25,7 +21,10 @@ for _, key in ipairs(rows) do
     unmarked[#unmarked + 1] = ARGV[1]
   end
 end
-in_parts('MSET', unmarked)
+if #unmarked > 0 then
+  redis.call('MSET', unpack(unmarked))
+end
+delete_variants(rows, ARGV[2], KEYS[#KEYS - 1])
 local incarnation = redis.call('GET', KEYS[#KEYS]) or ''
 local info = redis.call('INFO', 'replication')
 -- A replica says its primary's.

@@ -1,12 +1,8 @@
--- KEYS the rows' plain keys, and last the variants   ARGV: the mark, what keys begin with, then
--- for each a row (or null), its lifetime in ms, and the pusher's shape ('': it has the plain key)
--- Answers for each row what became of it.
+-- KEYS: the rows' plain keys, the variants, and last the incarnation
+-- ARGV: the mark, what keys begin with, then for each a row (or null), its lifetime in ms, and
+-- the pusher's shape ('': it has the plain key). Answers for each what became of it.
 local own, start = ARGV[1], ARGV[2]
 local behind = ' ' .. own
-
-local function is_last(value)
-  return value == own or (value and string.sub(value, -#behind) == behind)
-end
 
 local function release(key, value)
   local rest, answer = without_own(value, own)
@@ -18,41 +14,34 @@ local function release(key, value)
   return answer
 end
 
-local function push(key, value, row, lifetime)
-  if type(value) ~= 'string' or string.sub(value, 1, 2) ~= 'w:' then
-    -- The mark was lost (flushed): whatever stands here may have been loaded before the COMMIT.
-    redis.call('UNLINK', key)
-    return 'lost'
-  elseif is_last(value) then
-    -- The last mark: those before it are of transactions that have ended, says the row's lock.
+local variants = read_variants(KEYS[#KEYS - 1])
+-- Not while a reconcile sweeps: it may have swept the variant, and come to the plain key later.
+local trusted = string.find(redis.call('GET', KEYS[#KEYS]) or '', ' trusted ', 1, true)
+
+-- Where the last mark of the plain key is this one: those before it are of transactions that
+-- have ended, says the row's lock, and nobody has marked the row since, says the key that
+-- everybody marks. Else a later writer's row is the newer one. Were its mark overwritten and it
+-- killed after its COMMIT, this row would stay.
+local function push(key, value, row, lifetime, shape)
+  local is_last = value == own or (value and string.sub(value, -#behind) == behind)
+  if is_last and shape == '' then
     redis.call('SET', key, row, 'PX', lifetime)
     return 'pushed'
   end
-  -- A later writer has locked the row since: its row is the newer one. Were its mark
-  -- overwritten and it killed after its COMMIT, this row would stay.
+  local variant = is_last and trusted and variants_of(key, start, variants)[shape]
+  if variant and variant.state == 'live' then
+    redis.call('SET', variant.key, row, 'PX', lifetime)
+    release(key, value)
+    return 'pushed'
+  end
+  -- Also where the mark was lost (flushed): what stands there may be of before the COMMIT.
   return release(key, value)
 end
 
-local variants = read_variants(KEYS[#KEYS])
 local answers = {}
-for i = 1, #KEYS - 1 do
-  local row, lifetime, shape = ARGV[3 * i], ARGV[3 * i + 1], ARGV[3 * i + 2]
+for i = 1, #KEYS - 2 do
   local value = redis.pcall('GET', KEYS[i])
-  local is_newest = type(value) == 'string' and is_last(value)
-  if shape == '' then
-    answers[i] = push(KEYS[i], value, row, lifetime)
-  else
-    answers[i] = release(KEYS[i], type(value) == 'string' and value or nil)
-  end
-  for _, sibling in ipairs(siblings(KEYS[i], start, variants)) do
-    local held = redis.call('GET', sibling.key)
-    -- A variant that was taken away and entered again lacks the marks of who came in between.
-    -- The plain key has them all: only who is the last there has the newest row.
-    if sibling.shape == shape and sibling.live and is_newest then
-      answers[i] = push(sibling.key, held, row, lifetime)
-    else
-      release(sibling.key, held)
-    end
-  end
+  value = type(value) == 'string' and value or nil
+  answers[i] = push(KEYS[i], value, ARGV[3 * i], ARGV[3 * i + 1], ARGV[3 * i + 2])
 end
 return answers

@@ -15,7 +15,8 @@ if wanted == '' or string.sub(incarnation, -#wanted) ~= wanted then
   return -1
 end
 local rows = {unpack(KEYS, 1, #KEYS - 2)}
-for _, key in ipairs(with_variants(rows, ARGV[3], read_variants(KEYS[#KEYS - 1]))) do
+delete_variants(rows, ARGV[3], KEYS[#KEYS - 1])
+for _, key in ipairs(rows) do
   if redis.call('TYPE', key)['ok'] == 'string' then
     if redis.call('GETRANGE', key, 0, 1) ~= 'w:' then
       redis.call('UNLINK', key)

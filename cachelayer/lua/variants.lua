@@ -1,41 +1,31 @@
 -- Variants: keys in which releases beside the owner of the plain keys have rows of their own
--- shape. `shapes.py` says what they are for. *start* is what this project's keys begin with.
+-- shape; `shapes.py` says what they are for. A variant holds a row or a lease, never a mark: those
+-- of the plain key stand for it too. *start* is what this project's keys begin with.
 
--- By key prefix, what the hash *key* has: nil where there are none, as nearly always.
-local function read_variants(key)
-  local fields = redis.call('HGETALL', key)
+-- What the hash *registry* has, by key prefix; nil where there are none, as nearly always.
+local function read_variants(registry)
+  local fields = redis.call('HGETALL', registry)
   local found = nil
   for i = 1, #fields, 2 do
     local prefix, shape = string.match(fields[i], '^(.*)~(%x+)$')
     if prefix then
       found = found or {}
       found[prefix] = found[prefix] or {}
-      table.insert(found[prefix], {shape = shape, live = fields[i + 1] == 'live'})
+      found[prefix][shape] = fields[i + 1]
     end
   end
   return found
 end
 
--- The variants of the row whose plain key is *key*.
-local function siblings(key, start, variants)
-  local colon = variants and string.find(key, ':', #start + 1, true)
+-- The variants of the row whose plain key is *key*: by shape, the key, and its entry's state.
+local function variants_of(key, start, variants)
   local found = {}
+  local colon = variants and string.find(key, ':', #start + 1, true)
   if colon then
     local prefix = string.sub(key, #start + 1, colon - 1)
-    for _, variant in ipairs(variants[string.match(prefix, '[^/]*$')] or {}) do
-      local name = start .. prefix .. '~' .. variant.shape .. string.sub(key, colon)
-      table.insert(found, {key = name, shape = variant.shape, live = variant.live})
-    end
-  end
-  return found
-end
-
--- The plain *keys*, and behind them all their variants.
-local function with_variants(keys, start, variants)
-  local found = {unpack(keys)}
-  for _, key in ipairs(variants and keys or {}) do
-    for _, sibling in ipairs(siblings(key, start, variants)) do
-      found[#found + 1] = sibling.key
+    for shape, state in pairs(variants[string.match(prefix, '[^/]*$')] or {}) do
+      local name = start .. prefix .. '~' .. shape .. string.sub(key, colon)
+      found[shape] = {key = name, state = state}
     end
   end
   return found
@@ -48,4 +38,19 @@ local function in_parts(command, arguments)
     table.insert(answers, redis.call(command, unpack(arguments, i, math.min(i + 3999, #arguments))))
   end
   return answers
+end
+
+-- Deletes all variants of the rows whose plain keys are *keys*; answers how many there were.
+local function delete_variants(keys, start, registry)
+  local variants = read_variants(registry)
+  local found, deleted = {}, 0
+  for _, key in ipairs(variants and keys or {}) do
+    for _, variant in pairs(variants_of(key, start, variants)) do
+      found[#found + 1] = variant.key
+    end
+  end
+  for _, count in ipairs(in_parts('UNLINK', found)) do
+    deleted = deleted + count
+  end
+  return deleted
 end

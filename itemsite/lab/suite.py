@@ -41,11 +41,15 @@ _DEFAULTS = dict.fromkeys(
 _PLUGIN = "itemsite.lab.worker"
 #: Most tests wait for a server or a process: so many at a time keep two cores busy.
 _WORKERS = 4
+#: Minutes on 2 cores, from the start of pytest to its end.
+MINUTES, ALL_MINUTES = 6, 15
 _QUICK = (
-    "lab: About 6 minutes on 2 cores, without the tests that start whole labs, browsers, loads or "
-    "the model checker; ./lab test --all runs those, too."
+    f"lab: About {MINUTES} minutes on 2 cores, without the slow tests (whole labs, browsers, loads, "
+    f"the model checker); ./lab test --all runs those, too, and takes about {ALL_MINUTES}."
 )
-_ALL = "lab: About 15 minutes on 2 cores; ./lab test leaves out the slow tests and takes about 6."
+_ALL = (
+    f"lab: About {ALL_MINUTES} minutes on 2 cores; without the slow tests, ./lab test, {MINUTES}."
+)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -44,8 +44,8 @@ _WORKERS = 4
 #: Minutes on 2 cores, from the start of pytest to its end.
 MINUTES, ALL_MINUTES = 6, 15
 _QUICK = (
-    f"lab: About {MINUTES} minutes on 2 cores, without the slow tests (whole labs, browsers, loads, "
-    f"the model checker); ./lab test --all runs those, too, and takes about {ALL_MINUTES}."
+    f"lab: About {MINUTES} minutes on 2 cores, without the slow tests (whole labs, browsers, "
+    f"loads, the model checker); ./lab test --all runs them, too, in about {ALL_MINUTES}."
 )
 _ALL = (
     f"lab: About {ALL_MINUTES} minutes on 2 cores; without the slow tests, ./lab test, {MINUTES}."

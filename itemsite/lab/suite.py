@@ -1,7 +1,9 @@
-"""``./lab test``: the whole test suite on servers of its own; ``./lab versions``: by tox."""
+"""``./lab test``: the test suite on servers of its own; ``./lab versions``: by tox."""
 
+import argparse
 import contextlib
 import json
+import os
 import secrets
 import shutil
 import signal
@@ -9,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from itemsite.environment import WORKERS, for_child, pyenv_root
@@ -35,39 +38,53 @@ _CHECKS = {
 _DEFAULTS = dict.fromkeys(
     ("ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "DEBUG", "HTTPS", "PORT", "WRITE_RATE"), ""
 ) | {"LOG_LEVEL": "INFO", "LAB": "1"}
-
-
 _PLUGIN = "itemsite.lab.worker"
 #: Most tests wait for a server or a process: so many at a time keep two cores busy.
 _WORKERS = 4
+#: Minutes on 2 cores, from the start of pytest to its end.
+MINUTES, ALL_MINUTES = 6, 15
 _QUICK = (
-    "About 6 minutes on 2 cores. ./lab test --all also runs the tests that start whole labs, "
-    "browsers, loads and the model checker: about 15."
+    f"lab: About {MINUTES} minutes on 2 cores, without the slow tests (whole labs, browsers, "
+    f"loads, the model checker); ./lab test --all runs them, too, in about {ALL_MINUTES}."
+)
+_ALL = (
+    f"lab: About {ALL_MINUTES} minutes on 2 cores; without the slow tests, ./lab test, {MINUTES}."
 )
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run the checks and pytest, with ``--all`` the slow tests too; or pytest with *arguments*."""
-    is_whole = list(arguments) in ([], ["--all"])
-    workers = _WORKERS if is_whole else 1
-    pytest_arguments = list(arguments)
-    if is_whole:
-        quick = [] if arguments else ["-m", "not slow"]
-        pytest_arguments = ["-n", str(workers), "--dist", "loadfile", "-p", _PLUGIN, *quick]
-        if quick:
-            say(_QUICK)
+    if list(arguments) not in ([], ["--all"]):
+        return _on_servers(partial(_pytest, arguments), _wanted_workers(arguments))
+    say(_ALL if arguments else _QUICK)
+    # In the plugin's order. A worker that took the place of a crashed one would have no servers.
+    options = ["--dist=loadfile", "--no-loadscope-reorder", "--max-worker-restart=0"]
+    options += [f"-n{_WORKERS}", *([] if arguments else ["-m", "not slow"])]
 
     def checks_and_pytest(folder: Path, environment: dict[str, str]) -> int:
-        failed = _run_checks(folder, environment) if is_whole else []
-        say("\n== pytest")
+        failed = _run_checks(folder, environment)
+        code = _pytest(options, folder, environment)
         if failed:
-            say(f"(failed before: {', '.join(failed)}; see above)")
-        # In this folder, so that servers which a killed test leaves are found and stopped.
-        base = f"--basetemp={folder / 'pytest'}"
-        code = _run(["-m", "pytest", base, *pytest_arguments], folder, environment)
+            say(f"Failed before pytest: {', '.join(failed)}; see above.")
         return code or len(failed)
 
-    return _on_servers(checks_and_pytest, workers)
+    return _on_servers(checks_and_pytest, _WORKERS)
+
+
+def _wanted_workers(pytest_arguments: Sequence[str]) -> int:
+    """How many servers it takes: one, or with pytest-xdist's ``-n`` as many as that says."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("-n", "--numprocesses", default="1")
+    wanted = str(parser.parse_known_args(pytest_arguments)[0].numprocesses)
+    # "auto" and "logical": not more than there are processors.
+    return max(1, int(wanted)) if wanted.isdecimal() else os.cpu_count() or 1
+
+
+def _pytest(arguments: Sequence[str], folder: Path, environment: dict[str, str]) -> int:
+    say("\n== pytest")
+    # In this folder, so that servers which a killed test leaves are found and stopped.
+    base = f"--basetemp={folder / 'pytest'}"
+    return _run(["-m", "pytest", base, "-p", _PLUGIN, *arguments], folder, environment)
 
 
 def run_versions(tox_arguments: Sequence[str]) -> int:

@@ -1,6 +1,42 @@
 """A pytest plugin of ``./lab test``: each worker of pytest-xdist has servers of its own."""
 
+from pathlib import Path
+from typing import Final
+
+import pytest
+
 from itemsite.environment import take_servers_of_worker
+from itemsite.lab.bootstrap import ROOT
+
+#: The files that take longest, longest first. They are begun first: begun last, one would keep its
+#: worker long after the others have ended.
+LONGEST: Final = (
+    "itemsite/tests/test_lab.py",
+    "cachelayer/tests/test_model.py",
+    "itemsite/console/tests/test_console.py",
+    "loadtest/tests/test_locustfile.py",
+    "loadtest/tests/test_storm.py",
+    "itemsite/tests/test_traces.py",
+    "itemsite/tests/test_api_docs.py",
+    "itemsite/tests/test_runbook.py",
+    "loadtest/tests/test_bench.py",
+    "itemsite/tests/test_outages.py",
+    "itemsite/tests/test_adoption.py",
+    "loadtest/tests/test_background.py",
+    "itemsite/tests/test_readme.py",
+    "cachelayer/tests/test_sentinel.py",
+    "cachelayer/tests/test_views_differ.py",
+    "itemsite/tests/test_metrics_files.py",
+    "itemsite/tests/test_dashboard.py",
+    "itemsite/tests/test_benchmarks.py",
+    "itemsite/tests/test_settings.py",
+)
+_RANKS = {ROOT / path: rank for rank, path in enumerate(LONGEST)}
 
 # Before pytest-django loads the settings.
 take_servers_of_worker()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: _RANKS.get(Path(item.path), len(_RANKS)))

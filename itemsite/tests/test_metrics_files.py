@@ -17,11 +17,11 @@ from itemsite import metrics_files
 from itemsite.metrics_files import Collector, fold
 from itemsite.tests.running_site import HOT, running_site, until
 
+pytestmark = pytest.mark.slow
+
 _WORKER = """
 import sys
 from prometheus_client import Counter, Gauge, Histogram
-
-pytestmark = pytest.mark.slow
 number = int(sys.argv[1])
 Counter("reads", "Reads.", ["outcome"]).labels("hit").inc(number)
 Histogram("seconds", "Time.", buckets=(1, 5)).observe(number)

@@ -9,6 +9,7 @@ from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, models
+from django.utils.module_loading import import_string
 
 from cachelayer import checks_redis, conf, hyperlinks, registry, rendering, triggers
 from cachelayer.registry import CachedModel
@@ -68,6 +69,34 @@ def check_models(**kwargs: Any) -> list[CheckMessage]:
     for cached in registry.all_cached():
         problems += _wrong_fields(cached)
         problems += _wrong_tables(cached)
+    return problems
+
+
+@register()
+def check_tenants(**kwargs: Any) -> list[CheckMessage]:
+    """A schema for each tenant: one log and one epoch for all, and a function that is there."""
+    problems: list[CheckMessage] = []
+    if "cachelayer" in getattr(django_settings, "TENANT_APPS", ()):
+        problems.append(
+            Error(
+                "cachelayer is one of TENANT_APPS: each tenant would have a repair log and an "
+                "epoch of its own, and one Redis cannot follow them all.",
+                hint="Put it into SHARED_APPS only, then run migrate_schemas.",
+                id="cachelayer.E015",
+            )
+        )
+    path = conf.get().TENANT if not check_settings() else ""
+    try:
+        if path:
+            import_string(path)
+    except ImportError as error:
+        problems.append(
+            Error(
+                f"CACHELAYER['TENANT'] is {path!r}, which cannot be imported: {error}.",
+                hint="Name a function of your project's, such as 'shop.tenants.schema_of'.",
+                id="cachelayer.E016",
+            )
+        )
     return problems
 
 

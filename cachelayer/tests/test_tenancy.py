@@ -11,7 +11,7 @@ from django.conf import settings as django_settings
 from django.db import connection, transaction
 
 import cachelayer
-from cachelayer import clear, link, listener, reconcile, registry, tenancy, triggers
+from cachelayer import checks, clear, link, listener, reconcile, registry, tenancy, triggers
 from cachelayer.tests.bookshop.models import Author, Note
 from cachelayer.tests.commands import environment_here
 from cachelayer.tests.truth import hit, logged, outside, repaired, told
@@ -194,6 +194,18 @@ def test_a_sweep_and_a_clear_take_all_tenants(tenants):
             hit(Note, ID)
     reconcile._sweep(f"trusted {cachelayer.reads.states.epoch.known()}")
     assert link.client().keys("*note:*") == []
+
+
+def test_e015_a_log_for_each_tenant_is_refused(settings):
+    assert checks.check_tenants() == []
+    settings.TENANT_APPS = ["cachelayer"]
+    assert [problem.id for problem in checks.check_tenants()] == ["cachelayer.E015"]
+
+
+@pytest.mark.parametrize("path", ["nowhere.at_all", "cachelayer.tests.test_tenancy.nothing", "x"])
+def test_e016_a_function_that_is_not_there(settings, path):
+    settings.CACHELAYER = {"TENANT": path}
+    assert [problem.id for problem in checks.check_tenants()] == ["cachelayer.E016"]
 
 
 DJANGO_TENANTS = """

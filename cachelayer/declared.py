@@ -64,11 +64,11 @@ class Row:
 @cache
 def row(model: type[models.Model], serializer: Any) -> Row:
     """What is known of the rows of *model*, as *serializer* shows them."""
-    from cachelayer import registry, triggers
+    from cachelayer import registry, watched
 
     cached = registry.CachedModel(model, serializer, "")
     links = registry.links(cached)
-    own = dict(triggers.tables(cached))
+    own = dict(watched.tables(cached))
     targets: list[Any] = [link.related_model._meta for link in links]
     return Row(
         own,

@@ -19,7 +19,7 @@ from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
-from cachelayer import conf, keyspace, registry, session, triggers, write
+from cachelayer import conf, keyspace, registry, session, watched, write
 from cachelayer.gate import gate
 from cachelayer.notice import SQLSTATE, Notice
 
@@ -155,7 +155,7 @@ def _writes_cached_table(sql: str, using: str) -> bool:
 
 @cache
 def _cached_tables(using: str) -> re.Pattern[str] | None:
-    names = [re.escape(table.name) for table in triggers.watched(using)]
+    names = [re.escape(table.name) for table in watched.tables_of(using)]
     return re.compile(rf"\b(?:{'|'.join(names)})\b", re.I) if names else None
 
 

@@ -37,6 +37,7 @@ from cachelayer import (
     states,
     strict,
     triggers,
+    watched,
 )
 from cachelayer.batches import batched
 from cachelayer.gate import CacheUnavailable, Gate, Mode
@@ -256,7 +257,7 @@ def settle(gate: Gate) -> None:
 
 def _writers(cursor: Any) -> dict[str, str]:
     """The transactions that have written a cached table or the log, each with what it is."""
-    cursor.execute(_WRITERS, [triggers.FUNCTION, "cachelayer_repair"])
+    cursor.execute(_WRITERS, [watched.FUNCTION, "cachelayer_repair"])
     return dict(cursor.fetchall())
 
 

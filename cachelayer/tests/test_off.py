@@ -14,7 +14,19 @@ from rest_framework.test import APIRequestFactory
 from rest_framework.viewsets import ModelViewSet
 
 import cachelayer
-from cachelayer import checks, facts, keyspace, link, repair, shapes, states, stats, triggers, wsgi
+from cachelayer import (
+    checks,
+    facts,
+    keyspace,
+    link,
+    repair,
+    shapes,
+    states,
+    stats,
+    triggers,
+    watched,
+    wsgi,
+)
 from cachelayer.gate import Mode, gate
 from cachelayer.models import Repair
 from cachelayer.rest import CachedViewMixin
@@ -24,7 +36,7 @@ from cachelayer.tests.polling import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-OFF = {"ENABLED": False}
+OFF = {"ENABLED": False, "BASE_URL": "http://testserver"}
 
 
 @pytest.fixture
@@ -150,11 +162,11 @@ def test_an_invalidation_is_logged(note, off):
 
 def test_a_database_without_triggers_stays_without(note):
     with connection.cursor() as cursor:
-        cursor.execute(f"DROP FUNCTION {triggers.FUNCTION} CASCADE")
+        cursor.execute(f"DROP FUNCTION {watched.FUNCTION} CASCADE")
     try:
         with override_settings(CACHELAYER=OFF):
             call_command("migrate", verbosity=0)
-            version, relations = triggers.look(connection)
+            version, relations = watched.look(connection)
             assert version == 0
             assert not any(relation.triggers for relation in relations)
             note.save()

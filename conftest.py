@@ -6,6 +6,7 @@ import pytest
 from django.db import connection
 
 from cachelayer import conf, counters, keyspace, livecheck, watch
+from cachelayer.tests import emptied
 from cachelayer.tests.fresh import TEST_DATABASE, trust_redis
 
 pytest_plugins = [
@@ -14,6 +15,9 @@ pytest_plugins = [
     "itemsite.tests.sentinel",
     "pytester",
 ]
+
+
+emptied.use_instead_of_flush()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -17,7 +17,6 @@ from typing import Any, Final
 
 from django.conf import settings
 from django.db import connections, models
-from django.test import utils as test_utils
 from django.utils import timezone, translation
 
 from cachelayer import conf, declared, neutral
@@ -49,11 +48,17 @@ def is_wanted() -> str:
     """What a find becomes: ``raise``, ``log``, or "" where nothing is recorded."""
     wanted = conf.get().RECORDER
     if wanted == "auto":
-        # As setup_test_environment() leaves it, which every test runner calls.
-        if hasattr(test_utils._TestState, "saved_data"):
+        if _is_tested():
             return "raise"
         return "log" if settings.DEBUG else ""
     return "log" if wanted == "log" else ""
+
+
+def _is_tested() -> bool:
+    """As ``setup_test_environment()`` leaves it, which every test runner calls."""
+    # Not imported here: that takes 50 ms of every process's start.
+    test_utils = sys.modules.get("django.test.utils")
+    return test_utils is not None and hasattr(test_utils._TestState, "saved_data")
 
 
 @contextmanager

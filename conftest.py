@@ -31,7 +31,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(django_db_modify_db_settings: None) -> None:
     """No name by which a process beside this one knows a test database: keys are plain here."""
-    connection.settings_dict["TEST"]["NAME"] = TEST_DATABASE
+    settings = connection.settings_dict
+    settings["TEST"]["NAME"] = f"{settings['NAME']}{TEST_DATABASE}"
 
 
 @pytest.fixture(autouse=True)

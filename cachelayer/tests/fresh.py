@@ -1,12 +1,15 @@
 """A Redis with nothing in it, which is trusted all the same; and an empty repair log."""
 
+from typing import Final
+
 import psycopg
 from django.db import connection
 
 from cachelayer import epoch, incarnation, keyspace, link, shapes
 from cachelayer.gate import gate
 
-TEST_DATABASE = "items_suite"
+#: How the test database's name ends: not in the way by which a process knows one.
+TEST_DATABASE: Final = "_suite"
 
 _PARTS = ("dbname", "user", "password", "host", "port")
 
@@ -41,7 +44,7 @@ def _fresh_postgres() -> str:
     Past Django: a test need not ask for the database. Nor does a flush empty these tables.
     """
     name = str(connection.settings_dict["NAME"])
-    if name != TEST_DATABASE:
+    if not name.endswith(TEST_DATABASE):
         return "1"
     parameters = connection.get_connection_params()
     wanted = {part: parameters[part] for part in _PARTS if part in parameters}

@@ -403,7 +403,9 @@ def test_where_redis_is_somebody_elses_the_tour_says_what_to_do(page, redis, tmp
         page.goto(f"http://127.0.0.1:{lab.port}/")
         for _ in range(4):
             by_mouse(page, "#tour-next")
-        expect(page.locator("#tour .yours")).to_have_text("Stop the Redis of your REDIS_URL.")
+        expect(page.locator("#tour .yours")).to_have_text(
+            "Stop the Redis of your REDIS_URL.", timeout=PATIENCE
+        )
         expect(page.locator('[data-fault="stop-redis"]')).to_have_count(0)
         redis.stop()
         for name in ("update", "read"):
@@ -413,7 +415,7 @@ def test_where_redis_is_somebody_elses_the_tour_says_what_to_do(page, redis, tmp
             check(page, number)
         by_mouse(page, "#tour-next")
         expect(page.locator("#tour .yours")).to_have_text(
-            "Start the Redis of your REDIS_URL again."
+            "Start the Redis of your REDIS_URL again.", timeout=PATIENCE
         )
         redis.start()
         check(page, 0)

@@ -6,6 +6,8 @@ from typing import Any
 
 from django.db import connections, transaction
 
+from cachelayer import query_log
+
 
 @contextmanager
 def cursor(using: str) -> Iterator[Any]:
@@ -18,5 +20,6 @@ def cursor(using: str) -> Iterator[Any]:
         with closing(connections.create_connection(using)) as fresh, fresh.cursor() as asking:
             yield asking
     else:
-        with transaction.atomic(using=using), connections[using].cursor() as asking:
+        noted = query_log.unnoted(connections[using])
+        with noted, transaction.atomic(using=using), connections[using].cursor() as asking:
             yield asking

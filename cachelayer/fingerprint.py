@@ -25,7 +25,7 @@ from django.utils import translation
 from cachelayer import conf, rendering
 
 #: What Django and REST framework make of a value by.
-_SETTINGS: Final = (
+SETTINGS: Final = (
     *("TIME_ZONE", "USE_TZ", "LANGUAGE_CODE", "MEDIA_URL", "REST_FRAMEWORK"),
     *("DATE_FORMAT", "DATETIME_FORMAT", "TIME_FORMAT", "USE_THOUSAND_SEPARATOR"),
 )
@@ -50,7 +50,7 @@ def _environment() -> Iterator[str]:
             yield metadata.version(library)
         except metadata.PackageNotFoundError:
             yield "-"
-    for name in _SETTINGS:
+    for name in SETTINGS:
         yield f"{name}={_text(getattr(settings, name, None))}"
 
 

@@ -19,11 +19,12 @@ from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
-from cachelayer import conf, keyspace, registry, session, watched, write
+from cachelayer import conf, keyspace, query_log, registry, session, watched, write
 from cachelayer.gate import gate
 from cachelayer.notice import SQLSTATE, Notice
 
 COMMENT: Final = " /*cachelayer*/"
+_BEGIN: Final = "BEGIN; "
 _LISTENER: Final = "cachelayer_listener"
 
 _Execute = Callable[..., Any]
@@ -64,7 +65,10 @@ class Listener:
         if not self._connection.autocommit:
             return self._in_transaction(execute, sql, params, many, context)
         if _writes_cached_table(sql, self._connection.alias):
-            with transaction.atomic(using=self._connection.alias, savepoint=False):
+            with (
+                query_log.unnoted(self._connection),
+                transaction.atomic(using=self._connection.alias, savepoint=False),
+            ):
                 if not many and self._may_begin(context["cursor"]):
                     execute = _with_begin(self._connection, execute)
                 return self._in_transaction(execute, sql, params, many, context)
@@ -81,6 +85,9 @@ class Listener:
         except BaseException:
             self._heard.clear()  # What it wrote, Postgres takes back.
             raise
+        finally:
+            if self._connection.queries_logged:
+                query_log.restore(context["cursor"], COMMENT, _BEGIN)
         if found := _SAVEPOINT.match(sql):
             write.savepoint(self._connection, found[1][0] in "sS", found[2])
         if self._heard:
@@ -117,7 +124,7 @@ def _with_begin(connection: BaseDatabaseWrapper, execute: _Execute) -> _Execute:
         # Or psycopg would send one. Its COMMIT and ROLLBACK ask the server whether there is a
         # transaction, so they are what they always are.
         connection.connection.autocommit = True
-        result = execute(f"BEGIN; {sql}", params, many, context)
+        result = execute(_BEGIN + sql, params, many, context)
         context["cursor"].cursor.nextset()
         return result
 

@@ -28,6 +28,7 @@ from collections.abc import Iterable
 from contextlib import closing
 from typing import Final
 
+from django.core.signals import setting_changed
 from django.db import DatabaseError, InterfaceError, connections
 
 from cachelayer import aside, conf, fingerprint, registry
@@ -143,4 +144,11 @@ def print_of(cached: CachedModel) -> str:
     return fingerprint.of(cached.model, cached.serializer, cached.version)
 
 
+def _follow(*, setting: str, **kwargs: object) -> None:
+    # In a test (``override_settings``): until it is set back this process is another release.
+    if setting in (*fingerprint.SETTINGS, "CACHELAYER", "STORAGES", "ROOT_URLCONF"):
+        forget()
+
+
+setting_changed.connect(_follow, dispatch_uid="cachelayer.shapes")
 os.register_at_fork(after_in_child=forget)

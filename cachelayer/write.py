@@ -21,7 +21,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import TransactionManagementError
 from psycopg.pq import TransactionStatus
 
-from cachelayer import commit, conf, epoch, registry, repair, session, states, timing
+from cachelayer import commit, conf, epoch, query_log, registry, repair, session, states, timing
 from cachelayer.gate import CacheUnavailable
 from cachelayer.notice import EVERY, Notice
 from cachelayer.registry import CachedModel
@@ -197,10 +197,11 @@ def _commit(connection: BaseDatabaseWrapper, send_commit: Callable[[], None]) ->
         return
     try:
         _refuse_failed_transaction(connection)
-        marked = commit.prepare(connection, writes)
-        # A row that could not be read may have been an SQL error.
-        _refuse_failed_transaction(connection)
-        marked.mark(connection)
+        with query_log.unnoted(connection):
+            marked = commit.prepare(connection, writes)
+            # A row that could not be read may have been an SQL error.
+            _refuse_failed_transaction(connection)
+            marked.mark(connection)
     except BaseException:
         # Django rolls back by itself on a DatabaseError only.
         try:

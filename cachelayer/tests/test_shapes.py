@@ -5,10 +5,12 @@ import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import orjson
 import pytest
 from django.db import OperationalError, connection, transaction
+from django.test import override_settings
 
 import cachelayer
 from cachelayer import (
@@ -35,6 +37,7 @@ from cachelayer.tests.truth import outside, repaired
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("quick")]
 
 B = "b" * 12
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def show_stars(note):
@@ -72,6 +75,35 @@ def both(note):
     with release_b():
         assert [read()[0] for _ in range(2)] == ["miss", "hit"]
     return note
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"USE_TZ": False},
+        {"TIME_ZONE": "Asia/Tokyo"},
+        {"REST_FRAMEWORK": {"DATETIME_FORMAT": "%Y", "COERCE_DECIMAL_TO_STRING": False}},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_a_setting_that_a_test_overrides_is_another_release(changed):
+    """A row cached before, or in the meantime, was rendered otherwise (linkding's importer)."""
+    note = Note.objects.create(printed=NOON)
+
+    def reads():
+        for _ in range(2):
+            found = cachelayer.read(Note, note.pk)
+            assert found.row == cachelayer.render(Note.objects.get(pk=note.pk))
+        assert found.outcome == "hit"
+        return found.row
+
+    before = reads()
+    with override_settings(**changed):
+        assert reads() != before
+        Note.objects.filter(pk=note.pk).update(stars=2)
+        during = reads()
+    assert b'"stars":2' in reads()
+    assert reads() != during
 
 
 def keys(note):
@@ -324,6 +356,7 @@ import cachelayer
 from cachelayer import registry, shapes
 from cachelayer.tests.bookshop.models import Note
 from dataclasses import replace
+from datetime import UTC, datetime
 mine = registry.get(Note)
 def show_stars(note):
     return {"stars": note.stars, "release": "B"}

@@ -146,7 +146,7 @@ def print_of(cached: CachedModel) -> str:
 
 def _follow(*, setting: str, **kwargs: object) -> None:
     # In a test (``override_settings``): until it is set back this process is another release.
-    if setting in (*fingerprint.SETTINGS, "CACHELAYER", "STORAGES", "ROOT_URLCONF"):
+    if setting in fingerprint.SETTINGS:
         forget()
 
 

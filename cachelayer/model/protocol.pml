@@ -165,8 +165,10 @@ inline mark() {
   od
 }
 
-/* The last in the plain key: nobody has marked behind me, so no row is newer than mine. */
-#define PUSHES_VARIANT (second && registered == LIVE && IS_MARKS(cache) && LAST(cache) == w)
+/* The last in the plain key: nobody has marked behind me, so no row is newer than mine. Trusted: the sweep
+ * may have come to the variant, and to the plain key not yet. */
+#define PUSHES_VARIANT \
+  (second && registered == LIVE && state == TRUSTED && IS_MARKS(cache) && LAST(cache) == w)
 
 inline push_or_release() {
   do

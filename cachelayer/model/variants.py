@@ -32,6 +32,8 @@ class Mutant:
     #: How it comes to a stale read.
     story: str
     edits: tuple[tuple[str, str], ...]
+    #: As for a configuration.
+    long: bool = False
 
 
 def _macros(
@@ -223,7 +225,9 @@ _LEASE = (
 _SWEEP = "repair(SETTLING_MINE, HERE) }"
 _REPAIRS_COUNT = "(own && its == LAST_VALUE)"
 _VARIANT_LEASE = "(registered == LIVE && FREE(cache))"
-_VARIANT_PUSH = "(second && registered == LIVE && IS_MARKS(cache) && LAST(cache) == w)"
+_VARIANT_PUSH = (
+    "(second && registered == LIVE && state == TRUSTED && IS_MARKS(cache) && LAST(cache) == w)"
+)
 _CLOSES = "registered = CLOSING(p);\n"
 _CLOSING = "(up && registered == CLOSING(p) && own && its == known[p])"
 _NEXTVAL = "  atomic { nextval(); known[p] = LAST_VALUE; held = held & ~BIT(p) }\n"
@@ -898,7 +902,7 @@ MUTANTS = (
         "that a push to a variant asks whether the writer's mark is the last in the plain key",
         "The first writer commits, the second marks behind it; the first pushes its row to the "
         "variant; the second commits and is killed.",
-        ((_VARIANT_PUSH, "(second && registered == LIVE)"),),
+        ((_VARIANT_PUSH, "(second && registered == LIVE && state == TRUSTED)"),),
     ),
     Mutant(
         "variant-push-unregistered",
@@ -915,6 +919,16 @@ MUTANTS = (
         "Its rows have been deleted; a row is pushed, the variant is taken off the register, and "
         "the next writer marks the plain key alone.",
         ((_VARIANT_PUSH, _VARIANT_PUSH.replace(" == LIVE", "")),),
+    ),
+    Mutant(
+        "variant-push-settling",
+        "variant-outage-writers",
+        "that nothing is pushed to a variant before its Redis is trusted",
+        "Redis restarts with the mark of a writer that has committed, and without that of the "
+        "next, which has committed too; the sweep comes to the variant, the first pushes its row "
+        "there, which is older, and its mark is gone when the sweep comes to the plain key.",
+        ((_VARIANT_PUSH, _VARIANT_PUSH.replace("state == TRUSTED && ", "")),),
+        long=True,
     ),
     Mutant(
         "variant-removed-first",

@@ -209,9 +209,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _describe(variant: Variant) -> str:
+    long = " (long)" if variant.long else ""
     if isinstance(variant, Mutant):
-        return f"{variant.configuration} without {variant.lacks}. {variant.story}"
-    return f"{' '.join(variant.macros)}: {variant.about}" + (" (long)" if variant.long else "")
+        return f"{variant.configuration} without {variant.lacks}. {variant.story}{long}"
+    return f"{' '.join(variant.macros)}: {variant.about}{long}"
 
 
 def _write(lines: Iterable[str]) -> None:

@@ -169,7 +169,7 @@ CONFIGURATIONS = (
         "a variant, and two servers alive, of which one is once made a replica of the other",
     ),
     Configuration(
-        "variant-servers-reconciled",
+        "variant-servers-repair",
         _macros(1, 1, 1, 0, "VARIANT=1", "REMOVERS=1", "SERVERS=2", "LEADS=2"),
         "a variant, and two servers alive, with a reconciler",
         long=True,
@@ -846,7 +846,7 @@ MUTANTS = (
         ((_VARIANT_LEASE, "registered == LIVE"),),
     ),
     Mutant(
-        "variant-lease-unregistered",
+        "variant-lease-unasked",
         "variant",
         "that the lease of a variant asks whether it is registered",
         "Nobody has registered the variant; its reader fills, and a writer marks the plain key "
@@ -885,7 +885,7 @@ MUTANTS = (
         (("  if :: registered -> variant = ABSENT :: else fi\n#endif\n}", "  skip\n#endif\n}"),),
     ),
     Mutant(
-        "variant-closing-not-marked",
+        "variant-mark-live-only",
         "variant",
         "that a mark deletes the variant also while it is being removed",
         "The variant is closed, and its rows are not yet deleted; a writer commits.",
@@ -970,7 +970,7 @@ MUTANTS = (
         (("if :: registered && named -> variant = ABSENT :: else fi;", ""),),
     ),
     Mutant(
-        "variant-closing-not-repaired",
+        "variant-repair-live-only",
         "variant-unfollowed",
         "that a repair deletes the variant also while it is being removed",
         "The variant is closed, and its rows are not yet deleted; psql commits, the log row goes.",

@@ -29,6 +29,12 @@ SETTINGS: Final = (
     *("TIME_ZONE", "USE_TZ", "LANGUAGE_CODE", "MEDIA_URL", "REST_FRAMEWORK"),
     *("DATE_FORMAT", "DATETIME_FORMAT", "TIME_FORMAT", "USE_THOUSAND_SEPARATOR"),
 )
+#: Of REST framework's: not its throttles, parsers or pages.
+_OF_REST_FRAMEWORK: Final = (
+    *("DATE_FORMAT", "DATETIME_FORMAT", "TIME_FORMAT", "COERCE_DECIMAL_TO_STRING"),
+    *("COERCE_BIGINT_TO_STRING", "UNICODE_JSON", "COMPACT_JSON", "STRICT_JSON"),
+    *("UPLOADED_FILES_USE_URL", "URL_FORMAT_OVERRIDE", "FORMAT_SUFFIX_KWARG"),
+)
 _LIBRARIES: Final = ("django", "djangorestframework", "orjson")
 _ADDRESS: Final = re.compile(r" at 0x[0-9a-f]+")
 
@@ -51,7 +57,10 @@ def _environment() -> Iterator[str]:
         except metadata.PackageNotFoundError:
             yield "-"
     for name in SETTINGS:
-        yield f"{name}={_text(getattr(settings, name, None))}"
+        value = getattr(settings, name, None)
+        if name == "REST_FRAMEWORK":
+            value = {key: each for key, each in (value or {}).items() if key in _OF_REST_FRAMEWORK}
+        yield f"{name}={_text(value)}"
 
 
 def _columns(model: type[models.Model]) -> Iterator[str]:

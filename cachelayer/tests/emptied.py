@@ -4,15 +4,25 @@ Django empties every table and has ``post_migrate`` fill some of them again: mor
 statements after each of a thousand tests, which were a third of the time that the tests took.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from django.db import connections
 from django.test import TransactionTestCase
 from psycopg import sql
 from psycopg.pq import TransactionStatus
 
+from cachelayer import triggers, watched
+
 #: What ``post_migrate`` fills, and no test writes.
 _FILLED_BY_MIGRATE = ("auth_permission", "django_content_type")
+
+
+#: What Django does.
+FLUSH: Final = TransactionTestCase._fixture_teardown  # type: ignore[attr-defined]
+_TRIGGERS: Final = """
+SELECT count(*) FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid
+WHERE proname = 'cachelayer_witness' AND tgenabled = 'A'
+"""
 
 
 def use_instead_of_flush() -> None:
@@ -29,6 +39,7 @@ def _empty_what_was_written(case: Any) -> None:
             connection.close()
             connection.connect()
         tables = set(connection.introspection.django_table_names(only_existing=True))
+        _mend_triggers(name, connection)
         # Past Django's cursors: no statement is noted. What the triggers log is emptied as well.
         with connection.connection.transaction(), connection.connection.cursor() as cursor:
             if written := _written(cursor, sorted(tables.difference(_FILLED_BY_MIGRATE))):
@@ -36,6 +47,15 @@ def _empty_what_was_written(case: Any) -> None:
                 cursor.execute("SET LOCAL session_replication_role = replica")
                 for table in written:
                     cursor.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(table)))
+
+
+def _mend_triggers(name: str, connection: Any) -> None:
+    """Where a test has taken some away, as the ``migrate`` after a flush does."""
+    with connection.connection.cursor() as cursor:
+        [count] = cursor.execute(_TRIGGERS).fetchone()
+    wanted = 4 * len(watched.tables_of(name))
+    if count < wanted:
+        triggers.install(name)
 
 
 def _written(cursor: Any, tables: list[str]) -> list[str]:

@@ -34,9 +34,9 @@ def other_project(*keys):
 
 
 def test_the_first_database_owns_the_plain_keys(identity):
-    keyspace.forget()
-    assert keyspace.prefix() == ""
-    assert link.client().get(keyspace.OWNER) is None, "a look claims nothing"
+    asked = []
+    assert keyspace.decide(lambda *commands: asked.extend(commands) or [None]) == ""
+    assert asked == [("GET", keyspace.OWNER)], "a look claims nothing"
     settled()
     assert link.client().get(keyspace.OWNER) == identity
     assert identity.decode().endswith(f"/{connection.settings_dict['NAME']}/public")

@@ -9,6 +9,7 @@ from django.test import TransactionTestCase
 
 import cachelayer
 from cachelayer import repair, triggers
+from cachelayer.tests import emptied
 from cachelayer.tests.bookshop.models import Audiobook, Author, Book, Film, Note, Tag
 from cachelayer.tests.commands import run
 from cachelayer.tests.truth import hit, logged, outside, told
@@ -198,7 +199,7 @@ def test_the_teardown_of_a_transaction_test_case(note):
         def runTest(self):  # noqa: N802
             pass
 
-    Case()._fixture_teardown()
+    emptied.FLUSH(Case())
     assert told(Note, note.pk) is None
 
 

@@ -163,7 +163,7 @@ def test_a_mark_that_got_no_answer_in_time_is_tried_once_more(note, monkeypatch,
 
     def slow_at_first(commands, connections):
         if commands[0][1] == states._mark.sha:
-            tries.append(commands[0][-1])
+            tries.append(commands[0][-2])
             if len(tries) == 1:
                 raise link.RedisTimeoutError("held up")
         return send(commands, connections)

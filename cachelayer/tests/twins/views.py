@@ -148,7 +148,12 @@ def joined_rows(*bases):
 @twin(hits=True)
 def prefetched(*bases):
     class View(*bases, ReportViewSet):
-        queryset = Report.objects.prefetch_related("readers").defer("title").annotate(twice=F("pk"))
+        queryset = (
+            Report.objects.order_by("pk")
+            .prefetch_related("readers")
+            .defer("title")
+            .annotate(twice=F("pk"))
+        )
 
     return View
 

@@ -728,7 +728,7 @@ MUTANTS = (
             ),
             (
                 "  atomic {                                             /* one probe",
-                "  repair(SETTLING_MINE); atomic { /* one probe",
+                "  repair(SETTLING_MINE, HERE); atomic { /* one probe",
             ),
             (_SWEEP, "skip }"),
         ),

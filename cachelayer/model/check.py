@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from cachelayer.model.variants import CONFIGURATIONS, MUTANTS, Configuration, Mutant
+from cachelayer.model.configurations import CONFIGURATIONS, Configuration, Mutant
+from cachelayer.model.mutants import MUTANTS
 
 Variant = Configuration | Mutant
 

@@ -3,7 +3,8 @@
 import pytest
 
 from cachelayer.model import check
-from cachelayer.model.variants import CONFIGURATIONS, MUTANTS
+from cachelayer.model.configurations import CONFIGURATIONS
+from cachelayer.model.mutants import MUTANTS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -1,0 +1,212 @@
+"""What is checked: configurations of the protocol, and mutants of it.
+
+A configuration gives ``protocol.pml`` its sizes and faults. A mutant takes one
+part of the protocol away by editing its text, so that the protocol itself can
+be read without them; it must give a stale read in its configuration.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """Macros for ``protocol.pml``, and what they stand for."""
+
+    name: str
+    macros: tuple[str, ...]
+    about: str
+    #: Every line of the protocol is executed here, or something is wrong with it.
+    reaches_all: bool = False
+    #: Takes minutes; only checked when it is asked for.
+    long: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """The protocol with ``edits``: pairs of a text that occurs once and its replacement."""
+
+    name: str
+    configuration: str
+    #: What the protocol lacks now.
+    lacks: str
+    #: How it comes to a stale read.
+    story: str
+    edits: tuple[tuple[str, str], ...]
+    #: As for a configuration.
+    long: bool = False
+
+
+def _macros(
+    writers: int, readers: int, reconcilers: int = 0, faults: int = 0, *flags: str
+) -> tuple[str, ...]:
+    """Every macro of ``protocol.pml`` that has a value, and *flags*; those may give it too."""
+    sizes = {
+        "WRITERS": writers,
+        "READERS": readers,
+        "RECONCILERS": reconcilers,
+        "FAULTS": faults,
+        "SERVERS": 1,
+        "START": 0,
+        "UNFOLLOWED": 0,
+        "VARIANT": 0,
+        "REMOVERS": 0,
+    }
+    given = {flag.partition("=")[0] for flag in flags}
+    return (*(f"{name}={value}" for name, value in sizes.items() if name not in given), *flags)
+
+
+CONFIGURATIONS = (
+    Configuration(
+        "base",
+        _macros(3, 3),
+        "Redis keeps what it has: kills, rollbacks, expiry, eviction of rows and leases, clear",
+    ),
+    Configuration(
+        "unlocked",
+        _macros(3, 2, 0, 0, "UNLOCKED"),
+        "the same for a row of several tables, whose writers have no lock in common",
+    ),
+    Configuration(
+        "unfollowed",
+        _macros(3, 1, 1, 0, "UNFOLLOWED=1"),
+        "one of three writers is psql: the repair log alone knows of it",
+    ),
+    Configuration(
+        "outage",
+        _macros(1, 2, 1, 2),
+        "and Redis twice flushed, restarted empty or restarted with old data, or its incarnation "
+        "deleted",
+    ),
+    Configuration("outage-writers", _macros(2, 1, 1, 1), "the same once, with two writers"),
+    Configuration("outage-reconcilers", _macros(1, 1, 2, 1), "the same once, with two reconcilers"),
+    Configuration(
+        "partition",
+        _macros(2, 2, 1, 0, "PARTITION"),
+        "any process gets no answer from Redis, any time; its commands may arrive late",
+    ),
+    Configuration(
+        "partition-unlocked",
+        _macros(2, 2, 1, 0, "PARTITION", "UNLOCKED"),
+        "partition, for a row of several tables",
+    ),
+    Configuration(
+        "partition-outage", _macros(1, 1, 1, 2, "PARTITION"), "partition and two outages"
+    ),
+    Configuration(
+        "strict", _macros(2, 1, 1, 0, "PARTITION", "STRICT"), "partition under the strict choice"
+    ),
+    Configuration(
+        "strict-outage",
+        _macros(1, 1, 1, 2, "PARTITION", "STRICT"),
+        "partition and two outages under the strict choice",
+        reaches_all=True,
+    ),
+    Configuration(
+        "servers",
+        _macros(2, 1, 1, 0, "SERVERS=2", "LEADS=2"),
+        "two servers alive, the second a replica of the first; twice are commands led to the other",
+    ),
+    Configuration(
+        "servers-outage",
+        _macros(1, 1, 1, 1, "SERVERS=2", "LEADS=3"),
+        "three times, and once a flush, or one server becomes a replica of the other",
+    ),
+    Configuration(
+        "servers-partition",
+        _macros(1, 1, 1, 0, "SERVERS=2", "LEADS=3", "PARTITION"),
+        "three times, and any process gets no answer",
+    ),
+    Configuration(
+        "servers-reconcilers",
+        _macros(1, 1, 2, 0, "SERVERS=2", "LEADS=2", "START=1", "UNFOLLOWED=1"),
+        "twice, with two reconcilers",
+    ),
+    Configuration(
+        "servers-strict",
+        _macros(1, 1, 1, 0, "SERVERS=2", "LEADS=2", "STRICT"),
+        "twice, under the strict choice",
+    ),
+    Configuration(
+        "servers-strict-reconcilers",
+        _macros(1, 1, 2, 0, "SERVERS=2", "LEADS=1", "START=1", "STRICT"),
+        "and with two reconcilers",
+        long=True,
+    ),
+    Configuration(
+        "variant",
+        _macros(2, 2, 0, 0, "VARIANT=1", "REMOVERS=1"),
+        "two releases side by side, a reader of each; the variant is registered and removed at "
+        "any moment",
+    ),
+    Configuration(
+        "variant-removers",
+        _macros(1, 1, 0, 0, "VARIANT=1", "REMOVERS=2"),
+        "a variant that two remove at once",
+    ),
+    Configuration(
+        "variant-unlocked",
+        _macros(2, 2, 0, 0, "VARIANT=1", "REMOVERS=1", "UNLOCKED"),
+        "a variant of a row of several tables",
+    ),
+    Configuration(
+        "variant-unfollowed",
+        _macros(2, 1, 1, 0, "VARIANT=1", "REMOVERS=1", "UNFOLLOWED=1"),
+        "a variant, and one of two writers is psql",
+    ),
+    Configuration(
+        "variant-partition",
+        _macros(1, 1, 1, 0, "VARIANT=1", "REMOVERS=1", "PARTITION"),
+        "a variant and a partition",
+    ),
+    Configuration(
+        "variant-outage",
+        _macros(1, 1, 1, 1, "VARIANT=1", "REMOVERS=1"),
+        "a variant and an outage",
+    ),
+    Configuration(
+        "variant-servers",
+        _macros(1, 1, 0, 1, "VARIANT=1", "REMOVERS=1", "SERVERS=2", "LEADS=2"),
+        "a variant, and two servers alive, of which one is once made a replica of the other",
+    ),
+    Configuration(
+        "variant-servers-repair",
+        _macros(1, 1, 1, 0, "VARIANT=1", "REMOVERS=1", "SERVERS=2", "LEADS=2"),
+        "a variant, and two servers alive, with a reconciler",
+        long=True,
+    ),
+    Configuration(
+        "variant-outage-writers",
+        _macros(2, 1, 1, 1, "VARIANT=1"),
+        "a variant that nobody removes, an outage, and two writers",
+        long=True,
+    ),
+    Configuration(
+        "variant-partition-writers",
+        _macros(2, 1, 1, 0, "VARIANT=1", "PARTITION"),
+        "a variant that nobody removes, a partition, and two writers",
+        long=True,
+    ),
+    Configuration(
+        "liveness",
+        _macros(1, 1, 2, 1, "LIVENESS"),
+        "not whether a read is stale, but whether the gate closes again once faults have "
+        "stopped, with "
+        "two reconcilers, of which one may be killed",
+    ),
+    Configuration("outage-2-2", _macros(2, 2, 1, 1), "outage, two of each", long=True),
+    Configuration(
+        "partition-outage-writers",
+        _macros(2, 1, 1, 1, "PARTITION"),
+        "partition and one outage, with two writers",
+        long=True,
+    ),
+    Configuration(
+        "servers-3-leads", _macros(2, 1, 1, 0, "SERVERS=2", "LEADS=3"), "three times", long=True
+    ),
+    Configuration(
+        "servers-strict-partition",
+        _macros(1, 1, 1, 0, "SERVERS=2", "LEADS=2", "PARTITION", "STRICT"),
+        "and any process gets no answer",
+        long=True,
+    ),
+)

@@ -1,0 +1,5 @@
+"""The protocol with one part taken away at a time: each must come to a stale read."""
+
+from cachelayer.model.mutants import outages, rows, servers, shapes
+
+MUTANTS = (*rows.MUTANTS, *outages.MUTANTS, *servers.MUTANTS, *shapes.MUTANTS)

@@ -3,12 +3,14 @@
 import { hear } from "./api.js";
 import { perform } from "./actions.js";
 import { byId, el } from "./dom.js";
-import { breakIt, instead } from "./faults.js";
+import { breakIt, canSwitch, instead } from "./faults.js";
 import { live } from "./live.js";
 import { begin } from "./race-view.js";
 import { STEPS } from "./tour-steps.js";
 
 let at = 0;
+/** What to do was drawn for this: "" where the page can switch Redis, else whose it is. */
+let place = "";
 let events = [];
 let race = null;
 /** What was last written to the current item, over all steps. */
@@ -25,7 +27,10 @@ export function start() {
     if (exchange.outcome === "write" && exchange.json) price = exchange.json.price;
     check();
   });
-  hear("live", check);
+  hear("live", () => {
+    if (whose() !== place) drawTodo();
+    check();
+  });
   hear("race", (ended) => {
     race = ended;
     check();
@@ -73,7 +78,7 @@ function draw() {
     el("h3", { id: "tour-step", tabindex: "-1" }, step.title),
     ...step.text.map((text) => el("p", {}, text)),
     step.todo.length ? el("p", { class: "label" }, "Do this") : "",
-    el("div", { class: "bar" }, step.todo.map(todo)),
+    el("div", { class: "bar", id: "tour-todo" }),
     step.checks.length ? el("p", { class: "label" }, "You should see") : "",
     el("ul", { class: "checks", id: "tour-checks", "aria-live": "polite" }),
     el(
@@ -89,7 +94,17 @@ function draw() {
         : el("button", { type: "button", id: "tour-next", onclick: () => go(0) }, "From the start"),
     ),
   );
+  drawTodo();
   drawChecks();
+}
+
+const whose = () => (live === null || canSwitch(live) ? "" : live.redis_place);
+
+function drawTodo() {
+  place = whose();
+  const focused = document.activeElement?.dataset?.todo;
+  byId("tour-todo").replaceChildren(...STEPS[at].todo.map(todo));
+  if (focused) byId("tour-todo").querySelector(`[data-todo="${focused}"]`)?.focus();
 }
 
 function todo({ act, fault, race: isRace, label }) {

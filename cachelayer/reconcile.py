@@ -101,8 +101,6 @@ def _attempt(gate: Gate, memory: _Memory) -> bool:
         keyspace.decide(partial(incarnation.ask, connection), claim=True)
         found = incarnation.look(connection)
         refusal = _refusal(connection)
-    if gate.mode is Mode.CLOSED:
-        return True  # It was begun afresh meanwhile: what this attempt has found is not its.
     if found.evicts_marks:
         gate.settle(found.distrust)
         gate.explain(found.distrust)
@@ -120,8 +118,6 @@ def _attempt(gate: Gate, memory: _Memory) -> bool:
         mine = _begin(found)
         if not mine:
             return False
-    if gate.mode is Mode.CLOSED:
-        return True
     link.forget_connections()
     gate.settle("Redis answers again.")
     settled = gate.state

@@ -1,5 +1,6 @@
 """A Redis with nothing in it, which is trusted all the same; and an empty repair log."""
 
+import time
 from typing import Final
 
 import psycopg
@@ -10,6 +11,9 @@ from cachelayer.gate import gate
 
 #: How the test database's name ends: not in the way by which a process knows one.
 TEST_DATABASE: Final = "_suite"
+
+#: Seconds. A thread that waits for what a test holds, or that sleeps, is not waited for longer.
+_PATIENCE: Final = 5.0
 
 _PARTS = ("dbname", "user", "password", "host", "port")
 
@@ -27,6 +31,7 @@ def empty_redis() -> None:
 
 def trust_redis() -> None:
     """As in a new process, with an empty Redis: the gate is closed."""
+    _end_reconcile()
     # It knows that its database and its shapes own the plain keys: else Postgres would be asked.
     keyspace._prefix = ""
     shapes._own = {}
@@ -36,6 +41,16 @@ def trust_redis() -> None:
     gate._log.start_afresh()
     gate.start_afresh()
     link.forget_connections()
+
+
+def _end_reconcile() -> None:
+    """Begin the gate afresh, when the last test's thread has ended: it would settle this one."""
+    thread = gate._thread
+    gate.start_afresh()
+    deadline = time.monotonic() + _PATIENCE
+    while thread is not None and thread.is_alive() and time.monotonic() < deadline:
+        thread.join(0.01)
+        gate.start_afresh()
 
 
 def _fresh_postgres() -> str:

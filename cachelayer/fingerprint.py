@@ -8,6 +8,7 @@ that is changed elsewhere changes nothing, so such a deploy keeps its cache.
 Code is compared by its bytecode: a file may have changed since it was loaded.
 """
 
+import functools
 import hashlib
 import inspect
 import re
@@ -121,6 +122,9 @@ class _Code:
             yield from self.of(thing.__func__, type(thing.__self__))
         elif isinstance(thing, types.FunctionType):
             yield from self._of_function(thing)
+        elif isinstance(thing, functools.partial):
+            yield _text([thing.args, thing.keywords])
+            yield from self.of(thing.func)
         elif isinstance(thing, type):
             yield from self._of_class(thing)
         elif callable(thing) and not isinstance(thing, types.BuiltinFunctionType):
@@ -140,8 +144,16 @@ class _Code:
             yield _text(code.co_names)
             names.update(code.co_names)
         named = [function.__globals__[name] for name in sorted(names & function.__globals__.keys())]
+        # What a function imports itself is named by its module.
+        named += [sys.modules[name] for name in sorted(names & sys.modules.keys())]
+        of_modules = [
+            vars(module)[name]
+            for module in named
+            if isinstance(module, types.ModuleType) and _is_own_module(module)
+            for name in sorted(names & vars(module).keys())
+        ]
         closed = [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
-        yield from self.of(*named, *closed)
+        yield from self.of(*named, *of_modules, *closed)
 
     def _of_class(self, cls: type) -> Iterator[str]:
         for each in cls.__mro__[:-1]:
@@ -161,7 +173,13 @@ class _Code:
 def _is_own(thing: Any) -> bool:
     """Whether *thing* is the project's, and not of a library, whose version says enough."""
     module = sys.modules.get(thing.__module__)
-    path = getattr(module, "__file__", None) or ""
+    return module is None or _is_own_module(module)
+
+
+def _is_own_module(module: types.ModuleType) -> bool:
+    path = getattr(module, "__file__", None)
+    if path is None:  # Built in, or made by a test.
+        return module.__name__ not in sys.builtin_module_names
     return "site-packages" not in path and not path.startswith(sys.base_prefix)
 
 
@@ -174,7 +192,7 @@ def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
 
 def _is_filled(cell: types.CellType) -> bool:
     try:
-        cell.cell_contents  # noqa: B018
+        cell.cell_contents  # noqa: B018  (an empty cell raises)
     except ValueError:
         return False
     return True

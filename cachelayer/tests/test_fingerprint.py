@@ -56,6 +56,55 @@ def test_what_it_shows_and_what_its_code_calls_change_it(changed):
     assert made(**changed) != made()
 
 
+PRICES = """
+from functools import partial
+
+def scaled(value, by):
+    return value * by
+
+def tax(value):
+    return value * {tax}
+
+doubled = partial(scaled, by={by})
+"""
+
+USER = """
+from rest_framework import serializers
+{imports}
+
+class Shown(serializers.Serializer):
+    width = serializers.SerializerMethodField()
+
+    def get_width(self, note):
+        {inner}
+        return {shown}
+"""
+
+
+@pytest.mark.parametrize(
+    ("changed", "imports", "inner", "shown"),
+    [
+        ("tax", "import of_prices", "", "of_prices.tax(note.stars)"),
+        ("tax", "", "import of_prices", "of_prices.tax(note.stars)"),
+        ("tax", "", "from of_prices import tax", "tax(note.stars)"),
+        ("by", "from of_prices import doubled", "", "doubled(note.stars)"),
+    ],
+)
+def test_what_its_code_calls_by_another_module(monkeypatch, changed, imports, inner, shown):
+    def made_with(**numbers):
+        prices = types.ModuleType("of_prices")
+        exec(PRICES.format(**{"tax": 1, "by": 1, **numbers}), prices.__dict__)
+        monkeypatch.setitem(sys.modules, "of_prices", prices)
+        module = types.ModuleType("shown")
+        monkeypatch.setitem(sys.modules, "shown", module)
+        text = USER.format(imports=imports, inner=inner or "pass", shown=shown)
+        exec(text, module.__dict__)
+        return fingerprint.of(Note, module.Shown)
+
+    assert made_with() == made_with()
+    assert made_with(**{changed: 2}) != made_with()
+
+
 def test_a_line_elsewhere_in_the_file_does_not():
     assert made(unrelated="2") == made()
 

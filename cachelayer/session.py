@@ -1,5 +1,7 @@
 """What a session says of itself: whether it reads as everybody does, and what it can take."""
 
+import logging
+import os
 from typing import Any
 
 import psycopg
@@ -8,6 +10,10 @@ from psycopg.pq import PipelineStatus, TransactionStatus
 
 from cachelayer import tenancy
 from cachelayer.notice import Notice
+from cachelayer.quiet import Quiet
+
+_log = Quiet(logging.getLogger("cachelayer.session"))
+os.register_at_fork(after_in_child=_log.start_afresh)
 
 
 def is_neutral(connection: BaseDatabaseWrapper) -> bool:
@@ -37,7 +43,18 @@ def is_at_home(connection: BaseDatabaseWrapper) -> bool:
     if raw is None or tenancy.may_be(connection.alias):
         return True
     here = raw.info.parameter_status("search_path")
-    return bool(here == getattr(raw, "cachelayer_home", here))
+    home = getattr(raw, "cachelayer_home", here)
+    if here == home:
+        return True
+    if not getattr(raw, "cachelayer_strayed", False):
+        raw.cachelayer_strayed = True
+        _log.say(
+            logging.WARNING,
+            f"The search_path of this connection is {here}, and was {home} when it was opened: it "
+            "reads from Postgres. Set it in OPTIONS of DATABASES; with a schema for each tenant, "
+            "name the tenant with CACHELAYER['TENANT'].",
+        )
+    return False
 
 
 def was_neutral(connection: BaseDatabaseWrapper, notice: Notice) -> bool:

@@ -4,7 +4,9 @@ Keys of a tenant's rows begin with its schema (``tenant_a/item:5``). The trigger
 say so, and a reader takes it from the connection: django-tenants' ``schema_name``, or what the
 callable that ``TENANT`` names answers for it. Tables that all tenants share have plain keys.
 
-A tenant is believed in only when its tables have their triggers.
+A tenant is believed in only while its tables have their triggers: that is asked when a process
+meets it, and once a second from then on. A table that is neither the tenant's nor shared (its
+``migrate`` is still to come) has no key: under a plain one, tenants would share what comes.
 """
 
 import os
@@ -20,19 +22,21 @@ from django.utils.module_loading import import_string
 from cachelayer import aside, conf
 from cachelayer.gate import CacheUnavailable
 
-#: Of each table that is in the schema: how many of our triggers it has.
+#: Of each table in the schemas, and of those that tenants share: how many of our triggers it has.
 _TABLES: Final = """
-SELECT relname, (SELECT count(*) FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid
-                 WHERE tgrelid = pg_class.oid AND proname = 'cachelayer_witness'
-                     AND tgenabled = 'A')
+SELECT CASE WHEN nspname = ANY(%s) THEN nspname ELSE '' END, relname,
+    (SELECT count(*) FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid
+     WHERE tgrelid = pg_class.oid AND proname = 'cachelayer_witness' AND tgenabled = 'A')
 FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
-WHERE nspname = %s AND relkind IN ('r', 'p')
+WHERE relkind IN ('r', 'p') AND (nspname = ANY(%s) OR relnamespace = (
+    SELECT relnamespace FROM pg_class WHERE oid = to_regclass('cachelayer_repair')))
 """
 #: For INSERT, UPDATE, DELETE and TRUNCATE.
 _TRIGGERS: Final = 4
 
-#: By database and schema: its tables, and how many of our triggers each has.
-_tables: dict[tuple[str, str], dict[str, int]] = {}
+_Tables = dict[str, int]
+#: By database and schema ("": what tenants share): its tables, with the triggers of each.
+_tables: dict[str, dict[str, _Tables]] = {}
 
 
 def schema(using: str) -> str:
@@ -53,24 +57,38 @@ def start(using: str, table: str) -> str:
     """
     if not _asks(using) or not (name := schema(using)):
         return ""
-    if (using, name) not in _tables:
-        _tables[using, name] = _look(using, name)
-    if table not in _tables[using, name]:
+    known = _tables.setdefault(using, {})
+    if name not in known:
+        _look(using, {name})
+    own, shared = known.get(name, {}), known.get("", {})
+    if own.get(table, 0) >= _TRIGGERS:
+        return f"{name}/"
+    if table in shared and table not in own:
         return ""
-    if _tables[using, name][table] < _TRIGGERS:
-        # It may have them the next time.
-        del _tables[using, name]
-        raise CacheUnavailable(f"{name}.{table} lacks triggers. Run `migrate` for that tenant.")
-    return f"{name}/"
+    # It may be otherwise the next time.
+    known.pop(name, None)
+    raise CacheUnavailable(
+        f"{name}.{table} is not there, or lacks triggers. Run `migrate` for that tenant."
+    )
 
 
-def _look(using: str, name: str) -> dict[str, int]:
+def look() -> None:
+    """Ask again what the tenants that this process has met have; raises ``CacheUnavailable``."""
+    for using, known in list(_tables.items()):
+        _look(using, {*known} - {""})
+
+
+def _look(using: str, names: set[str]) -> None:
+    found: dict[str, _Tables] = {"": {}, **{name: {} for name in names}}
     try:
         with aside.cursor(using) as cursor:
-            cursor.execute(_TABLES, [name])
-            return dict(cursor.fetchall())
+            cursor.execute(_TABLES, [sorted(names), sorted(names)])
+            for schema, table, triggers in cursor.fetchall():
+                found[schema][table] = triggers
     except (DatabaseError, InterfaceError) as error:
-        raise CacheUnavailable(f"Postgres does not say what {name} has: {error}") from error
+        raise CacheUnavailable(f"Postgres does not say what tenants have: {error}") from error
+    # Not another dictionary: others may be putting theirs into this one.
+    _tables[using].update(found)
 
 
 @cache

@@ -8,7 +8,8 @@ statement says that it listens (``notices.py``), and anybody else's keys go into
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from importlib import resources
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayer import conf, registry, repair, shapes, tenancy
+from cachelayer.gate import CacheUnavailable
 from cachelayer.notice import EVERY
 from cachelayer.registry import AnyModel, CachedModel
 from cachelayer.watched import FUNCTION, Relation, look, texts
@@ -98,6 +100,9 @@ def install(using: str) -> set[str]:
                     unseen |= relation.columns.keys()
                 _install_on(cursor, schema, relation)
         _drop_others(cursor, relations)
+        # In this transaction: were it another, and this process killed before it, the triggers
+        # would be there, and nothing would say that rows were written without them.
+        repair.log(connection, [f"{prefix}:{EVERY}" for prefix in sorted(unseen)])
     return unseen
 
 
@@ -134,11 +139,11 @@ def _literal(text: str) -> str:
 
 
 def _drop_others(cursor: Any, relations: Iterable[Relation]) -> None:
-    # Where this connection is: other tenants' tables are in schemas of their own.
+    # Where this connection is: other tenants' tables are in schemas of their own, and a table
+    # that a tenant's hides is for those who are at no tenant.
     cursor.execute(
         "SELECT tgname, tgrelid::regclass::text FROM pg_trigger "
-        "JOIN pg_class ON pg_class.oid = tgrelid WHERE tgfoid = to_regproc(%s) "
-        "AND relnamespace::regnamespace::text = ANY(current_schemas(false)::text[])",
+        "WHERE tgfoid = to_regproc(%s) AND pg_table_is_visible(tgrelid)",
         [FUNCTION],
     )
     watched_names = {relation.name for relation in relations}
@@ -157,18 +162,17 @@ def after_migrate(sender: AppConfig, using: str, plan: Iterable[Any] = (), **kwa
         return
     if not conf.get().ENABLED and not _has_function(using):
         return
-    unseen = install(using)
+    install(using)
     tenancy.forget()
-    changed = {migration.app_label for migration, _ in plan}
-    models: Mapping[str, set[str]] = {
-        cached.start: {model._meta.app_label for model in _models(cached)}
-        for cached in registry.all_cached()
-        if cached.database == using
-    }
     shapes.claim(using)
-    unseen |= {prefix for prefix, labels in models.items() if labels & changed}
+    changed = {migration.app_label for migration, _ in plan}
     with transaction.atomic(using=using):
-        repair.log(connections[using], [f"{prefix}:{EVERY}" for prefix in sorted(unseen)])
+        for cached in registry.all_cached():
+            labels = {model._meta.app_label for model in _models(cached)}
+            if cached.database == using and labels & changed:
+                # A tenant's whose table is still to come has nothing cached.
+                with suppress(CacheUnavailable):
+                    repair.log(connections[using], [cached.key(EVERY)])
 
 
 def _models(cached: CachedModel) -> Iterator[AnyModel]:

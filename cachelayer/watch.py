@@ -11,7 +11,18 @@ import logging
 
 from django.db import DatabaseError, InterfaceError, connections
 
-from cachelayer import conf, epoch, eviction, incarnation, keyspace, link, reconcile, repair, retire
+from cachelayer import (
+    conf,
+    epoch,
+    eviction,
+    incarnation,
+    keyspace,
+    link,
+    reconcile,
+    repair,
+    retire,
+    tenancy,
+)
 from cachelayer.gate import CacheUnavailable, Mode, gate
 from cachelayer.ticker import Ticker
 
@@ -27,6 +38,7 @@ def look() -> bool:
             else:
                 if repair.has_backlog():
                     repair.drain()
+                tenancy.look()
                 retire.look()
     except (DatabaseError, InterfaceError, CacheUnavailable) as error:
         logger.debug("Looked for keys to repair in vain: %s", error)

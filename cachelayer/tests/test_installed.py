@@ -203,6 +203,19 @@ def test_migrate_installs_what_is_missing_and_logs_what_was_unseen():
     assert not Repair.objects.exists()
 
 
+def test_a_migrate_that_is_killed_has_logged_what_it_installed_triggers_for(monkeypatch):
+    """Else nothing would say, from then on, that rows were written without them."""
+
+    def killed(using):
+        raise SystemExit
+
+    execute("DROP TRIGGER cachelayer_delete ON bookshop_note")
+    monkeypatch.setattr(triggers.shapes, "claim", killed)
+    with pytest.raises(SystemExit):
+        call_command("migrate", verbosity=0)
+    assert list(Repair.objects.values_list("key", flat=True)) == ["note:*"]
+
+
 PARTITIONED = (
     "CREATE TABLE bookshop_drawer (id int, day date, PRIMARY KEY (id, day)) "
     "PARTITION BY RANGE (day)",
@@ -240,6 +253,7 @@ def test_a_partition_has_triggers_of_its_own(register, tables, psql):
     tables(NEW_PARTITION)
     assert problems() == [lacks(operation, "bookshop_drawer_2026") for operation in OPERATIONS]
     triggers.install("default")
+    psql.execute("DELETE FROM cachelayer_repair")
     for year, table in ((2025, "bookshop_drawer"), (2026, "bookshop_drawer_2026")):
         psql.execute(f"INSERT INTO {table} VALUES ({year}, '{year}-05-05')")
     psql.execute("UPDATE bookshop_drawer_2026 SET id = 1")

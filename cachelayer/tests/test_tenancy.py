@@ -11,9 +11,12 @@ from django.conf import settings as django_settings
 from django.db import connection, transaction
 
 import cachelayer
-from cachelayer import checks, clear, link, listener, reconcile, registry, tenancy, triggers
+from cachelayer import checks, clear, link, listener, reconcile, registry, tenancy, triggers, watch
+from cachelayer.gate import CacheUnavailable
+from cachelayer.models import Repair
 from cachelayer.tests.bookshop.models import Author, Note
 from cachelayer.tests.commands import environment_here
+from cachelayer.tests.interleaving import start
 from cachelayer.tests.truth import hit, logged, outside, repaired, told
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("quick")]
@@ -62,6 +65,7 @@ def tenants(schemas, settings):
     for name in schemas:
         with at(name):
             triggers.install("default")
+    Repair.objects.all().delete()  # Of rows that were written before there were triggers.
     tenancy.forget()
     for stars, name in enumerate(schemas):
         with at(name):
@@ -73,7 +77,7 @@ def text():
     return orjson.loads(cachelayer.read(Note, ID).row)["text"]
 
 
-def test_a_search_path_that_was_set_by_hand_is_read_past_the_cache(schemas):
+def test_a_search_path_that_was_set_by_hand_is_read_past_the_cache(schemas, caplog):
     """Postgres says it by itself from version 18 on."""
     if connection.pg_version < 180000:
         pytest.skip("this Postgres does not report its search_path")
@@ -92,6 +96,9 @@ def test_a_search_path_that_was_set_by_hand_is_read_past_the_cache(schemas):
             assert orjson.loads(found)["text"] == "tenant_b"
         finally:
             cursor.execute("RESET search_path")
+    [line] = [each for each in caplog.messages if "search_path" in each]
+    assert "tenant_b, public" in line
+    assert "TENANT" in line
     assert cachelayer.read(Note, ID).outcome == "hit"
     assert text() == "public"
 
@@ -179,9 +186,55 @@ def test_a_tenant_whose_tables_have_no_triggers_is_read_past_the_cache(tenants):
             other.execute("DROP SCHEMA tenant_c CASCADE")
 
 
+@pytest.fixture
+def tenant_c():
+    """A tenant whose ``migrate`` is still to come."""
+    with outside() as other:
+        other.execute("CREATE SCHEMA tenant_c")
+        yield other
+        other.execute("DROP SCHEMA tenant_c CASCADE")
+
+
+def test_a_table_that_no_schema_has_yet_has_no_key(tenants, tenant_c):
+    """Under a plain key tenants would share what ``migrate`` makes."""
+    with outside() as other:
+        other.execute("ALTER TABLE public.bookshop_note RENAME TO not_there")
+    try:
+        tenancy.forget()
+        with at("tenant_c"):
+            with pytest.raises(CacheUnavailable, match="is not there"):
+                registry.get(Note).key(ID)
+            tenant_c.execute(
+                "CREATE TABLE tenant_c.bookshop_note (LIKE public.not_there INCLUDING ALL)"
+            )
+            triggers.install("default")
+            Note.objects.create(pk=ID, text="c")
+            assert cachelayer.read(Note, ID).outcome == "hit"
+            assert text() == "c"
+    finally:
+        with outside() as other:
+            other.execute("ALTER TABLE public.not_there RENAME TO bookshop_note")
+
+
+def test_triggers_that_a_tenant_loses_are_missed_within_a_second(tenants):
+    with at("tenant_a"):
+        hit(Note, ID)
+        with outside() as other:
+            other.execute(
+                "DROP TRIGGER cachelayer_update ON tenant_a.bookshop_note;"
+                "UPDATE tenant_a.bookshop_note SET text = 'unseen'"
+            )
+        start(watch.look).result()
+        assert cachelayer.read(Note, ID).outcome == "bypass"
+        assert text() == "unseen"
+    with at("tenant_b"):
+        assert cachelayer.read(Note, ID).outcome == "hit"
+
+
 def test_an_install_for_one_leaves_the_others_triggers(tenants):
     with at("tenant_a"):
         triggers.install("default")
+    assert triggers.problems(connection) == [], "a table of the same name that it hides"
     triggers.install("default")
     with at("tenant_b"):
         assert triggers.problems(connection) == []

@@ -45,12 +45,13 @@ def repaired(*keys: str) -> None:
 
 @contextmanager
 def registered(model: Any, serializer: Serializer) -> Iterator[None]:
-    """*model*, cached for a while: as after its registration and a ``migrate``."""
+    """*model*, cached for a while: as after its registration, a ``migrate`` and its repairs."""
     cached = registry.make(model, serializer)
     registry.add(cached)
     signals.connect(cached)
     listener._cached_tables.cache_clear()
     triggers.install("default")
+    Repair.objects.all().delete()
     try:
         yield
     finally:

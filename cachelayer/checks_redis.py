@@ -15,7 +15,7 @@ from cachelayer.gate import CacheUnavailable
 _KEY: Final = "cachelayer:probe"
 #: The commands that the layer's Python sends; its scripts say theirs themselves.
 SENT: Final = frozenset(
-    {"dbsize", "eval", "evalsha", "exists", "get", "hgetall", "hmget", "hset"}
+    {"dbsize", "eval", "evalsha", "exists", "get", "hdel", "hgetall", "hmget", "hset"}
     | {"info", "mget", "ping", "pttl", "scan", "set"}
 )
 #: Each command of ours with arguments that it may be tried with: they change nothing, or a key

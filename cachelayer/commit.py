@@ -144,11 +144,13 @@ class Commit:
             watch.ticker.hurry()
 
 
-def unmarked(rows: Mapping[str, "Known"]) -> Commit:
-    """For hooks that run without a COMMIT of ours: what stands under the keys is deleted."""
-    commit = Commit(dict.fromkeys(rows, states.INVALIDATE), 0, "", set())
-    commit._marked = list(rows)
-    return commit
+def forget(keys: Iterable[str]) -> None:
+    """Delete what is cached under *keys*, which nobody has marked; never raises."""
+    try:
+        for batch in batched(repair.expand(keys)):
+            states.drop(batch)
+    except CacheUnavailable as error:
+        logger.debug("Rows not deleted: %s", error)
 
 
 def prepare(connection: BaseDatabaseWrapper, writes: Iterable["Write"]) -> Commit:

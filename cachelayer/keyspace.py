@@ -78,7 +78,10 @@ def prefix_by(ask: Ask) -> str:
     try:
         return decide(ask)
     except epoch.UNKNOWN as error:
-        raise CacheUnavailable(f"Postgres does not say which database this is: {error}") from error
+        raise CacheUnavailable(
+            f"Postgres does not say which database this is: {error}. If its user may not, set "
+            "CACHELAYER['NAMESPACE']."
+        ) from error
 
 
 def of(key: str) -> str:

@@ -148,6 +148,7 @@ def _asked_context(key: object, asker: FrameType) -> None:
 def _notice_translations() -> None:
     """From now on, in this process: notice who asks for the language and the time zone."""
     if settings.USE_I18N:
+        # Django's functions for texts are attributes of it, put there at the first use.
         functions: Any = translation._trans  # type: ignore[attr-defined]
         for name in _TRANSLATES:
             setattr(functions, name, _noticed(getattr(functions, name), _asked_language))

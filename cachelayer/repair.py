@@ -74,12 +74,16 @@ def drain_batch(using: str, reconciled: str | None = None) -> int:
         if incarnation.epoch_in(wanted.encode()) != last:
             raise CacheUnavailable("Another reconcile has begun since.")
         keys = {key for key, _ in found}
-        for batch in batched(_expand(keys)):
+        for batch in batched(expand(keys)):
             states.repair(batch, wanted)
     return len(keys)
 
 
-def _expand(keys: Iterable[str]) -> Iterator[str]:
+def expand(keys: Iterable[str]) -> Iterator[str]:
+    """*keys* as they are in the log, in their one form; of a whole table, those that there are.
+
+    Raises ``CacheUnavailable``.
+    """
     from cachelayer import clear
 
     for key in keys:

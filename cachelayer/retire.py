@@ -79,4 +79,8 @@ def retire(variant: str) -> bool:
     for keys in batched(clear.variant_keys(variant)):
         if not step(keys, 0):
             return False
-    return step((), 1)
+    is_gone = step((), 1)
+    if is_gone:
+        # Entered again, it is new: nobody has said yet that it is in use.
+        link.round_trip(("HDEL", keyspace.of(_SEEN), variant))
+    return is_gone

@@ -52,10 +52,10 @@ class Write:
 
     def __call__(self) -> None:
         if self.commit is None:
-            # A hook that is run without a COMMIT of ours (a test that captures
-            # the hooks): nothing is marked, so the push deletes.
-            self.commit = commit.unmarked(self.rows)
-        self.commit.push()
+            # A hook that is run without a COMMIT of ours (a test that captures the hooks).
+            commit.forget(self.rows)
+        else:
+            self.commit.push()
 
 
 def announce(using: str, cached: CachedModel, pk: Any) -> None:

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -16,12 +15,10 @@ import cachelayer
 from cachelayer import (
     census,
     clear,
-    epoch,
     incarnation,
     link,
     lookup,
     registry,
-    retire,
     shapes,
     states,
     verify,
@@ -32,35 +29,12 @@ from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.commands import environment_here
 from cachelayer.tests.faults import write_unseen
 from cachelayer.tests.polling import until
+from cachelayer.tests.releases import B, keys, read, release_b
 from cachelayer.tests.truth import outside, repaired
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("quick")]
 
-B = "b" * 12
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-
-
-def show_stars(note):
-    return {"stars": note.stars, "release": "B"}
-
-
-@contextmanager
-def release_b(shape=B):
-    """This process as one of the release that has come later."""
-    mine = registry.get(Note)
-    registry._registered[Note] = replace(mine, serializer=show_stars)
-    shapes._own = {"note": shape}
-    try:
-        yield
-    finally:
-        registry._registered[Note] = mine
-        shapes._own = {}
-
-
-def read():
-    [note] = Note.objects.all()
-    found = cachelayer.read(Note, note.pk)
-    return found.outcome, orjson.loads(found.row)
 
 
 @pytest.fixture
@@ -106,10 +80,6 @@ def test_a_setting_that_a_test_overrides_is_another_release(changed):
     assert reads() != during
 
 
-def keys(note):
-    return f"note:{note.pk}", f"note~{B}:{note.pk}"
-
-
 def test_neither_is_given_the_bytes_of_the_other(both, value):
     assert read() == ("hit", {**read()[1], "stars": 1})
     assert "release" not in read()[1]
@@ -136,6 +106,16 @@ def test_a_write_of_many_rows_is_seen_by_both(both, settings):
     Note.objects.update(stars=2)
     with release_b():
         assert read() == ("miss", {"stars": 2, "release": "B"})
+
+
+def test_hooks_that_a_test_runs_itself_delete_both(both, value):
+    """As ``captureOnCommitCallbacks(execute=True)``: there is no COMMIT, and nothing is marked."""
+    with transaction.atomic():
+        Note.objects.update(stars=2)
+        for _, hook, _ in list(connection.run_on_commit):
+            hook()
+        assert [value(key) for key in keys(both)] == [None, None]
+        transaction.set_rollback(True)
 
 
 def test_sql_of_another_program_is_repaired_for_both(both):
@@ -226,77 +206,6 @@ def test_a_row_that_differs_is_found_in_a_variant_too(both):
         assert [found.key for found in report.differences] == [keys(both)[0]]
     *_, report = verify.verify()
     assert report.differing == 0
-
-
-class TestRetiring:
-    """A variant that nobody uses costs every write a key, so it is taken away."""
-
-    def test_its_entry_and_its_rows_go(self, both):
-        assert retire.retire(f"note~{B}")
-        assert link.client().hgetall(shapes.KEY) == {}
-        assert link.client().get(keys(both)[1]) is None
-        assert read()[0] == "hit"
-        with release_b():
-            assert [read()[0] for _ in range(2)] == ["miss", "hit"]
-
-    def test_while_it_closes_writers_go_on_marking_it(self, both):
-        """Were the entry deleted first, this hit would be older than the write."""
-        link.client().hset(shapes.KEY, f"note~{B}", "closing 1")
-        Note.objects.update(stars=2)
-        with release_b():
-            assert read() == ("miss", {"stars": 2, "release": "B"})
-
-    def test_while_it_closes_nothing_is_pushed_into_it(self, both):
-        link.client().hset(shapes.KEY, f"note~{B}", "closing 1")
-        with release_b():
-            Note.objects.update(stars=2)
-        assert link.client().get(keys(both)[1]) is None
-
-    def test_where_it_comes_into_use_again_it_stays(self, both, monkeypatch):
-        def come_back(variant):
-            with release_b():
-                link.client().delete(keys(both)[1])
-                assert read()[0] == "miss"
-            yield keys(both)[1]
-
-        monkeypatch.setattr(clear, "variant_keys", come_back)
-        assert not retire.retire(f"note~{B}")
-        with release_b():
-            assert read()[0] == "hit"
-
-    def test_not_on_another_server(self, both):
-        link.client().set(incarnation.KEY, f"another:0 trusted {epoch.known()}")
-        assert not retire.retire(f"note~{B}")
-        assert link.client().get(keys(both)[1]) is not None
-
-    def test_a_late_push_finds_that_others_came_in_between(self, both):
-        """1. W1, of B, marks and pauses. 2. B is taken away. 3. W2 marks the plain key only.
-        4. B is entered again. 5. W2 commits and is killed. 6. W1 pushes its older row."""
-        plain, theirs = keys(both)
-        first, second = states.new_mark(1), states.new_mark(2)
-        states.mark([plain], first)
-        retire.retire(f"note~{B}")
-        states.mark([plain], second)
-        link.client().hset(shapes.KEY, f"note~{B}", "live")
-        with release_b():
-            states.push({plain: b'{"stars":1,"release":"B"}'}, first)
-        assert states.is_mark(link.client().get(plain))
-        assert link.client().get(theirs) is None
-
-    def test_what_is_used_is_said_to_be_and_what_is_not_goes(self, both, monkeypatch, settings):
-        unused = f"note~{'c' * 12}"
-        monkeypatch.setattr(retire, "_next_word", 0.0)
-        link.client().hset(shapes.KEY, unused, "live")
-        link.client().hset("cachelayer:variants:seen", f"note~{B}", 1)
-        link.client().hset("cachelayer:variants:seen", unused, 1)
-        with release_b():
-            retire.look()
-        assert link.client().hgetall(shapes.KEY) == {f"note~{B}".encode(): b"live"}
-
-    def test_one_that_has_said_nothing_yet_is_new(self, both, monkeypatch):
-        monkeypatch.setattr(retire, "_next_word", 0.0)
-        retire.look()
-        assert link.client().hexists(shapes.KEY, f"note~{B}")
 
 
 class TestOwner:

@@ -42,7 +42,7 @@ _PLUGIN = "itemsite.lab.worker"
 #: Most tests wait for a server or a process: so many at a time keep two cores busy.
 _WORKERS = 4
 #: Minutes on 2 cores, from the start of pytest to its end.
-MINUTES, ALL_MINUTES = 6, 15
+MINUTES, ALL_MINUTES = 6, 14
 _QUICK = (
     f"lab: About {MINUTES} minutes on 2 cores, without the slow tests (whole labs, browsers, "
     f"loads, the model checker); ./lab test --all runs them, too, in about {ALL_MINUTES}."
@@ -53,13 +53,18 @@ _ALL = (
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the checks and pytest, with ``--all`` the slow tests too; or pytest with *arguments*."""
-    if list(arguments) not in ([], ["--all"]):
-        return _on_servers(partial(_pytest, arguments), _wanted_workers(arguments))
-    say(_ALL if arguments else _QUICK)
+    """Run the checks and pytest, with ``--all`` the slow tests too; or pytest with *arguments*.
+
+    Arguments beside ``--all`` are pytest's as well.
+    """
+    are_all = "--all" in arguments
+    rest = [argument for argument in arguments if argument != "--all"]
+    if rest and not are_all:
+        return _on_servers(partial(_pytest, rest), _wanted_workers(rest))
+    say(_ALL if are_all else _QUICK)
     # In the plugin's order. A worker that took the place of a crashed one would have no servers.
     options = ["--dist=loadfile", "--no-loadscope-reorder", "--max-worker-restart=0"]
-    options += [f"-n{_WORKERS}", *([] if arguments else ["-m", "not slow"])]
+    options += [f"-n{_WORKERS}", *(rest if are_all else ["-m", "not slow"])]
 
     def checks_and_pytest(folder: Path, environment: dict[str, str]) -> int:
         failed = _run_checks(folder, environment)

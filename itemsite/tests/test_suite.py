@@ -49,6 +49,12 @@ def test_with_all_none_is_left_out(started, capsys):
     assert "not slow" not in tests
 
 
+def test_with_all_pytest_takes_more_arguments(started):
+    assert suite.run(["-q", "--all", "--tb=short"]) == 0
+    assert started[-1][-2:] == ["-q", "--tb=short"]
+    assert "--all" not in started[-1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "workers"),
     [

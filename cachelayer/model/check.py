@@ -1,7 +1,7 @@
 """Check the protocol exhaustively: ``python -m cachelayer.model.check [NAME...]``.
 
-For every configuration and mutant, ``spin`` makes a program of ``protocol.pml``
-that visits every state, and gcc compiles it. Exit code 1: the protocol has a
+For every configuration and mutant, ``spin`` makes a program of ``protocol.pml``, or of
+``documents.pml``, that visits every state, and gcc compiles it. Exit code 1: the protocol has a
 stale read (or a gate that never closes), or a mutant has none; 2: it could not
 be checked.
 """
@@ -25,7 +25,6 @@ from cachelayer.model.mutants import MUTANTS
 
 Variant = Configuration | Mutant
 
-PROTOCOL: Final = Path(__file__).with_name("protocol.pml")
 #: Where a search gives up; all of them need far less. In megabytes and steps.
 _MEMORY: Final = 6000
 _DEPTH: Final = 1_000_000
@@ -99,19 +98,25 @@ def named(names: Iterable[str], *, long: bool = False) -> list[Variant]:
 
 def text_of(variant: Variant) -> str:
     """The protocol, or the mutant's edition of it."""
-    text = PROTOCOL.read_text()
+    name = configuration_of(variant).protocol
+    text = Path(__file__).with_name(name).read_text()
     for old, new in variant.edits if isinstance(variant, Mutant) else ():
         if text.count(old) != 1:
-            raise CannotCheck(f"{variant.name}: protocol.pml must hold {old!r} exactly once.")
+            raise CannotCheck(f"{variant.name}: {name} must hold {old!r} exactly once.")
         text = text.replace(old, new)
     return text
 
 
 def macros_of(variant: Variant) -> list[str]:
     """The compiler's ``-D`` arguments of *variant*'s configuration."""
+    return [f"-D{macro}" for macro in configuration_of(variant).macros]
+
+
+def configuration_of(variant: Variant) -> Configuration:
+    """*variant* itself, or the configuration in which a mutant is checked."""
     if isinstance(variant, Mutant):
         (variant,) = (c for c in CONFIGURATIONS if c.name == variant.configuration)
-    return [f"-D{macro}" for macro in variant.macros]
+    return variant
 
 
 def asks_liveness(variant: Variant) -> bool:
@@ -162,6 +167,7 @@ def interleaving(variant: Variant) -> Iterator[str]:
 
 
 def _search(variant: Variant, folder: Path, *options: str) -> str:
+    # Of either protocol, under one name.
     (folder / "protocol.pml").write_text(text_of(variant))
     _run(["spin", "-a", *macros_of(variant), "protocol.pml"], folder)
     # Fairness: a process that can move does; else nothing would ever close again.

@@ -1,4 +1,4 @@
-"""What is checked: configurations of the protocol, and mutants of it.
+"""What is checked: configurations of the two protocols, and what a mutant of one is.
 
 A configuration gives ``protocol.pml`` its sizes and faults. A mutant takes one
 part of the protocol away by editing its text, so that the protocol itself can
@@ -10,11 +10,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """Macros for ``protocol.pml``, and what they stand for."""
+    """Macros for the protocol, and what they stand for."""
 
     name: str
     macros: tuple[str, ...]
     about: str
+    #: The file that is checked.
+    protocol: str = "protocol.pml"
     #: Every line of the protocol is executed here, or something is wrong with it.
     reaches_all: bool = False
     #: Takes minutes; only checked when it is asked for.
@@ -50,6 +52,22 @@ def _macros(
         "UNFOLLOWED": 0,
         "VARIANT": 0,
         "REMOVERS": 0,
+    }
+    given = {flag.partition("=")[0] for flag in flags}
+    return (*(f"{name}={value}" for name, value in sizes.items() if name not in given), *flags)
+
+
+def _document(
+    writers: int, readers: int, stamps: int, reconcilers: int = 0, faults: int = 0, *flags: str
+) -> tuple[str, ...]:
+    """As ``_macros``, of ``documents.pml``."""
+    sizes = {
+        "WRITERS": writers,
+        "READERS": readers,
+        "STAMPS": stamps,
+        "RECONCILERS": reconcilers,
+        "FAULTS": faults,
+        "UNFOLLOWED": 0,
     }
     given = {flag.partition("=")[0] for flag in flags}
     return (*(f"{name}={value}" for name, value in sizes.items() if name not in given), *flags)
@@ -207,6 +225,51 @@ CONFIGURATIONS = (
         "servers-strict-partition",
         _macros(1, 1, 1, 0, "SERVERS=2", "LEADS=2", "PARTITION", "STRICT"),
         "and any process gets no answer",
+        long=True,
+    ),
+    Configuration(
+        "document",
+        _document(2, 2, 1),
+        "a document of its own row and a stamp: kills, rollbacks, expiry and eviction of "
+        "documents, leases and stamps",
+        protocol="documents.pml",
+    ),
+    Configuration(
+        "document-stamps",
+        _document(2, 1, 2),
+        "the same with two stamps",
+        protocol="documents.pml",
+    ),
+    Configuration(
+        "document-outage",
+        _document(1, 1, 2, 1, 1),
+        "and Redis flushed, restarted empty or restarted with old data, or its incarnation deleted",
+        protocol="documents.pml",
+    ),
+    Configuration(
+        "document-partition",
+        _document(2, 1, 1, 1, 0, "PARTITION"),
+        "and any writer gets no answer; a late mark arrives at any time, or never",
+        protocol="documents.pml",
+    ),
+    Configuration(
+        "document-unfollowed",
+        _document(2, 1, 1, 1, 0, "UNFOLLOWED=1"),
+        "one of two writers is psql: the repair log alone knows of it",
+        protocol="documents.pml",
+    ),
+    Configuration(
+        "document-2-2",
+        _document(2, 2, 2),
+        "two stamps, and two readers",
+        protocol="documents.pml",
+        long=True,
+    ),
+    Configuration(
+        "document-outage-writers",
+        _document(2, 1, 1, 1, 1),
+        "an outage, and two writers",
+        protocol="documents.pml",
         long=True,
     ),
 )

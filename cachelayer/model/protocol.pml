@@ -28,7 +28,7 @@
  *   VARIANT     two releases that render differently run side by side: so many of the
  *               readers are of the second, which has a key of its own, the variant;
  *               REMOVERS take the variant away when they like
- * `variants.py` gives them their values, and takes the protocol apart, one piece at a time. */
+ * `configurations.py` gives them their values; `mutants/` takes the protocol apart, a piece at a time. */
 #define PROCESSES (WRITERS + READERS + RECONCILERS + REMOVERS)
 #define BIT(p) (1 << (p))
 

@@ -16,6 +16,8 @@ from cachelayer.reads import Read, read, read_many, rows
 from cachelayer.write import invalidate
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from django.db.models import Model
 
 
@@ -25,11 +27,14 @@ def register(
     *,
     prefix: str | None = None,
     version: str = "",
+    depends_on: "Iterable[str]" = (),
 ) -> None:
     """Cache the rows of *model*, rendered by *serializer*.
 
-    *serializer* is a REST framework serializer class or any callable from an
-    instance to a dict, and depends on nothing but the row's own columns.
+    *serializer* is a REST framework serializer class or any callable from an instance to a dict.
+    It may show related rows: nested serializers, dotted sources and related fields are seen;
+    what is not (a method, a property, a callable's own) *depends_on* names, as paths of relations:
+    ``["author", "reviews__user"]``. A write of any of these rows is seen by the next read.
     *prefix* begins the keys (default: the model's name). A release whose *version* differs has
     rows of its own, as one whose serializer or columns differ: say another where what decides
     the bytes is neither (a constant in a file, say). Call it once per model, in
@@ -38,7 +43,7 @@ def register(
     """
     from cachelayer import signals
 
-    cached = registry.make(model, serializer, prefix, version)
+    cached = registry.make(model, serializer, prefix, version, depends_on)
     if registry.add(cached):
         signals.connect(cached)
 

@@ -8,10 +8,18 @@ from typing import Any
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connections, models
+from django.db import connections, router
 from django.utils.module_loading import import_string
 
-from cachelayer import checks_redis, conf, hyperlinks, registry, rendering, triggers
+from cachelayer import (
+    checks_redis,
+    conf,
+    dependencies,
+    hyperlinks,
+    registry,
+    rendering,
+    triggers,
+)
 from cachelayer.registry import CachedModel
 
 _NEEDED_BACKEND = "django_redis.cache.RedisCache"
@@ -64,10 +72,11 @@ def check_budget(**kwargs: Any) -> list[CheckMessage]:
 
 @register()
 def check_models(**kwargs: Any) -> list[CheckMessage]:
-    """Registered models: a serializer of one row, tables that name it."""
+    """Registered models: what they show can be followed, and their tables name the row."""
     problems: list[CheckMessage] = []
     for cached in registry.all_cached():
-        problems += _wrong_fields(cached)
+        problems += _computed_fields(cached)
+        problems += _wrong_dependencies(cached)
         problems += _wrong_tables(cached)
     return problems
 
@@ -201,9 +210,9 @@ def _wrong_cache(settings: conf.Settings) -> Iterator[CheckMessage]:
             )
 
 
-def _wrong_fields(cached: CachedModel) -> Iterator[CheckMessage]:
-    """A row that shows columns of other rows would go stale when those change."""
-    if not isinstance(cached.serializer, type):
+def _computed_fields(cached: CachedModel) -> Iterator[CheckMessage]:
+    """What is computed may read what nobody sees."""
+    if not isinstance(cached.serializer, type) or cached.depends_on:
         return
     try:
         fields = cached.serializer().fields.items()
@@ -211,34 +220,40 @@ def _wrong_fields(cached: CachedModel) -> Iterator[CheckMessage]:
         return
     if not rendering.is_of_rest_framework(cached.serializer, "to_representation"):
         yield _computed(cached, "to_representation")
-    columns, relations, reverse = {"pk"}, set(), set()
+    columns = {"pk"}
     for column in cached.model._meta.get_fields():
-        if isinstance(column, models.ForeignObjectRel):
-            reverse.add(column.get_accessor_name())
-        elif column.is_relation:
-            relations.add(column.name)
         columns |= {column.name, getattr(column, "attname", column.name)}
     for name, field in fields:
         path = (field.source or name).split(".")
-        foreign = path[0] in relations and (len(path) > 1 or _shows_columns(field))
-        if foreign or path[0] in reverse:
+        is_seen = path[0] in columns or dependencies.is_relation(cached.model, path[0])
+        if not is_seen and not _is_own_url(field, columns):
+            yield _computed(cached, name)
+
+
+def _wrong_dependencies(cached: CachedModel) -> Iterator[CheckMessage]:
+    """What is shown and cannot be followed."""
+    try:
+        shown = cached.shown
+    except ImproperlyConfigured as error:
+        yield Error(str(error), obj=cached.model, id="cachelayer.E007")
+        return
+    for each in shown.each_model() if shown else ():
+        if router.db_for_write(each) != cached.database:
             yield Error(
-                f"{cached.serializer.__name__}.{name} shows columns of another row; the cached "
-                f"{cached.prefix} would not change when that row does.",
-                hint="Serialize the related row's id, and read that row by its own.",
+                f"{cached.model._meta.label} shows rows of {each._meta.label}, which are in "
+                "another database: no transaction has both.",
+                hint="Show their keys only, and read these rows by their own.",
                 obj=cached.model,
                 id="cachelayer.E007",
             )
-        elif path[0] not in columns and not _is_own_url(field, columns):
-            yield _computed(cached, name)
 
 
 def _computed(cached: CachedModel, name: str) -> CheckMessage:
     return Warning(
-        f"{cached.serializer.__name__}.{name} is computed: nobody can check that it "
-        "depends on nothing but the row's own columns.",
-        hint="Make sure that it does, then silence cachelayer.W001. The recorder helps: in tests, "
-        "what it reads beside them is an error.",
+        f"{cached.serializer.__name__}.{name} is computed: nobody can see whether it reads more "
+        "than the row's own columns.",
+        hint="Name in depends_on the relations that it reads. If there are none, make sure, and "
+        "silence cachelayer.W001: in tests what it reads beside the row is an error.",
         obj=cached.model,
         id="cachelayer.W001",
     )
@@ -278,15 +293,6 @@ def _has_key_of(model: Any, parent: Any) -> bool:
         if not issubclass(model, parent):
             return False
     return True
-
-
-def _shows_columns(field: Any) -> bool:
-    """Whether *field*, of a relation, shows more of the related row than its id."""
-    field = getattr(field, "child_relation", getattr(field, "child", field))
-    names = {base.__name__ for base in type(field).__mro__}
-    if "HyperlinkedRelatedField" in names:
-        return bool(field.lookup_field != "pk")
-    return hasattr(field, "fields") or bool(names & {"StringRelatedField", "SlugRelatedField"})
 
 
 def _is_own_url(field: Any, columns: set[str]) -> bool:

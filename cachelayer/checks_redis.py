@@ -9,7 +9,7 @@ from typing import Any, Final
 from django.core.checks import CheckMessage, Error
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
-from cachelayer import eviction, incarnation, keyspace, link, registry
+from cachelayer import dependencies, eviction, incarnation, keyspace, link, registry
 from cachelayer.gate import CacheUnavailable
 
 _KEY: Final = "cachelayer:probe"
@@ -40,6 +40,7 @@ _HARMLESS: Final[dict[str, tuple[Any, ...]]] = {
     "info": ("memory",),
     "mget": (_KEY,),
     "object|encoding": (_KEY,),
+    "pexpire": (_KEY, 1),
     "ping": (),
     "pttl": (_KEY,),
     "scan": (0, "COUNT", 1),
@@ -83,7 +84,8 @@ def key_patterns() -> list[str]:
     """Every key that the layer uses, as patterns."""
     prefixes = sorted(cached.prefix for cached in registry.all_cached())
     rows = [f"{prefix}{sign}" for prefix in prefixes for sign in ":~"]
-    starts = [*rows, "cachelayer:", "{cachelayer:"]
+    stamps = [dependencies.SIGN] if any(cached.shown for cached in registry.all_cached()) else []
+    starts = [*rows, *stamps, "cachelayer:", "{cachelayer:"]
     try:
         # The owner of plain keys is written there for all to see.
         owner = [keyspace.OWNER] if keyspace.prefix() else []

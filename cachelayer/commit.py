@@ -12,6 +12,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from cachelayer import (
     clear,
     conf,
+    dependencies,
     epoch,
     link,
     metrics,
@@ -170,13 +171,15 @@ def prepare(connection: BaseDatabaseWrapper, writes: Iterable["Write"]) -> Commi
         prefix
         for write, notice in witnessed
         for prefix, ids in notice.keys.items()
-        if write.rows and ids == [EVERY]
+        # Of stamps there is one for a statement that names no rows; it is marked as any other.
+        if write.rows and ids == [EVERY] and not dependencies.is_stamp(prefix)
     }
     if every:
         last = {key: said for key, said in last.items() if key.partition(":")[0] not in every}
     is_current = all(notice.isolation == _READ_COMMITTED for _, notice in witnessed)
     is_current = is_current and session.is_neutral(connection)
-    if is_current and len(last) <= conf.get().PUSH_LIMIT:
+    pushed = sum(said != states.INVALIDATE for said in last.values())
+    if is_current and pushed <= conf.get().PUSH_LIMIT:
         rows = written.Written(connection).rows(last)
     else:
         rows = dict.fromkeys(last, states.INVALIDATE)

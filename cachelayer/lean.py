@@ -31,15 +31,9 @@ _VALUES: Final = frozenset({bytes, type(None)})
 _PARTS: Final = 10
 
 
-def pack(*commands: Sequence[Any]) -> bytes:
+def pack(*commands: tuple[Any, ...]) -> bytes:
     """*commands* as Redis reads them (RESP): their parts are str, bytes or numbers."""
-    pieces: list[bytes] = []
-    for command in commands:
-        pieces.append(b"*%d\r\n" % len(command))
-        for part in command:
-            text = part if type(part) is bytes else str(part).encode()
-            pieces.append(b"$%d\r\n%b\r\n" % (len(text), text))
-    return b"".join(pieces)
+    return b"".join([hiredis.pack_command(command) for command in commands])
 
 
 def pack_get(keys: Sequence[str]) -> bytes:

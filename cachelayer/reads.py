@@ -12,6 +12,7 @@ from django.db import connections, models
 from cachelayer import (
     conf,
     counters,
+    documents,
     livecheck,
     metrics,
     registry,
@@ -26,7 +27,7 @@ from cachelayer.gate import CacheUnavailable
 from cachelayer.loading import read_rows
 from cachelayer.notice import EVERY
 from cachelayer.registry import CachedModel
-from cachelayer.write import has_written
+from cachelayer.write import has_written, has_written_of
 
 Outcome = Literal["hit", "miss", "bypass"]
 
@@ -100,7 +101,7 @@ def read(model: type[models.Model], pk: Any, looked_up: LookedUp | None = None) 
     using = cached.database
     with suppress(CacheUnavailable):
         key = cached.key(pk)
-        if not _reads_otherwise(using, key):
+        if not _reads_otherwise(using, cached, key):
             value = looked_up.value if looked_up and looked_up.key == key else look_up(key)
             if found := _read_cached(using, cached, pk, key, value):
                 return found
@@ -149,28 +150,49 @@ def _find(
     # One token serves for all: it says which reader may fill, not which row.
     lease = states.new_lease()
     rows: dict[str, bytes] = {}
-    leased: list[str] = []
+    leased: dict[str, Any] = {}
+    values: dict[str, bytes | None] = {}
     with suppress(CacheUnavailable):
-        values = _look_up_many(using, keys)
+        values = _look_up_many(using, cached, keys)
         rows = _known(cached, keys, values)
         if len(rows) == len(keys):
             return rows, dict.fromkeys(keys, "hit")
         if free := takeover.free(using, values):
             taken = takeover.lease(using, free, lease)
-            leased = [key for key, took in zip(free, taken, strict=True) if took]
-    unknown = {pk: key for key, pk in keys.items() if key not in rows}
-    loaded = {unknown[pk]: row for pk, row in read_rows(using, cached, unknown).items()}
-    if leased:
-        _fill({key: loaded[key] for key in leased}, lease)
+            leased = {key: keys[key] for key, took in zip(free, taken, strict=True) if took}
+    unknown = {key: pk for key, pk in keys.items() if key not in rows}
+    loaded, filled = _load(using, cached, unknown, leased, values, lease)
     outcomes: dict[str, Outcome] = dict.fromkeys(keys, "bypass")
     outcomes |= dict.fromkeys(rows, "hit")
-    outcomes |= dict.fromkeys(leased, "miss")
-    return rows | loaded, outcomes
+    outcomes |= dict.fromkeys(filled, "miss")
+    return rows | {key: loaded[pk] for key, pk in unknown.items()}, outcomes
 
 
-def _look_up_many(using: str, keys: dict[str, Any]) -> dict[str, bytes | None]:
+def _load(
+    using: str,
+    cached: CachedModel,
+    unknown: dict[str, Any],
+    leased: dict[str, Any],
+    values: dict[str, bytes | None],
+    lease: bytes,
+) -> tuple[dict[Any, bytes], set[str]]:
+    """The rows of the *unknown* keys, and those of the *leased* that were filled."""
+    if cached.shown is None:  # All by one query.
+        loaded = read_rows(using, cached, unknown.values())
+        if leased:
+            documents.store({key: loaded[pk] for key, pk in leased.items()}, lease)
+        return loaded, set(leased)
+    others = [pk for key, pk in unknown.items() if key not in leased]
+    loaded = read_rows(using, cached, others)
+    if not leased:
+        return loaded, set()
+    rows, filled = documents.fill(using, cached, leased, values, lease)
+    return loaded | rows, filled
+
+
+def _look_up_many(using: str, cached: CachedModel, keys: dict[str, Any]) -> dict[str, bytes | None]:
     """As ``look_up``, without the rows that this transaction has written itself."""
-    wanted = [key for key in keys if not _reads_otherwise(using, key)]
+    wanted = [key for key in keys if not _reads_otherwise(using, cached, key)]
     return dict(zip(wanted, _look_up(wanted), strict=True)) if wanted else {}
 
 
@@ -200,9 +222,8 @@ def _read_cached(
         if free := takeover.free(using, {key: value}, also_leases=is_late):
             token = states.new_lease()
             if takeover.lease(using, free, token)[0]:
-                row = read_rows(using, cached, [pk])[pk]
-                _fill({key: row}, token)
-                return _count(Read("miss", _unwrap(row)))
+                loaded, filled = documents.fill(using, cached, {key: pk}, {key: value}, token)
+                return _count(Read("miss" if filled else "bypass", _unwrap(loaded[pk])))
         elif not states.is_lease(value):
             return None
         # Another reader is loading this row: a stampede. It will be here soon.
@@ -215,20 +236,19 @@ def _read_cached(
         value = states.get([key])[0]
 
 
-def _reads_otherwise(using: str, key: str) -> bool:
+def _reads_otherwise(using: str, cached: CachedModel, key: str) -> bool:
     """Whether Postgres would give this thread another row than anybody else.
 
-    Its transaction has written a newer one, or its session looks into another schema.
+    Its transaction has written a newer one, or something that it may show, or its session looks
+    into another schema.
     """
-    return not session.is_at_home(connections[using]) or has_written(
-        using, key, f"{key.partition(':')[0]}:{EVERY}"
+    if not session.is_at_home(connections[using]):
+        return True
+    if has_written(using, key, f"{key.partition(':')[0]}:{EVERY}"):
+        return True
+    return cached.shown is not None and has_written_of(
+        using, {column.prefix for column in cached.shown.columns()}
     )
-
-
-def _fill(rows: dict[str, bytes], token: bytes) -> None:
-    # Unfilled, the row is loaded all the same; only the next reader misses it.
-    with suppress(CacheUnavailable):
-        states.fill(rows, token)
 
 
 def _unwrap(row: bytes) -> bytes | None:

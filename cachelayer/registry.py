@@ -10,7 +10,7 @@ from typing import Any, Final
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import models, router
 
-from cachelayer import neutral, rendering, tenancy
+from cachelayer import dependencies, neutral, rendering, tenancy
 from cachelayer.rendering import Serializer
 
 AnyModel = type[models.Model]
@@ -23,7 +23,8 @@ class CachedModel:
     """A registered model: its key prefix and its serializer.
 
     The cached bytes are a pure function of one row of the model: of its columns, also those
-    that multi-table inheritance keeps in its parents' tables, and of its many-to-many links.
+    that multi-table inheritance keeps in its parents' tables, and of its many-to-many links. Or
+    they are a document: a function of other rows as well, those in ``shown``.
     """
 
     model: AnyModel
@@ -31,6 +32,13 @@ class CachedModel:
     prefix: str
     #: The project's own word for what neither its code nor its columns show; see ``fingerprint``.
     version: str = ""
+    #: Relations that are shown and cannot be seen to be, as paths: ``reviews__user``.
+    depends_on: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> dependencies.Shown | None:
+        """What is shown beside the row; None where that is nothing. Raises as its ``of``."""
+        return dependencies.of(self.model, self.serializer, self.depends_on)
 
     @property
     def database(self) -> str:
@@ -83,7 +91,9 @@ class CachedModel:
     def fetch(self, found: "models.QuerySet[Any]") -> dict[Any, Any]:
         """The rows of *found*, as ``render_fetched`` takes them, by primary key."""
         plan = rendering.plan_of(self.serializer, self.model)
-        if plan is None or not rendering.are_values_enough(self.model):
+        if plan is None or self.shown or not rendering.are_values_enough(self.model):
+            if self.shown:
+                found = found.prefetch_related(*self.shown.lookups())
             with neutral.context():
                 return {instance.pk: instance for instance in found}
         # Without instances: half of what a row costs is to make one.
@@ -136,7 +146,11 @@ _registered: dict[AnyModel, CachedModel] = {}
 
 
 def make(
-    model: AnyModel, serializer: Serializer, prefix: str | None = None, version: str = ""
+    model: AnyModel,
+    serializer: Serializer,
+    prefix: str | None = None,
+    version: str = "",
+    depends_on: Iterable[str] = (),
 ) -> CachedModel:
     """A registration, checked; the key prefix is the model's name unless given."""
     if model._meta.abstract or model._meta.proxy:
@@ -154,7 +168,7 @@ def make(
             f"{prefix!r} cannot be a key prefix. Use letters, digits, '_', '.' and '-', "
             f"and not {RESERVED_PREFIX!r}, under which the cache layer keeps its own keys."
         )
-    return CachedModel(model, serializer, prefix, version)
+    return CachedModel(model, serializer, prefix, version, tuple(depends_on))
 
 
 def add(cached: CachedModel) -> bool:
@@ -206,6 +220,12 @@ def of_prefix(start: str) -> CachedModel | None:
     return next((c for c in _registered.values() if c.prefix == prefix), None)
 
 
+def is_of_documents(key: str) -> bool:
+    """Whether *key* is one of a model whose cached bytes show other rows as well."""
+    cached = of_prefix(key.partition(":")[0])
+    return cached is not None and cached.shown is not None
+
+
 def of_key(key: str) -> CachedModel:
     """The registration that *key* belongs to; ``ValueError`` when there is none."""
     if cached := of_prefix(key.partition(":")[0]):
@@ -232,4 +252,4 @@ def _links(
 
 def spans_tables(cached: CachedModel) -> bool:
     """Whether rows of several tables make one of *cached*: no lock of one row covers it then."""
-    return bool(cached.model._meta.parents or links(cached))
+    return bool(cached.model._meta.parents or links(cached) or cached.shown)

@@ -1,4 +1,4 @@
-"""One key, three states, six operations: the protocol's vocabulary.
+"""One key, four states, six operations: the protocol's vocabulary.
 
 A key holds a plain string, told apart by its first byte:
 
@@ -8,6 +8,8 @@ A key holds a plain string, told apart by its first byte:
     ``w:<token>:<xid> …`` marks, oldest first: each of a transaction that wrote this row
                   and may be committing; Postgres knows by the xid whether it has ended
     ``r:<token>`` lease: one reader is loading this row
+    ``d:{…}`` document: bytes that are made of other rows as well, behind the stamps that they were
+                  made under (``stamps.py``). It reads as a row while these are what they were
 
 Leases are those of Facebook's memcache (Nishtala et al., NSDI 2013); the mark
 before COMMIT is Hibernate's soft lock and python-ndb's write lock; the owner's
@@ -21,13 +23,15 @@ from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import Final
 
-from cachelayer import conf, epoch, incarnation, keyspace, link, scripts, shapes, spans
+from cachelayer import conf, epoch, incarnation, keyspace, link, registry, scripts, shapes, spans
 from cachelayer.batches import batched
 from cachelayer.gate import CacheUnavailable, Use, gate
 
 NULL: Final = b"null"
 #: The first byte of a row.
 ROW: Final = b"{"
+#: What a document begins with, as it is stored, and as it reads when it is not valid.
+INVALID: Final = b"d:"
 #: In place of a row: the mark is taken away, and the next reader loads the row.
 INVALIDATE: Final = b""
 #: In place of a transaction's: a mark of none, which has ended.
@@ -36,6 +40,7 @@ _NOT_ISSUED: Final = 2**62
 
 _mark = scripts.load("mark", "variants")
 _look = scripts.load("look")
+_document = scripts.load("document")
 _lease = scripts.load("lease")
 _repair = scripts.load("repair", "variants")
 _fill = scripts.load("fill")
@@ -73,15 +78,23 @@ def transactions(marks: bytes) -> set[int]:
     return xids - {_NO_TRANSACTION}
 
 
+def is_invalid(value: bytes | None) -> bool:
+    """Whether *value* is a document of which something has changed."""
+    return value is not None and value[:2] == INVALID
+
+
 def is_lease(value: bytes | None) -> bool:
     return value is not None and value[:2] == b"r:"
 
 
 def name(value: bytes | None) -> str:
-    """The state's name for people: absent, row, null, mark or lease."""
+    """The state's name for people: absent, row, null, mark, lease or invalid."""
     if value is None:
         return "absent"
-    return {b"{": "row", b"n": "null", b"w": "mark", b"r": "lease"}.get(value[:1], "foreign")
+    return _NAMES.get(value[:1], "foreign")
+
+
+_NAMES: Final = {b"{": "row", b"n": "null", b"w": "mark", b"r": "lease", b"d": "invalid"}
 
 
 def new_mark(xid: int) -> bytes:
@@ -99,7 +112,11 @@ def _of_values(values: Sequence[bytes | None]) -> dict[str, str]:
 
 @spans.operation("get", _of_values)
 def get(keys: Sequence[str]) -> list[bytes | None]:
-    """The values of *keys*, as this release has them."""
+    """The values of *keys*, of one model, as this release has them."""
+    if keys and registry.is_of_documents(keys[0]):
+        command = _document([*shapes.stored(keys), incarnation.KEY], keyspace.prefix(), 0)
+        values: list[bytes | None] = link.round_trip(command, use=Use.READ)[0]
+        return values
     return link.get(keyspace.all_of(shapes.stored(keys))) if keys else []
 
 
@@ -114,8 +131,11 @@ def get_verified(keys: Sequence[str]) -> tuple[list[bytes | None], str]:
     """The values of *keys*, and the epoch for which this very server is trusted ("": none)."""
     values: list[bytes | None] = []
     epochs = set()
+    of_documents = keys and registry.is_of_documents(keys[0])
     for part in batched(shapes.stored(keys)):
-        [[*more, found]] = link.round_trip(_look([*part, incarnation.KEY]), use=Use.READ)
+        held = [*part, incarnation.KEY]
+        command = _document(held, keyspace.prefix(), 1) if of_documents else _look(held)
+        [[*more, found]] = link.round_trip(command, use=Use.READ)
         values += more
         epochs.add(incarnation.trusted_epoch(found))
     return values, epochs.pop() if len(epochs) == 1 else ""
@@ -128,9 +148,9 @@ def lease(
     """Take the lease of every key, of one model, that still holds what is *wanted* of it.
 
     What may be wanted: nothing (None), marks of transactions that have all ended, another's lease
-    that was waited for. A variant's is not granted while its plain key holds other marks than
-    *marks*, whose transactions have all ended too. None is granted unless the incarnation is
-    trusted and of the epoch that Postgres has: then the gate settles.
+    that was waited for, a document that is not valid. A variant's is not granted while its plain
+    key holds other marks than *marks*, whose transactions have all ended too. None is granted
+    unless the incarnation is trusted and of the epoch that Postgres has: then the gate settles.
     """
     keys = list(wanted)
     variant = shapes.variant(keys[0])
@@ -152,7 +172,10 @@ def lease(
 
 @spans.operation("fill", lambda filled: {"cache.filled": sum(filled)})
 def fill(rows: Mapping[str, bytes], token: bytes) -> list[bool]:
-    """Store *rows* under the keys whose lease is still *token*; say which took."""
+    """Store *rows* under the keys whose lease is still *token*; say which took.
+
+    In place of a row ``INVALIDATE`` gives the lease back.
+    """
     values = (part for row in rows.values() for part in (row, _lifetime(row)))
     [answers] = link.round_trip(_fill(shapes.stored(rows), token, *values), use=Use.READ)
     return [answer == 1 for answer in answers]

@@ -1,4 +1,4 @@
-"""What a reader may take over: an empty key, and marks whose transactions have all ended.
+"""What a reader may take over: an empty key, a document that is not valid, marks that are over.
 
 A writer that was killed, that lost the answer to its COMMIT, or whose on_commit hook never
 ran leaves its mark. Nobody need wait for it to expire, for Postgres knows: the mark names its
@@ -36,7 +36,10 @@ def free(
     found = {
         key: value
         for key, value in values.items()
-        if value is None or states.is_mark(value) or (also_leases and states.is_lease(value))
+        if value is None
+        or states.is_mark(value)
+        or states.is_invalid(value)
+        or (also_leases and states.is_lease(value))
     }
     if not found or not _may_fill(using):
         return {}

@@ -7,7 +7,7 @@ from typing import Any
 from django.db import connections, models
 from django.db.transaction import TransactionManagementError
 
-from cachelayer import registry, states, takeover
+from cachelayer import documents, registry, states, takeover
 from cachelayer.batches import batched, patiently
 from cachelayer.loading import read_rows
 from cachelayer.registry import CachedModel
@@ -55,6 +55,9 @@ def _fill(cached: CachedModel, pks: Sequence[Any], read: Callable[..., dict[Any,
     leased = [pk for pk, took in zip(pks, taken, strict=True) if took]
     if not leased:
         return 0
+    if cached.shown:
+        keys = {cached.key(pk): pk for pk in leased}
+        return len(documents.fill(cached.database, cached, keys, wanted, token)[1])
     rows = read(None, cached, leased)
     return sum(states.fill({cached.key(pk): row for pk, row in rows.items()}, token))
 

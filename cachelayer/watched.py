@@ -79,6 +79,9 @@ def tables_of(using: str) -> list[Watched]:
         if cached.database == using:
             for name, column in tables(cached):
                 found.setdefault(name, Watched(name)).columns[cached.prefix] = column
+            for stamped in cached.shown.columns() if cached.shown else ():
+                at = found.setdefault(stamped.table, Watched(stamped.table))
+                at.columns[stamped.prefix] = stamped.name
             if not registry.spans_tables(cached):
                 found[cached.model._meta.db_table].types = row_json.types(cached)
     return list(found.values())

@@ -93,7 +93,8 @@ def witness(connection: BaseDatabaseWrapper, notice: Notice, is_whole: bool) -> 
             known = states.NULL
         elif is_whole and len(ids) == 1:
             known = notice.row or None
-        rows |= dict.fromkeys(_keys(prefix, cached, [text for text in ids if text]), known)
+        texts = [text for text in ids if text is not None]
+        rows |= dict.fromkeys(_keys(prefix, cached, texts), known)
     _register(connection, Write(rows, notice))
 
 
@@ -170,6 +171,15 @@ def pending(connection: BaseDatabaseWrapper) -> Iterator[Write]:
 def has_written(using: str, *keys: str) -> bool:
     """Whether the running transaction has written one of *keys*, uncommitted as yet."""
     return any(key in write.rows for write in pending(connections[using]) for key in keys)
+
+
+def has_written_of(using: str, prefixes: set[str]) -> bool:
+    """Whether the running transaction has written a key that has one of *prefixes*."""
+    return any(
+        key.partition(":")[0].rpartition("/")[2] in prefixes
+        for write in pending(connections[using])
+        for key in write.rows
+    )
 
 
 def intercept_commit(connection: BaseDatabaseWrapper, listen: Callable[[], None]) -> None:

@@ -10,7 +10,7 @@ end
 local function is_row(key)
   local encoding = redis.call('OBJECT', 'ENCODING', key)
   return encoding == 'raw'
-    or encoding == 'embstr' and redis.call('GETRANGE', key, 0, 0) == '{'
+    or encoding == 'embstr' and string.find('{d', redis.call('GETRANGE', key, 0, 0), 1, true) ~= nil
 end
 local step = redis.call('SCAN', ARGV[1], 'COUNT', ARGV[2])
 local rows = 0

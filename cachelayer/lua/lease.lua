@@ -17,6 +17,12 @@ if variant ~= '' then
   -- From here on every writer marks it; those before have marked the plain key.
   redis.call('HSET', KEYS[#KEYS - 1], variant, 'live')
 end
+-- Of a document that is not valid, its stamps are wanted: no two are made under the same.
+local function holds(value, wanted)
+  return value == wanted
+    or (string.sub(wanted, 1, 2) == 'd:' and string.sub(value, 1, #wanted + 1) == wanted .. '\n')
+end
+
 local answers = {}
 for i = 1, count do
   local wanted = ARGV[5 + i]
@@ -26,7 +32,7 @@ for i = 1, count do
   if is_marked and plain ~= ARGV[5 + count + i] then
     answers[i] = 2
   -- What was found, and nothing else: another mark may have come since.
-  elseif (not value and wanted == '') or (value and value == wanted) then
+  elseif (not value and wanted == '') or (value and holds(value, wanted)) then
     if is_marked then
       redis.call('UNLINK', KEYS[count + i])
     end

@@ -1,6 +1,7 @@
--- KEYS[1] the row's key. The first two bytes of its value, which tell its state;
+-- KEYS[1] the row's key. The first two bytes of its value, which tell its state (a document is a row);
 -- none where it is absent or no string.
 if redis.call('TYPE', KEYS[1])['ok'] ~= 'string' then
   return ''
 end
-return redis.call('GETRANGE', KEYS[1], 0, 1)
+local head = redis.call('GETRANGE', KEYS[1], 0, 1)
+return head == 'd:' and '{' or head

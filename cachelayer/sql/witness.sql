@@ -1,4 +1,4 @@
--- cachelayer 1
+-- cachelayer 2
 -- The body of cachelayer_witness(), the trigger function of every table that a cached row is
 -- made of. Its first line is its version; triggers.py puts the log's schema in for {schema}.
 --
@@ -6,13 +6,16 @@
 -- whether the statement says that its sender listens. Then it answers; otherwise it logs.
 --
 -- TG_ARGV: how a single row is looked at, then a key prefix and the column with the row's
--- primary key, for each cached model that has rows of this table in its own.
+-- primary key, for each cached model that has rows of this table in its own; and a stamp's prefix
+-- (it begins with @) and its column, for each by whose values documents show rows of this table.
 --   row      by its JSON, which the answer carries as well
 --   keys     by its JSON
 --   columns  by its columns: a column of type json may hold what jsonb refuses
 DECLARE
     -- In a larger statement no row is named: the answer would outgrow memory.
     most constant bigint := 1000000;
+    -- Nor a stamp: there is one for all of them, which each document is made under as well.
+    most_stamps constant bigint := 1000;
     -- A larger row is not worth its way: it is read again where it is needed.
     large constant int := 8192;
     -- A still larger one is not made into JSON at all: jsonb refuses texts that a table takes.
@@ -56,7 +59,9 @@ BEGIN
         END IF;
     END IF;
     FOR i IN 1 .. TG_NARGS - 1 BY 2 LOOP
-        IF TG_OP = 'TRUNCATE' OR written > most THEN
+        IF TG_OP = 'TRUNCATE' OR written > most
+            OR (written > most_stamps AND starts_with(regexp_replace(TG_ARGV[i], '^.*/', ''), '@'))
+        THEN
             ids := '{*}';
         ELSIF by_json THEN
             ids := ARRAY[news[1] ->> TG_ARGV[i + 1]];

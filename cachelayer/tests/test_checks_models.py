@@ -1,4 +1,6 @@
-"""System checks of the registered models: what the cache could not follow is refused."""
+"""System checks of the registered models: what the cache cannot follow is refused."""
+
+from dataclasses import replace
 
 import pytest
 from django.db import models
@@ -46,11 +48,10 @@ def serializer(shown, of=Book, **fields):
     ],
     ids=lambda field: type(field).__name__,
 )
-def test_e007_a_column_of_the_related_row(registered, field):
+def test_columns_of_a_related_row_are_followed(registered, field):
     registered(Book, serializer(["author"], author=field))
-    [problem] = checks.check_models()
-    assert problem.id == "cachelayer.E007"
-    assert "ShownSerializer.author" in problem.msg
+    assert checks.check_models() == []
+    assert list(registry.get(Book).shown.lookups()) == ["author"]
 
 
 @pytest.mark.parametrize(
@@ -61,16 +62,40 @@ def test_e007_a_column_of_the_related_row(registered, field):
     ],
     ids=["StringRelatedField", "SlugRelatedField"],
 )
-def test_e007_columns_of_many_related_rows(registered, field):
+def test_columns_of_many_related_rows_are_followed(registered, field):
     registered(Book, serializer(["tags"], tags=field))
-    assert ids(checks.check_models()) == ["cachelayer.E007"]
+    assert checks.check_models() == []
+    assert list(registry.get(Book).shown.lookups()) == ["tags"]
 
 
-def test_e007_rows_that_point_here(registered):
+def test_rows_that_point_here_are_followed(registered):
     """Which they are changes when they do."""
     books = serializers.PrimaryKeyRelatedField(source="book_set", many=True, read_only=True)
     registered(Author, serializer(["books"], of=Author, books=books))
-    assert ids(checks.check_models()) == ["cachelayer.E007"]
+    assert checks.check_models() == []
+    assert list(registry.get(Author).shown.lookups()) == ["book_set"]
+
+
+def test_e007_a_path_that_there_is_not(registered):
+    registered(Book, dict)
+    mine = registry.get(Book)
+    registry._registered[Book] = replace(mine, depends_on=("author__nothing",))
+    [problem] = checks.check_models()
+    assert problem.id == "cachelayer.E007"
+    assert "bookshop.Author has no relation 'nothing'" in problem.msg
+
+
+def test_e007_rows_of_another_database(registered, settings):
+    registered(Book, serializer(["author"], author=AuthorSerializer()))
+    settings.DATABASE_ROUTERS = [AuthorsElsewhere()]
+    [problem] = checks.check_models()
+    assert problem.id == "cachelayer.E007"
+    assert "bookshop.Author, which are in another database" in problem.msg
+
+
+class AuthorsElsewhere:
+    def db_for_write(self, model, **hints):
+        return "elsewhere" if model is Author else None
 
 
 def test_ids_of_related_rows_are_fine(registered):
@@ -92,6 +117,14 @@ def test_w001_a_representation_of_its_own(registered):
     [problem] = checks.check_models()
     assert problem.id == "cachelayer.W001"
     assert "to_representation" in problem.msg
+    assert "depends_on" in problem.hint
+
+
+def test_what_is_computed_may_be_declared(registered):
+    computed = serializers.SerializerMethodField(method_name="get")
+    registered(Book, serializer(["names"], names=computed, get=lambda *args: 1))
+    registry._registered[Book] = replace(registry.get(Book), depends_on=("tags",))
+    assert checks.check_models() == []
 
 
 @pytest.mark.parametrize("name", ["get", "to_representation"])

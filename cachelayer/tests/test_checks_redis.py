@@ -26,7 +26,7 @@ from cachelayer import (
 )
 from cachelayer.gate import gate
 from cachelayer.models import Repair
-from cachelayer.tests.bookshop.models import Note
+from cachelayer.tests.bookshop.models import Note, Novel, Review
 from cachelayer.tests.commands import run
 from cachelayer.tests.faults import closed, set_stars, stars
 from cachelayer.tests.hiding import Hiding
@@ -155,6 +155,14 @@ def test_a_user_with_exactly_these_commands_can_do_everything(
     assert {name: said for name, said in stats.items() if said["rejected_calls"]} == {}
 
 
+def _do_all_with_documents():
+    novel = Novel.objects.create(title="Waves")
+    for _ in range(2):
+        cachelayer.read(Novel, novel.pk)
+    Review.objects.create(novel=novel)
+    assert cachelayer.read(Novel, novel.pk).outcome == "miss"
+
+
 def _do_all_with_variants(note, monkeypatch):
     """As a process of another release, which then goes."""
     monkeypatch.setattr(retire, "_next_word", 0.0)
@@ -174,6 +182,7 @@ def _do_everything(admin, own_redis, monkeypatch, database):
     notes[1].delete()
     cachelayer.read_many(Note, [note.pk for note in notes])
     _do_all_with_variants(notes[0], monkeypatch)
+    _do_all_with_documents()
     Note.objects.filter(pk=notes[2].pk).update(stars=3)
     with suppress(ZeroDivisionError), transaction.atomic():
         set_stars(notes[2], 4)

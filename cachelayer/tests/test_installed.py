@@ -5,7 +5,7 @@ from django.core.management import call_command
 from django.db import connection, models
 from django.test.utils import isolate_apps
 
-from cachelayer import checks, registry, triggers
+from cachelayer import checks, dependencies, registry, triggers
 from cachelayer.models import Repair
 from cachelayer.tests.bookshop.models import Audiobook, Note
 
@@ -136,7 +136,9 @@ def test_no_function():
     execute("DROP FUNCTION cachelayer_witness CASCADE")
     assert problems() == ["The database 'default' lacks the trigger function cachelayer_witness."]
     prefixes = {cached.prefix for cached in registry.all_cached()}
-    assert triggers.install("default") == prefixes
+    unseen = triggers.install("default")
+    assert {each for each in unseen if not dependencies.is_stamp(each)} == prefixes
+    assert "@bookshop_review.novel_id" in unseen
 
 
 def test_a_function_of_an_older_release(monkeypatch):
@@ -146,7 +148,7 @@ def test_a_function_of_an_older_release(monkeypatch):
         "cachelayer_witness."
     ]
     monkeypatch.setattr(
-        triggers, "_BODY", triggers._BODY.replace("-- cachelayer 1", "-- cachelayer 2")
+        triggers, "_BODY", triggers._BODY.replace("-- cachelayer 2", "-- cachelayer 3")
     )
     triggers.install("default")
     assert problems() == []
@@ -157,7 +159,7 @@ def test_a_function_of_an_older_release(monkeypatch):
         cursor.execute("SELECT prosrc FROM pg_proc WHERE proname = 'cachelayer_witness'")
         [[body]] = cursor.fetchall()
     try:
-        assert body.startswith("-- cachelayer 2\n"), "and leaves it alone"
+        assert body.startswith("-- cachelayer 3\n"), "and leaves it alone"
     finally:
         execute("DROP FUNCTION cachelayer_witness CASCADE")
 

@@ -8,7 +8,7 @@ import pytest
 from django.db import connection, transaction
 
 import cachelayer
-from cachelayer import clear, commit, link, reads, states
+from cachelayer import clear, commit, documents, link, states
 from cachelayer.gate import CacheUnavailable
 from cachelayer.tests import naive
 from cachelayer.tests.bookshop.models import Note
@@ -276,7 +276,7 @@ def test_a_row_created_while_a_reader_finds_none_is_there():
 def test_many_readers_of_one_cold_key_cost_postgres_one_read(note, settings, monkeypatch):
     settings.CACHELAYER = {"LEASE_WAIT": 60.0, "LEASE_LIFETIME": 60.0}
     loads, asked = [], Semaphore(0)
-    load, get = reads.read_rows, states.get
+    load, get = documents.read_rows, states.get
 
     def counting_load(*args, **kwargs):
         loads.append(args)
@@ -287,7 +287,7 @@ def test_many_readers_of_one_cold_key_cost_postgres_one_read(note, settings, mon
         asked.release()
         return values
 
-    monkeypatch.setattr(reads, "read_rows", counting_load)
+    monkeypatch.setattr(documents, "read_rows", counting_load)
     monkeypatch.setattr(states, "get", counting_get)
     with stopped(states, "fill") as fill, ThreadPoolExecutor(199) as pool:
         leader = start(stars, note)

@@ -13,6 +13,7 @@ from cachelayer import listener, registry, repair, signals, states, triggers
 from cachelayer.loading import read_rows
 from cachelayer.models import Repair
 from cachelayer.rendering import Serializer
+from cachelayer.tests.faults import closed, until
 
 
 def told(model: Any, pk: Any) -> Any:
@@ -52,6 +53,8 @@ def registered(model: Any, serializer: Serializer) -> Iterator[None]:
     listener._cached_tables.cache_clear()
     triggers.install("default")
     Repair.objects.all().delete()
+    # A look that came between the two has found that triggers are missing.
+    until(closed)
     try:
         yield
     finally:

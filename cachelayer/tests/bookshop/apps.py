@@ -29,4 +29,5 @@ class BookshopConfig(AppConfig):
         cachelayer.register(
             models.AReplyWhoseModelHasALongNameIndeed, serializers.LongNameSerializer
         )
+        cachelayer.register(models.Novel, serializers.NovelSerializer)
         post_migrate.connect(keep_by_postgres, sender=self)

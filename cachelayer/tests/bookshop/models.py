@@ -61,6 +61,14 @@ class Stamp(models.Model):
 
 # Django looks for models here.
 from cachelayer.tests.bookshop.films import Film, Role  # noqa: E402
+from cachelayer.tests.bookshop.novels import (  # noqa: E402
+    Agency,
+    Novel,
+    Person,
+    Review,
+    Topic,
+    Writer,
+)
 from cachelayer.tests.bookshop.shelves import (  # noqa: E402
     AReplyWhoseModelHasALongNameIndeed,
     Parcel,
@@ -70,17 +78,23 @@ from cachelayer.tests.bookshop.shelves import (  # noqa: E402
 
 __all__ = [
     "AReplyWhoseModelHasALongNameIndeed",
+    "Agency",
     "Audiobook",
     "Author",
     "Book",
     "Film",
     "Note",
+    "Novel",
     "Parcel",
+    "Person",
     "Publisher",
     "Reply",
+    "Review",
     "Role",
     "Shelf",
     "SignedNote",
     "Stamp",
     "Tag",
+    "Topic",
+    "Writer",
 ]

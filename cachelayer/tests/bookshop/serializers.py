@@ -1,3 +1,5 @@
+from typing import Any
+
 from rest_framework import serializers
 
 from cachelayer.tests.bookshop.models import (
@@ -6,8 +8,11 @@ from cachelayer.tests.bookshop.models import (
     Book,
     Film,
     Note,
+    Novel,
     Reply,
+    Review,
     Shelf,
+    Writer,
 )
 
 
@@ -54,6 +59,34 @@ class LongNameSerializer(serializers.ModelSerializer):
     class Meta:
         model = AReplyWhoseModelHasALongNameIndeed
         fields = ["id", "text"]
+
+
+class WriterSerializer(serializers.ModelSerializer):
+    agency = serializers.CharField(source="agency.name", default=None)
+
+    class Meta:
+        model = Writer
+        fields = ["id", "name", "agency"]
+
+
+class ReviewSerializer(serializers.ModelSerializer):
+    critic = serializers.CharField(source="critic.name", default=None)
+
+    class Meta:
+        model = Review
+        fields = ["id", "stars", "critic"]
+
+
+class NovelSerializer(serializers.ModelSerializer):
+    writer = WriterSerializer()
+    main_topic: Any = serializers.SlugRelatedField(slug_field="label", read_only=True)
+    topics: Any = serializers.SlugRelatedField(slug_field="label", many=True, read_only=True)
+    reviews = ReviewSerializer(many=True)
+    review_count = serializers.IntegerField(source="reviews.count")
+
+    class Meta:
+        model = Novel
+        fields = ["id", "title", "writer", "main_topic", "topics", "reviews", "review_count"]
 
 
 def stamp(instance):

@@ -52,6 +52,7 @@ class Shown:
         node = self
         for name in path:
             relation = _relation(node.model, name)
+            _refuse_odd_keys(node.model, name, relation)
             if name not in node.relations:
                 node.relations[name] = (relation, Shown(_target(relation), is_by_key=by_key))
             elif not by_key:
@@ -64,11 +65,26 @@ class Shown:
             yield shown.model
             yield from shown.each_model()
 
-    def lookups(self, before: str = "") -> Iterator[str]:
-        """For ``prefetch_related``: with these loaded, showing an instance takes no query."""
+    def paths(self, before: str = "") -> Iterator[str]:
+        """From the row, as ``depends_on`` has them."""
         for name, (_, shown) in self.relations.items():
             yield f"{before}{name}"
-            yield from shown.lookups(f"{before}{name}__")
+            yield from shown.paths(f"{before}{name}__")
+
+    def lookups(self, before: str = "") -> "Iterator[str | models.Prefetch[Any]]":
+        """For ``prefetch_related``: with these loaded, showing an instance takes no query.
+
+        Rows that nobody has given an order come by their keys: else two looks at the same rows
+        could differ, and a check would take that for stale.
+        """
+        for name, (relation, shown) in self.relations.items():
+            path = f"{before}{name}"
+            rows = shown.model._default_manager.all()
+            is_many = relation.one_to_many or relation.many_to_many
+            yield (
+                models.Prefetch(path, rows.order_by("pk")) if is_many and not rows.ordered else path
+            )
+            yield from shown.lookups(f"{path}__")
 
     def columns(self) -> Iterator[Column]:
         """Those by which stamps are named."""
@@ -179,6 +195,19 @@ def _relation_at(model: AnyModel, path: tuple[str, ...]) -> Any:
     return relation
 
 
+#: Fields whose values Postgres writes as Python does.
+_WRITTEN_ALIKE: Final = (models.IntegerField, models.UUIDField, models.CharField, models.TextField)
+
+
+@cache
+def is_written_alike(key: Any) -> bool:
+    """Whether Postgres writes the values of the field *key* as Python does."""
+    while key.is_relation:
+        key = key.target_field
+    own = hasattr(key, "from_db_value") or not type(key).__module__.startswith("django.")
+    return isinstance(key, _WRITTEN_ALIKE) and not own
+
+
 def is_relation(model: AnyModel, name: str) -> bool:
     """Whether an instance of *model* has related rows under *name*."""
     return bool(_on_the_way(model, (name,)))
@@ -202,6 +231,19 @@ def _relation(model: AnyModel, name: str) -> Any:
         f"{model._meta.label} has no relation {name!r}. Name in depends_on what an instance has: "
         "a foreign key, a many-to-many field, or the way back to one of them."
     )
+
+
+@cache
+def _refuse_odd_keys(model: AnyModel, name: str, relation: Any) -> None:
+    """Triggers name stamps as Postgres writes values, and readers as Python does."""
+    back = relation if _is_forward(relation) else getattr(relation, "field", None)
+    keys = [_target(relation)._meta.pk, model._meta.pk, getattr(back, "target_field", None)]
+    if odd := next((key for key in keys if key is not None and not is_written_alike(key)), None):
+        raise ImproperlyConfigured(
+            f"{model._meta.label}.{name} refers by {odd}, whose values Postgres writes otherwise "
+            "than Python: nobody could tell which row is shown. Leave it out; keys that are "
+            "integers, UUIDs or text can be followed."
+        )
 
 
 def _target(relation: Any) -> AnyModel:
@@ -250,9 +292,10 @@ def _value_of(relation: Any) -> str:
 def _row_columns(relation: Any, model: AnyModel) -> tuple[tuple[Column, str], ...]:
     """The tables that a row of *model* is made of: the columns of its key, and the attributes.
 
-    Without the table whose rows ``_own_column`` has already.
+    Without the table of rows that refer back: ``_own_column`` has all of these.
     """
-    own = "" if _is_of_links(relation) else _own_column(relation).table
+    is_back = not _is_forward(relation) and not _is_of_links(relation)
+    own = _own_column(relation).table if is_back else ""
     chain = [model, *(each for each in model._meta.all_parents if not each._meta.proxy)]
     return tuple(
         (Column(each._meta.db_table, key.column), key.attname)

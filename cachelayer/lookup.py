@@ -7,7 +7,7 @@ from typing import Any, Final
 from django.core.exceptions import ValidationError
 from django.db import DatabaseError, InterfaceError, models
 
-from cachelayer import differences, keyspace, link, registry, shapes, states, takeover
+from cachelayer import differences, registry, stamps, states, takeover
 from cachelayer.gate import CacheUnavailable
 from cachelayer.loading import read_rows
 from cachelayer.registry import CachedModel
@@ -23,8 +23,10 @@ class Look:
     cached: CachedModel
     pk: Any
     key: str
-    #: absent, row, null, mark, lease, or foreign; None while Redis is away.
+    #: absent, row, null, mark, lease, invalid or foreign; None while Redis is away.
     state: str | None = None
+    #: Of a document that is invalid: the stamps of what has changed, or is being written.
+    changed: Sequence[str] = ()
     value: bytes | None = None
     #: Until it expires.
     ttl: float | None = None
@@ -92,14 +94,12 @@ def _look(cached: CachedModel, pk: Any) -> Look:
 
 def _ask_redis(found: Look) -> None:
     try:
-        # As a write: it is no read that anybody relies on, and shows a Redis that settles.
-        [stored] = keyspace.all_of(shapes.stored([found.key]))
-        value, ttl = link.round_trip(("GET", stored), ("PTTL", stored))
+        found.value, found.ttl = states.peek(found.key)
+        found.changed = stamps.changed(found.value)
     except CacheUnavailable as error:
         found.redis_error = str(error)
         return
-    found.value, found.state = value, states.name(value)
-    found.ttl = ttl / 1000 if ttl >= 0 else None
+    found.state = states.name(found.value)
 
 
 def _ask_postgres(found: Look) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final
+from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import models, router
@@ -59,7 +59,7 @@ class CachedModel:
 
     def keys_of_texts(self, start: str, texts: Iterable[str]) -> list[str]:
         """The keys of the rows whose primary keys Postgres writes as *texts*, behind *start*."""
-        if _is_written_alike(self.model):
+        if dependencies.is_written_alike(self.model._meta.pk):
             return [f"{start}:{text}" for text in texts]
         return [f"{start}:{self.to_python(text)}" for text in texts]
 
@@ -127,19 +127,6 @@ class CachedModel:
     def rows(self, using: str | None = None) -> "models.QuerySet[Any]":
         """All rows, read where they are written: a replica may lag behind a mark."""
         return self.model._base_manager.using(using or self.database)
-
-
-#: Fields whose values Postgres writes as Python does.
-_WRITTEN_ALIKE: Final = (models.IntegerField, models.UUIDField, models.CharField, models.TextField)
-
-
-@cache
-def _is_written_alike(model: AnyModel) -> bool:
-    pk_field: Any = model._meta.pk
-    while pk_field.is_relation:
-        pk_field = pk_field.target_field
-    own = hasattr(pk_field, "from_db_value") or not type(pk_field).__module__.startswith("django.")
-    return isinstance(pk_field, _WRITTEN_ALIKE) and not own
 
 
 _registered: dict[AnyModel, CachedModel] = {}

@@ -11,17 +11,16 @@ In Redis a document is ``d:``, its stamps as a JSON object, a line feed, and the
 
 import secrets
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any
 
 import orjson
 from django.db import models
 
-from cachelayer import conf, link, scripts, states, takeover, tenancy
+from cachelayer import conf, keyspace, link, scripts, states, takeover, tenancy
 from cachelayer.dependencies import Column
 from cachelayer.notice import EVERY
 from cachelayer.registry import CachedModel
 
-_INVALID: Final = states.INVALID
 _stamp = scripts.load("stamp")
 
 
@@ -42,7 +41,26 @@ def _key(using: str, column: Column, value: Any) -> str:
 
 def of_value(value: bytes | None) -> set[str]:
     """The stamps under which a document was made that is invalid now."""
-    return set(orjson.loads(value[2:])) if value and value[:2] == _INVALID else set()
+    return set(_under(value))
+
+
+def _under(value: bytes | None) -> dict[str, str]:
+    if value is None or not states.is_invalid(value):
+        return {}
+    under: dict[str, str] = orjson.loads(value[len(states.INVALID) :])
+    return under
+
+
+def changed(value: bytes | None) -> list[str]:
+    """Of a document that is invalid: which stamps are not what they were when it was made.
+
+    Raises ``CacheUnavailable``.
+    """
+    if not (under := _under(value)):
+        return []
+    [found] = link.round_trip(("MGET", *keyspace.all_of(under)))
+    pairs = zip(under.items(), found, strict=True)
+    return sorted(key for (key, stamp), now in pairs if now != stamp.encode())
 
 
 def note(using: str, keys: Iterable[str]) -> dict[str, str]:

@@ -21,7 +21,7 @@ import random
 import secrets
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
-from typing import Final
+from typing import Any, Final
 
 from cachelayer import conf, epoch, incarnation, keyspace, link, registry, scripts, shapes, spans
 from cachelayer.batches import batched
@@ -118,6 +118,20 @@ def get(keys: Sequence[str]) -> list[bytes | None]:
         values: list[bytes | None] = link.round_trip(command, use=Use.READ)[0]
         return values
     return link.get(keyspace.all_of(shapes.stored(keys))) if keys else []
+
+
+def peek(key: str) -> tuple[bytes | None, float | None]:
+    """What *key* holds, as ``get`` says it, and its seconds until it expires; asked as a write.
+
+    So it shows a Redis that settles, and is no read that anybody relies on.
+    """
+    [stored] = shapes.stored([key])
+    # What is no string is somebody else's: GET says so.
+    asked: tuple[Any, ...] = ("GET", keyspace.of(stored))
+    if is_document := registry.is_of_documents(key):
+        asked = _document([stored, incarnation.KEY], keyspace.prefix(), 0)
+    found, ttl = link.round_trip(asked, ("PTTL", keyspace.of(stored)))
+    return found[0] if is_document else found, ttl / 1000 if ttl >= 0 else None
 
 
 @spans.operation("get", _of_values)

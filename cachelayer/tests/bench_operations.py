@@ -21,7 +21,7 @@ from redis import Redis
 import cachelayer
 from cachelayer import counters, link, metrics, registry, rendering, states
 from cachelayer.loading import read_rows
-from cachelayer.tests.bookshop.models import Author, Note
+from cachelayer.tests.bookshop.models import Author, Note, Novel, Review, Tag, Topic, Writer
 from cachelayer.tests.bookshop.serializers import NoteSerializer
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -35,6 +35,8 @@ MISS = pytest.mark.benchmark(group="3. one row that Redis does not have")
 WRITE = pytest.mark.benchmark(group="4. one row is written")
 RENDER = pytest.mark.benchmark(group="5. one row becomes bytes")
 NOTE = pytest.mark.benchmark(group="6. what each answer needs besides")
+DOCUMENT = pytest.mark.benchmark(group="7. a row, and a document that shows five more")
+WRITE_SHOWN = pytest.mark.benchmark(group="8. a row is written that no document shows, or one does")
 
 
 def make_note(number=0):
@@ -248,3 +250,46 @@ def test_observe_a_read(benchmark):
 def test_count_a_hit(benchmark):
     benchmark(counters.add, "hit")
     assert counters.totals()["hit"] >= 1
+
+
+@pytest.fixture
+def novel():
+    """A document of its own row, its writer's two, a topic's, and two reviews."""
+    writer = Writer.objects.create(name="Ann")
+    made = Novel.objects.create(title="Waves", writer=writer)
+    made.topics.add(Topic.objects.create(slug="sea", label="The sea"))
+    Review.objects.bulk_create(Review(novel=made, stars=n) for n in range(2))
+    cachelayer.read(Novel, made.pk)
+    return made
+
+
+@DOCUMENT
+def test_read_hit_of_a_row(benchmark, note):
+    assert benchmark(cachelayer.read, Note, note.pk).outcome == "hit"
+
+
+@DOCUMENT
+def test_read_hit_of_a_document(benchmark, novel):
+    assert benchmark(cachelayer.read, Novel, novel.pk).outcome == "hit"
+
+
+@DOCUMENT
+def test_load_of_a_document(benchmark, novel):
+    cached = registry.get(Novel)
+    assert benchmark(read_rows, "default", cached, [novel.pk])[novel.pk][:1] == states.ROW
+
+
+@WRITE_SHOWN
+def test_update_of_a_row_that_is_not_shown(benchmark, novel):
+    tag = Tag.objects.create(name="x")
+    assert benchmark(Tag.objects.filter(pk=tag.pk).update, name="y") == 1
+
+
+@WRITE_SHOWN
+def test_update_of_a_cached_row(benchmark, note):
+    assert benchmark(Note.objects.filter(pk=note.pk).update, stars=3) == 1
+
+
+@WRITE_SHOWN
+def test_update_of_a_row_that_documents_show(benchmark, novel):
+    assert benchmark(Review.objects.filter(pk=novel.reviews.first().pk).update, stars=3) == 1

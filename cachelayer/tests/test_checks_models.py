@@ -51,7 +51,7 @@ def serializer(shown, of=Book, **fields):
 def test_columns_of_a_related_row_are_followed(registered, field):
     registered(Book, serializer(["author"], author=field))
     assert checks.check_models() == []
-    assert list(registry.get(Book).shown.lookups()) == ["author"]
+    assert list(registry.get(Book).shown.paths()) == ["author"]
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_columns_of_a_related_row_are_followed(registered, field):
 def test_columns_of_many_related_rows_are_followed(registered, field):
     registered(Book, serializer(["tags"], tags=field))
     assert checks.check_models() == []
-    assert list(registry.get(Book).shown.lookups()) == ["tags"]
+    assert list(registry.get(Book).shown.paths()) == ["tags"]
 
 
 def test_rows_that_point_here_are_followed(registered):
@@ -73,7 +73,7 @@ def test_rows_that_point_here_are_followed(registered):
     books = serializers.PrimaryKeyRelatedField(source="book_set", many=True, read_only=True)
     registered(Author, serializer(["books"], of=Author, books=books))
     assert checks.check_models() == []
-    assert list(registry.get(Author).shown.lookups()) == ["book_set"]
+    assert list(registry.get(Author).shown.paths()) == ["book_set"]
 
 
 def test_e007_a_path_that_there_is_not(registered):

@@ -1,19 +1,28 @@
 """Documents: bytes made of several rows, never older than a write to any of them."""
 
+from dataclasses import replace
+
 import orjson
 import pytest
-from django.db import transaction
+from django.core.exceptions import ImproperlyConfigured
+from django.db import models, transaction
+from django.template.loader import render_to_string
+from django.test.utils import isolate_apps
 
 import cachelayer
 from cachelayer import (
     commit,
     documents,
+    incarnation,
     link,
+    lookup,
     recorder,
     registry,
     repair,
+    shapes,
     stamps,
     states,
+    strict,
     verify,
     warm,
 )
@@ -302,6 +311,75 @@ def test_with_redis_away_a_write_is_logged_with_its_stamps(own_redis):
     assert shown(novel)["review_count"] == 1
 
 
+def test_a_look_says_which_stamp_made_it_invalid(novel):
+    found = lookup.look(Novel, novel.pk)
+    assert (found.state, found.verdict, found.changed) == ("row", "same", [])
+    Agency.objects.update(name="New")
+    found = lookup.look(Novel, novel.pk)
+    assert (found.state, found.verdict) == ("invalid", "nothing")
+    assert found.changed == [f"@bookshop_agency.id:{novel.writer.agency_id}"]
+    assert found.ttl
+    page = render_to_string("admin/cachelayer/cache/_look.html", {"look": found})
+    assert "has changed: <code>@bookshop_agency.id" in page
+
+
+def test_two_releases_have_documents_of_their_own(novel):
+    mine = registry.get(Novel)
+    other = replace(mine, serializer=with_writer, depends_on=("writer",))
+    registry._registered[Novel] = other
+    shapes._own = {"novel": "b" * 12}
+    try:
+        assert [cachelayer.read(Novel, novel.pk).outcome for _ in range(2)] == ["miss", "hit"]
+        Person.objects.filter(name="Ann").update(name="Bea")
+        assert shown(novel) == {"writer": "Bea"}
+        Novel.objects.update(title="Tides")
+        assert cachelayer.read(Novel, novel.pk).outcome == "miss"
+    finally:
+        registry._registered[Novel] = mine
+        shapes._own = {}
+    assert shown(novel)["writer"]["name"] == "Bea"
+
+
+def with_writer(found):
+    return {"writer": found.writer.name}
+
+
+def test_strict_asks_for_the_epoch_in_the_same_round_trip(
+    novel, settings, monkeypatch, round_trips
+):
+    settings.CACHELAYER = {**settings.CACHELAYER, "PARTITION": "strict", "TRUST_LIFETIME": 60.0}
+    for name in ("poke", "hurry"):
+        monkeypatch.setattr(strict.ticker, name, lambda: None)
+    strict.trust.ask()
+    try:
+        round_trips.clear()
+        assert cachelayer.read(Novel, novel.pk).outcome == "hit"
+        assert round_trips == [["EVALSHA"]]
+        link.client().set(incarnation.KEY, "another:0 trusted 1")
+        assert cachelayer.read(Novel, novel.pk).outcome == "bypass"
+    finally:
+        strict.trust.start_afresh()
+
+
+def test_keys_that_postgres_writes_otherwise_are_refused():
+    with isolate_apps("cachelayer.tests.bookshop"):
+
+        class Day(models.Model):  # noqa: DJ008
+            date = models.DateField(primary_key=True)
+
+            class Meta:
+                app_label = "bookshop"
+
+        class Event(models.Model):  # noqa: DJ008
+            day = models.ForeignKey(Day, models.CASCADE)
+
+            class Meta:
+                app_label = "bookshop"
+
+        with pytest.raises(ImproperlyConfigured, match="integers, UUIDs or text"):
+            assert registry.make(Event, dict, depends_on=["day"]).shown
+
+
 def test_verify_and_warm_know_documents(novel):
     other = Novel.objects.create(title="Other")
     [*_, (seen, filled)] = warm.warm(Novel)
@@ -359,7 +437,7 @@ def test_what_is_declared_is_followed(only_writer):
 
 
 def test_a_path_that_there_is_not_says_what_to_name():
-    with pytest.raises(registry.ImproperlyConfigured, match="has no relation 'nothing'"):
+    with pytest.raises(ImproperlyConfigured, match="has no relation 'nothing'"):
         assert registry.make(Novel, dict, depends_on=["writer__nothing"]).shown
 
 

@@ -168,7 +168,7 @@ def test_the_own_url_of_a_row_and_the_key_of_another_in_one_are_of_the_row(monke
 def test_a_url_made_of_another_rows_column_is_followed(monkeypatch):
     slug = serializers.HyperlinkedRelatedField(view_name="x", read_only=True, lookup_field="name")
     assert problems_of(monkeypatch, Book, author=slug) == []
-    assert list(registry.get(Book).shown.lookups()) == ["author"]
+    assert list(registry.get(Book).shown.paths()) == ["author"]
 
 
 def test_w001_an_own_url_that_is_computed(monkeypatch):

@@ -15,7 +15,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 import cachelayer
 from cachelayer import incarnation, link, timing
 from cachelayer.gate import CacheUnavailable, Mode, gate
-from cachelayer.lean import Line, pack, pack_get
+from cachelayer.lean import Line, Lines, pack, pack_get
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.faults import closed, set_stars, until
 
@@ -187,7 +187,7 @@ def test_commands_are_packed_as_redis_py_packs_them():
 
 
 def test_there_are_never_more_lines_than_the_pool_allows(monkeypatch):
-    monkeypatch.setattr(link.pool(), "max_connections", 1)
+    monkeypatch.setattr(link, "_lines", Lines(link._new_connection, lambda: 1))
     get("note:x")
     line_ask = Line.ask
 

@@ -40,10 +40,20 @@ class Publisher(models.Model):
     name = models.CharField(max_length=50)
 
 
+class Tag(models.Model):
+    name = models.CharField(max_length=50)
+
+
 class Book(models.Model):
     title = models.CharField(max_length=100)
     author = models.ForeignKey(Author, on_delete=models.CASCADE)
     publisher = models.ForeignKey(Publisher, null=True, on_delete=models.SET_NULL)
+    tags = models.ManyToManyField(Tag)
+
+
+class Review(models.Model):
+    book = models.ForeignKey(Book, on_delete=models.CASCADE, related_name="reviews")
+    user = models.ForeignKey("auth.User", null=True, on_delete=models.SET_NULL)
 """,
     "serializers.py": """
 from rest_framework import serializers
@@ -142,8 +152,8 @@ class Project:
 
 
 def steps():
-    """The README's python block, by file, and the commands of its sh block."""
-    [python] = re.findall(r"^```python\n(.*?)^```", SECTION, re.M | re.S)
+    """The README's first python block, by file, and the commands of its sh block."""
+    python, *_ = re.findall(r"^```python\n(.*?)^```", SECTION, re.M | re.S)
     [shell] = re.findall(r"^```sh\n(.*?)^```", SECTION, re.M | re.S)
     parts = re.split(r"^# (\w+\.py)\n", python, flags=re.M)
     return dict(zip(parts[1::2], parts[2::2], strict=True)), shell.splitlines()
@@ -301,6 +311,47 @@ print(json.dumps(seen))
     assert found["person"] == 200
     assert found["wrong id"] == 404
     assert found["deleted"] == [204, 404]
+
+
+def test_rows_that_show_other_rows_are_followed(project):
+    """The README's book, with its author's name, its tags and the number of its reviews."""
+    example, register = re.findall(
+        r"^```python\n(.*?)^```", SECTION.partition("### Rows that show")[2], re.M | re.S
+    )
+    found = project.script(f"""
+from django.core.management import call_command
+from rest_framework import serializers
+from cachelayer import registry
+from shop.models import Review, Tag
+{example}
+del registry._registered[Book]
+cachelayer.register(Book, BookSerializer)
+call_command("migrate", verbosity=0)
+author, tag = Author.objects.create(name="Jane"), Tag.objects.create(name="sea")
+book = Book.objects.create(title="Waves", author=author)
+seen = []
+def look():
+    reads = [cachelayer.read(Book, book.pk) for _ in range(2)]
+    seen.append([reads[1].outcome, *list(json.loads(reads[1].row).values())[2:]])
+look()
+book.tags.add(tag)
+look()
+Review.objects.create(book=book)
+look()
+Author.objects.update(name="Ann")
+Tag.objects.filter(pk=tag.pk).update(name="war")
+look()
+del registry._registered[Book]
+{register}
+assert set(registry.get(Book).shown.paths()) >= {{"author", "reviews", "reviews__user"}}
+print(json.dumps(seen))
+""")
+    assert found == [
+        ["hit", "Jane", [], 0],
+        ["hit", "Jane", ["sea"], 0],
+        ["hit", "Jane", ["sea"], 1],
+        ["hit", "Ann", ["war"], 1],
+    ]
 
 
 def test_sql_from_another_program_is_followed(project):

@@ -193,7 +193,8 @@ def test_without_both_everything_is_503_and_comes_back_by_itself(site):
     assert site.rows() == before
     assert site.ask("PATCH", HOT, {"price": 5}).status == 200
     assert site.get(HOT).json["price"] == 5
-    assert site.get(HOT).headers["x-cache"] == "HIT"
+    # The other worker's gate may close a moment later.
+    until(lambda: site.get(HOT).headers["x-cache"] == "HIT")
 
 
 def test_a_write_without_redis_waits_for_a_postgres_that_is_back_first(site):

@@ -1,0 +1,172 @@
+"""A walk of random writes over all that documents show; after each, they are as Postgres has it."""
+
+import os
+import random
+
+import pytest
+from django.db import transaction
+
+import cachelayer
+from cachelayer import link, registry, repair
+from cachelayer.loading import read_rows
+from cachelayer.tests.bookshop.models import Agency, Novel, Person, Review, Topic, Writer
+from cachelayer.tests.truth import logged, outside
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("quick")]
+
+STEPS = int(os.environ.get("DOCUMENT_STEPS", "250"))
+
+
+class Walk:
+    """Random writes; *chance* decides what, and of which rows."""
+
+    def __init__(self, seed):
+        self.chance = random.Random(seed)
+        self.number = 0
+        for _ in range(2):
+            self.agency(), self.person(), self.writer(), self.topic()
+        for _ in range(3):
+            self.novel()
+
+    def text(self):
+        self.number += 1
+        return f"{self.number}"
+
+    def any(self, model):
+        return self.chance.choice([None, *model.objects.order_by("pk")])
+
+    def agency(self):
+        Agency.objects.create(name=self.text())
+
+    def person(self):
+        Person.objects.create(name=self.text())
+
+    def writer(self):
+        Writer.objects.create(name=self.text(), agency=self.any(Agency))
+
+    def topic(self):
+        Topic.objects.create(slug=f"t{self.text()}", label=self.text())
+
+    def novel(self):
+        Novel.objects.create(title=self.text(), writer=self.any(Writer), main_topic=self.any(Topic))
+
+    def review(self):
+        if novel := self.any(Novel):
+            Review.objects.create(novel=novel, stars=self.number, critic=self.any(Person))
+
+    def save(self):
+        if row := self.any(self.chance.choice([Agency, Person, Writer, Topic, Novel, Review])):
+            for name in ("name", "label", "title"):
+                if hasattr(row, name):
+                    setattr(row, name, self.text())
+            row.save()
+
+    def repoint(self):
+        Novel.objects.filter(pk=self.pk(Novel)).update(writer=self.any(Writer))
+
+    def repoint_topic(self):
+        Novel.objects.filter(pk=self.pk(Novel)).update(main_topic=self.any(Topic))
+
+    def rename_topic(self):
+        """The key that novels refer by is no primary key."""
+        used = Novel.objects.exclude(main_topic=None).values("main_topic")
+        Topic.objects.filter(pk=self.pk(Topic)).exclude(slug__in=used).update(
+            slug=f"t{self.text()}"
+        )
+
+    def move_review(self):
+        if novel := self.any(Novel):
+            Review.objects.filter(pk=self.pk(Review)).update(novel=novel)
+
+    def critic(self):
+        Review.objects.filter(pk=self.pk(Review)).update(critic=self.any(Person))
+
+    def link(self):
+        novel, topic = self.any(Novel), self.any(Topic)
+        if novel and topic:
+            self.chance.choice([novel.topics.add, novel.topics.remove])(topic)
+
+    def relink(self):
+        if novel := self.any(Novel):
+            novel.topics.set(
+                self.chance.sample([*Topic.objects.all()], k=min(2, Topic.objects.count()))
+            )
+
+    def delete(self):
+        row = self.any(self.chance.choice([Agency, Person, Topic, Novel, Review]))
+        if row:
+            row.delete()
+
+    def many(self):
+        Review.objects.update(stars=self.number)
+
+    def pk(self, model):
+        row = self.any(model)
+        return row and row.pk
+
+    def psql(self):
+        sql = self.chance.choice(
+            [
+                "UPDATE bookshop_review SET stars = stars + 1",
+                "UPDATE bookshop_person SET name = name || '!' WHERE id % 2 = 0",
+                "DELETE FROM bookshop_novel_topics WHERE id % 3 = 0",
+                "TRUNCATE bookshop_review",
+            ]
+        )
+        with outside() as other:
+            other.execute(sql)
+        repair.drain()
+
+    def evict(self):
+        keys = link.client().keys("@*") + link.client().keys("novel:*")
+        if keys:
+            link.client().delete(*self.chance.sample(keys, k=min(3, len(keys))))
+
+    def step(self):
+        kinds = [
+            *(
+                self.agency,
+                self.person,
+                self.writer,
+                self.topic,
+                self.novel,
+                self.review,
+                self.save,
+            ),
+            *(self.repoint, self.repoint_topic, self.rename_topic, self.move_review, self.critic),
+            *(self.link, self.relink, self.delete, self.many, self.psql, self.evict),
+        ]
+        how = self.chance.random()
+        if how < 0.5:
+            self.chance.choice(kinds)()
+        elif how < 0.8:
+            within = [kind for kind in kinds if kind != self.psql]
+            with transaction.atomic():
+                for _ in range(self.chance.randint(1, 3)):
+                    self.chance.choice(within)()
+                if self.chance.random() < 0.3:
+                    transaction.set_rollback(True)
+        else:
+            with transaction.atomic():
+                self.save()
+                with transaction.atomic():
+                    self.repoint()
+                    transaction.set_rollback(self.chance.random() < 0.5)
+                self.review()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_every_document_is_as_postgres_has_it(seed):
+    walk = Walk(seed)
+    outcomes = []
+    for number in range(STEPS):
+        walk.step()
+        pks = list(Novel.objects.values_list("pk", flat=True))
+        there = read_rows(None, registry.get(Novel), pks)
+        for pk in pks:
+            read = cachelayer.read(Novel, pk)
+            assert read.row == there[pk], f"step {number}"
+            outcomes.append(read.outcome)
+        assert logged() == set(), f"step {number}"
+    assert outcomes.count("hit") > len(outcomes) / 4, "else it shows nothing"
+    assert "bypass" not in outcomes

@@ -161,7 +161,9 @@ def _look_at_related_field(inner: Any, shown: Shown, path: tuple[str, ...]) -> N
     by_key = _shows_keys(inner)
     is_link = _is_of_links(relation)
     # Its key is a column of the row before it; and a row's own links are a part of it.
-    if by_key and (_is_forward(relation) or (is_link and relation.concrete and len(path) == 1)):
+    if by_key and (
+        _is_forward(relation) or (is_link and not _is_reverse(relation) and len(path) == 1)
+    ):
         shown.add(path[:-1])
     else:
         shown.add(path, by_key=by_key and is_link)
@@ -218,8 +220,7 @@ def _relation(model: AnyModel, name: str) -> Any:
     """The relation that instances of *model* have under *name*."""
     relations: list[Any] = [each for each in model._meta.get_fields() if each.is_relation]
     for each in relations:
-        is_reverse = isinstance(each, models.ForeignObjectRel)
-        shown_as = each.get_accessor_name() if is_reverse else each.name
+        shown_as = each.get_accessor_name() if _is_reverse(each) else each.name
         if shown_as == name:
             if each.related_model is None:
                 raise ImproperlyConfigured(
@@ -252,7 +253,11 @@ def _target(relation: Any) -> AnyModel:
 
 
 def _is_forward(relation: Any) -> bool:
-    return bool((relation.many_to_one or relation.one_to_one) and relation.concrete)
+    return bool((relation.many_to_one or relation.one_to_one) and not _is_reverse(relation))
+
+
+def _is_reverse(relation: Any) -> bool:
+    return isinstance(relation, models.ForeignObjectRel)
 
 
 def _is_of_links(relation: Any) -> bool:
@@ -263,14 +268,14 @@ def _is_of_links(relation: Any) -> bool:
 def _own_column(relation: Any) -> Column:
     """Where a change of what *relation* leads to is seen."""
     if _is_of_links(relation):
-        link = relation if relation.concrete else relation.remote_field
+        link = relation.remote_field if _is_reverse(relation) else relation
         through = link.remote_field.through
-        name = link.m2m_field_name() if relation.concrete else link.m2m_reverse_field_name()
+        name = link.m2m_reverse_field_name() if _is_reverse(relation) else link.m2m_field_name()
         return Column(through._meta.db_table, through._meta.get_field(name).column)
     if _is_forward(relation):
         target = relation.target_field
         return Column(target.model._meta.db_table, target.column)
-    if not isinstance(relation, models.ForeignObjectRel):  # A GenericRelation.
+    if not _is_reverse(relation):  # A GenericRelation.
         related = relation.related_model._meta
         return Column(related.db_table, related.get_field(relation.object_id_field_name).column)
     back: Any = relation.field
@@ -283,7 +288,7 @@ def _value_of(relation: Any) -> str:
     name = "pk"
     if _is_forward(relation):
         name = relation.attname
-    elif isinstance(relation, models.ForeignObjectRel) and not _is_of_links(relation):
+    elif _is_reverse(relation) and not _is_of_links(relation):
         name = relation.field.target_field.attname
     return name
 

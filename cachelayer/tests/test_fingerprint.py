@@ -9,7 +9,7 @@ from django.urls import include, path
 from rest_framework import serializers
 
 from cachelayer import fingerprint
-from cachelayer.tests.bookshop.models import Note
+from cachelayer.tests.bookshop.models import Note, Novel
 from cachelayer.tests.bookshop.serializers import NoteSerializer
 from cachelayer.tests.commands import environment_here
 from cachelayer.tests.twins.models import Page
@@ -103,6 +103,41 @@ def test_what_its_code_calls_by_another_module(monkeypatch, changed, imports, in
 
     assert made_with() == made_with()
     assert made_with(**{changed: 2}) != made_with()
+
+
+NESTED = """
+from rest_framework import serializers
+from cachelayer.tests.bookshop.models import Novel, Writer
+
+class Inner(serializers.ModelSerializer):
+    shout = serializers.SerializerMethodField()
+
+    def get_shout(self, writer):
+        return writer.name + {sign}
+
+    class Meta:
+        model = Writer
+        fields = {fields}
+
+class Shown(serializers.ModelSerializer):
+    writer = Inner()
+
+    class Meta:
+        model = Novel
+        fields = ["id", "writer"]
+"""
+
+
+@pytest.mark.parametrize("changed", [{"sign": '"?"'}, {"fields": '["id", "name", "shout"]'}])
+def test_what_a_nested_serializer_shows_changes_it(changed):
+    def made_with(**given):
+        module = types.ModuleType("shown")
+        text = NESTED.format(**{"sign": '"!"', "fields": '["id", "shout"]', **given})
+        exec(text, module.__dict__)
+        return fingerprint.of(Novel, module.Shown)
+
+    assert made_with() == made_with()
+    assert made_with(**changed) != made_with()
 
 
 def test_a_line_elsewhere_in_the_file_does_not():

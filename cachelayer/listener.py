@@ -19,7 +19,16 @@ from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
-from cachelayer import conf, keyspace, query_log, registry, session, watched, write
+from cachelayer import (
+    conf,
+    keyspace,
+    query_log,
+    registry,
+    session,
+    watched,
+    write,
+    write_clock,
+)
 from cachelayer.gate import gate
 from cachelayer.notice import SQLSTATE, Notice
 
@@ -100,8 +109,10 @@ class Listener:
         A wrapper behind this one may take the text for one statement.
         """
         raw = self._connection.connection
+        wrappers = self._connection.execute_wrappers
+        behind = wrappers[wrappers.index(self) + 1 :]
         return (
-            self._connection.execute_wrappers[-1] is self
+            all(isinstance(each, write_clock.Clock) for each in behind)
             and session.takes_texts_of_several(cursor.cursor)
             and raw.isolation_level is raw.read_only is raw.deferrable is None
         )
@@ -175,7 +186,9 @@ def install(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
     listener = connection.__dict__.get(_LISTENER)
     if listener is None:
         listener = connection.__dict__[_LISTENER] = Listener(connection)
-        connection.execute_wrappers.append(listener)
+        # In front. Who wraps the first statement of a connection is there already, and takes the
+        # last one away again: that would be this one, and nobody would hear of any write.
+        connection.execute_wrappers.insert(0, listener)
         write.intercept_commit(connection, listener.tell)
     raw: Any = connection.connection
     if not hasattr(raw, "cachelayer_home"):

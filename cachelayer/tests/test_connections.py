@@ -4,6 +4,7 @@ import threading
 from contextlib import contextmanager
 
 import pytest
+from django.db import connection
 
 import cachelayer
 from cachelayer import link, reconcile
@@ -28,6 +29,29 @@ def test_a_write_is_marked_and_pushed_and_the_next_read_is_a_hit(round_trips, va
     assert (read.outcome, read.row) == ("hit", cachelayer.render(note))
     assert closed()
     assert not Repair.objects.exists()
+
+
+def test_a_wrapper_around_the_first_statement_of_a_connection_takes_its_own_away():
+    """Django takes the last one: ours would be gone, and no write be followed from then on."""
+    note = Note.objects.create(stars=1)
+    seen = []
+
+    def wrap_first():
+        def see(execute, *args):
+            seen.append(args[0])
+            return execute(*args)
+
+        with connection.execute_wrapper(see):
+            assert Note.objects.count() == 1
+        Note.objects.update(stars=2)
+        connection.close()
+
+    thread = threading.Thread(target=wrap_first)
+    thread.start()
+    thread.join()
+    assert len(seen) == 1
+    assert not Repair.objects.exists(), "it is followed, and not logged"
+    assert stars(note) == 2
 
 
 def test_a_miss_takes_the_lease_and_fills(value):

@@ -94,6 +94,12 @@ class Shown:
                 yield from (column for column, _ in _row_columns(relation, shown.model))
             yield from shown.columns()
 
+    def tables(self) -> set[str]:
+        """Those whose writes are followed."""
+        models = [self.model, *self.each_model()]
+        chains = {each for model in models for each in (model, *model._meta.all_parents)}
+        return {each._meta.db_table for each in chains} | {each.table for each in self.columns()}
+
     def stamps(self, instance: models.Model) -> Iterator[tuple[Column, Any]]:
         """What *instance* shows, with its relations loaded: columns and their values."""
         for name, (relation, shown) in self.relations.items():
@@ -158,7 +164,9 @@ def _look_at_fields(fields: Mapping[str, Any], shown: Shown, path: tuple[str, ..
 
 def _look_at_related_field(inner: Any, shown: Shown, path: tuple[str, ...]) -> None:
     relation = _relation_at(shown.model, path)
-    by_key = _shows_keys(inner)
+    # A manager of its own may hide rows by what is in them.
+    is_plain = _is_forward(relation) or type(_target(relation)._default_manager) is models.Manager
+    by_key = _shows_keys(inner) and is_plain
     is_link = _is_of_links(relation)
     # Its key is a column of the row before it; and a row's own links are a part of it.
     if by_key and (

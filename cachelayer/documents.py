@@ -91,7 +91,15 @@ class Loaded:
         self.rows: dict[Any, bytes] = dict.fromkeys(pks, states.NULL)
         #: None of a document that may not be cached.
         self.stamps: dict[Any, set[str]] = {pk: set() for pk in pks}
-        for pk, instance in cached.fetch(found(using, cached, pks)).items():
+        loading = _Tables()
+        with connections[using].execute_wrapper(loading):
+            fetched = cached.fetch(found(using, cached, pks))
+        assert cached.shown
+        # A manager of a model's own may ask for more.
+        if undeclared := loading.named - cached.shown.tables():
+            self.stamps = {}
+            _complain(cached, ", ".join(sorted(undeclared)))
+        for pk, instance in fetched.items():
             self._add(pk, instance)
 
     @property
@@ -105,8 +113,9 @@ class Loaded:
         with connections[self._using].execute_wrapper(queries):
             self.rows[pk] = cached.render_fetched(instance)
         if queries.undeclared:
-            del self.stamps[pk]
+            self.stamps.pop(pk, None)
             _complain(cached, queries.undeclared)
+        if pk not in self.stamps:
             return
         try:
             under = stamps.of_instance(self._using, cached, instance)
@@ -118,6 +127,17 @@ class Loaded:
         if len(under) > MOST:
             del self.stamps[pk]
             logger.debug("%s:%s shows too many rows to be cached.", cached.prefix, pk)
+
+
+class _Tables:
+    """Notes which tables are asked for."""
+
+    def __init__(self) -> None:
+        self.named: set[str] = set()
+
+    def __call__(self, execute: Callable[..., Any], sql: Any, *args: Any) -> Any:
+        self.named |= declared.tables(str(sql))
+        return execute(sql, *args)
 
 
 class _Queries:

@@ -180,6 +180,8 @@ def _models(cached: CachedModel) -> Iterator[AnyModel]:
     yield from cached.model._meta.all_parents
     for link in registry.links(cached):
         yield link.remote_field.through  # type: ignore[misc]
+    if cached.shown:
+        yield from cached.shown.each_model()
 
 
 def _is_migrated(using: str) -> bool:

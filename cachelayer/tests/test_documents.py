@@ -209,9 +209,8 @@ def test_a_reader_that_loaded_before_a_commit_fills_what_nobody_hits(novel):
 def test_what_somebody_writes_just_now_is_not_filled(novel):
     link.client().delete(f"novel:{novel.pk}")
     with stopped(commit.Commit, "push") as push:
-        # Its marks stand, and its transaction has ended or has not.
-        with stopped(Writing, "after_mark") as marked:
-            writer = start(write_and_wait)
+        with stopped(commit.Commit, "mark", after=True) as marked:
+            writer = start(Review.objects.update, stars=1)
             marked.reached()
             assert cachelayer.read(Novel, novel.pk).outcome == "bypass"
             assert link.client().get(f"novel:{novel.pk}") is None, "the lease is given back"
@@ -221,24 +220,6 @@ def test_what_somebody_writes_just_now_is_not_filled(novel):
         push.release()
         writer.result()
     shown(novel)
-
-
-class Writing:
-    @staticmethod
-    def after_mark():
-        pass
-
-
-def write_and_wait():
-    mark = commit.Commit.mark
-
-    def mark_and_wait(self, connection):
-        mark(self, connection)
-        Writing.after_mark()
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(commit.Commit, "mark", mark_and_wait)
-        Review.objects.update(stars=1)
 
 
 def test_a_row_that_it_refers_to_since_the_stamps_were_noted(novel):
@@ -422,6 +403,34 @@ def test_what_is_not_declared_is_not_cached_and_said_once(only_writer, settings,
     [line] = [each for each in caplog.messages if "declared" in each]
     assert "bookshop_topic" in line
     assert "depends_on" in line
+
+
+class Active(models.Manager):
+    """Asks for rows of another table, too."""
+
+    def get_queryset(self):
+        return super().get_queryset().exclude(critic__name="hidden")
+
+
+def test_what_a_manager_asks_for_is_declared_or_it_is_not_cached(novel, monkeypatch, caplog):
+    def with_stars(found):
+        return {"stars": [review.stars for review in found.reviews.all()]}
+
+    manager = Active()
+    manager.model = Review
+    monkeypatch.setitem(Review._meta.__dict__, "default_manager", manager)
+    link.client().delete(f"novel:{novel.pk}")
+    mine = registry.get(Novel)
+    try:
+        registry._registered[Novel] = registry.make(Novel, with_stars, depends_on=["reviews"])
+        assert cachelayer.read(Novel, novel.pk).outcome == "bypass"
+        assert "bookshop_person" in caplog.text
+        registry._registered[Novel] = registry.make(
+            Novel, with_stars, depends_on=["reviews__critic"]
+        )
+        assert [cachelayer.read(Novel, novel.pk).outcome for _ in range(2)] == ["miss", "hit"]
+    finally:
+        registry._registered[Novel] = mine
 
 
 def test_in_a_test_what_is_not_declared_is_an_error(only_writer):

@@ -3,6 +3,7 @@
 import logging
 import re
 
+import django
 import pytest
 from django.db import IntegrityError, connection, transaction
 from django.test import TestCase, TransactionTestCase, override_settings
@@ -137,5 +138,6 @@ class Committed(TransactionTestCase):
     def test_num_queries(self):
         with self.assertNumQueries(1):
             Note.objects.create()
-        with self.assertNumQueries(3):  # Django's own BEGIN and COMMIT.
+        # With Django's own BEGIN and COMMIT; from 6.1 on it sends none for one statement.
+        with self.assertNumQueries(3 if django.VERSION < (6, 1) else 1):
             Note.objects.bulk_create([Note() for _ in range(5)])

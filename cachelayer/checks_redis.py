@@ -9,7 +9,7 @@ from typing import Any, Final
 from django.core.checks import CheckMessage, Error
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
-from cachelayer import dependencies, eviction, incarnation, keyspace, link, registry
+from cachelayer import eviction, incarnation, keyspace, link, registry, relations
 from cachelayer.gate import CacheUnavailable
 
 _KEY: Final = "cachelayer:probe"
@@ -84,7 +84,7 @@ def key_patterns() -> list[str]:
     """Every key that the layer uses, as patterns."""
     prefixes = sorted(cached.prefix for cached in registry.all_cached())
     rows = [f"{prefix}{sign}" for prefix in prefixes for sign in ":~"]
-    stamps = [dependencies.SIGN] if any(cached.shown for cached in registry.all_cached()) else []
+    stamps = [relations.SIGN] if any(cached.shown for cached in registry.all_cached()) else []
     starts = [*rows, *stamps, "cachelayer:", "{cachelayer:"]
     try:
         # The owner of plain keys is written there for all to see.

@@ -12,11 +12,11 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from cachelayer import (
     clear,
     conf,
-    dependencies,
     epoch,
     link,
     metrics,
     reconcile,
+    relations,
     repair,
     session,
     states,
@@ -172,7 +172,7 @@ def prepare(connection: BaseDatabaseWrapper, writes: Iterable["Write"]) -> Commi
         for write, notice in witnessed
         for prefix, ids in notice.keys.items()
         # Of stamps there is one for a statement that names no rows; it is marked as any other.
-        if write.rows and ids == [EVERY] and not dependencies.is_stamp(prefix)
+        if write.rows and ids == [EVERY] and not relations.is_stamp(prefix)
     }
     if every:
         last = {key: said for key, said in last.items() if key.partition(":")[0] not in every}

@@ -3,9 +3,10 @@
 A document's stamps are noted before its rows are loaded, and which they are is known only when
 it is loaded: by the last time (what is stored and not valid says it), or by loading it twice.
 
-1. A reader notes the stamp of author 7, whom a book has shown. 2. A writer gives the book to
-author 8. 3. The reader loads it. 4. A writer renames author 8, and commits. 5. The reader fills:
-stale, were it not that it finds no stamp of author 8 among those noted, and begins again.
+1. A book shows its author and his agency, 1. He goes to agency 2, so the document is not valid.
+2. A reader notes the stamps that it has, the author's and agency 1's, and loads: it shows agency 2.
+3. A writer renames agency 2, and commits. 4. The reader fills: stale, were it not that it finds no
+stamp of agency 2 among those noted, and begins again.
 """
 
 import logging

@@ -10,7 +10,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import models, router
 
-from cachelayer import dependencies, neutral, rendering, tenancy
+from cachelayer import dependencies, neutral, relations, rendering, tenancy
 from cachelayer.rendering import Serializer
 
 AnyModel = type[models.Model]
@@ -59,7 +59,7 @@ class CachedModel:
 
     def keys_of_texts(self, start: str, texts: Iterable[str]) -> list[str]:
         """The keys of the rows whose primary keys Postgres writes as *texts*, behind *start*."""
-        if dependencies.is_written_alike(self.model._meta.pk):
+        if relations.is_written_alike(self.model._meta.pk):
             return [f"{start}:{text}" for text in texts]
         return [f"{start}:{self.to_python(text)}" for text in texts]
 

@@ -12,7 +12,7 @@ from typing import Final
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from cachelayer import dependencies, epoch, incarnation, registry, spans, states
+from cachelayer import epoch, incarnation, registry, relations, spans, states
 from cachelayer.batches import PIPELINE, batched
 from cachelayer.gate import CacheUnavailable
 from cachelayer.notice import EVERY
@@ -89,7 +89,7 @@ def expand(keys: Iterable[str]) -> Iterator[str]:
     for key in keys:
         prefix, _, text = key.partition(":")
         cached = registry.of_prefix(prefix)
-        if dependencies.is_stamp(prefix):
+        if relations.is_stamp(prefix):
             yield key  # Also the one for every row.
         elif text == EVERY:
             yield from clear.keys([prefix])

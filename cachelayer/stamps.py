@@ -1,6 +1,6 @@
 """Stamps: what a document was made under, and whether that is still so.
 
-A stamp is a key that stands for rows (``dependencies.py`` says which). It holds a random value,
+A stamp is a key that stands for rows (``relations.py`` says which). It holds a random value,
 new after every change, or the marks of writers at work. A document is stored with the stamps
 that were there before its rows were loaded, and is a hit while all of them are there, the same.
 The idea of validating what is cached by versions of what it was made of is TxCache's (Ports et
@@ -17,9 +17,10 @@ import orjson
 from django.db import models
 
 from cachelayer import conf, keyspace, link, scripts, states, takeover, tenancy
-from cachelayer.dependencies import Column
+from cachelayer.batches import batched
 from cachelayer.notice import EVERY
 from cachelayer.registry import CachedModel
+from cachelayer.relations import Column
 
 _stamp = scripts.load("stamp")
 
@@ -77,12 +78,14 @@ def note(using: str, keys: Iterable[str]) -> dict[str, str]:
 
 
 def _note(wanted: Mapping[str, bytes]) -> dict[str, bytes]:
-    if not wanted:
-        return {}
     value = f"v:{secrets.token_hex(8)}"
     lifetime = max(1, round(conf.get().ROW_TTL * 1000))
-    [answers] = link.round_trip(_stamp([*wanted], value, lifetime, *wanted.values()))
-    return dict(zip(wanted, answers, strict=True))
+    found: dict[str, bytes] = {}
+    for part in batched(wanted.items()):
+        keys, marks = zip(*part, strict=True)
+        [answers] = link.round_trip(_stamp(keys, value, lifetime, *marks))
+        found |= zip(keys, answers, strict=True)
+    return found
 
 
 def sealed(row: bytes, noted: Mapping[str, str]) -> bytes:

@@ -5,7 +5,7 @@ from django.core.management import call_command
 from django.db import connection, models
 from django.test.utils import isolate_apps
 
-from cachelayer import checks, dependencies, registry, triggers
+from cachelayer import checks, registry, relations, triggers
 from cachelayer.models import Repair
 from cachelayer.tests.bookshop.models import Audiobook, Note
 
@@ -137,7 +137,7 @@ def test_no_function():
     assert problems() == ["The database 'default' lacks the trigger function cachelayer_witness."]
     prefixes = {cached.prefix for cached in registry.all_cached()}
     unseen = triggers.install("default")
-    assert {each for each in unseen if not dependencies.is_stamp(each)} == prefixes
+    assert {each for each in unseen if not relations.is_stamp(each)} == prefixes
     assert "@bookshop_review.novel_id" in unseen
 
 

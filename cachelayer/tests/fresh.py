@@ -13,7 +13,7 @@ from cachelayer.gate import gate
 TEST_DATABASE: Final = "_suite"
 
 #: Seconds. A thread that waits for what a test holds, or that sleeps, is not waited for longer.
-_PATIENCE: Final = 5.0
+_PATIENCE: Final = 30.0
 
 _PARTS = ("dbname", "user", "password", "host", "port")
 

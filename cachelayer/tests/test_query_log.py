@@ -138,6 +138,6 @@ class Committed(TransactionTestCase):
     def test_num_queries(self):
         with self.assertNumQueries(1):
             Note.objects.create()
-        # With Django's own BEGIN and COMMIT; from 6.1 on it sends none for one statement.
-        with self.assertNumQueries(3 if django.VERSION < (6, 1) else 1):
+        # With Django's own BEGIN and COMMIT; from 6.0 on it sends none for one statement.
+        with self.assertNumQueries(3 if django.VERSION < (6, 0) else 1):
             Note.objects.bulk_create([Note() for _ in range(5)])

@@ -9,7 +9,7 @@ from django.db import models
 
 _TABLE: Final = re.compile(r'\b(?:from|join|into|update)\s+"?(\w+)"?(?:\."?(\w+)"?)?', re.I)
 #: Its rows never change.
-_CONSTANT: Final = "django_content_type"
+CONSTANT: Final = "django_content_type"
 
 
 def tables(sql: str) -> set[str]:
@@ -33,9 +33,9 @@ class Row:
         """Whether a write of whatever *sql* reads is a write of the row *pk*."""
         # A name may come after that of a schema.
         named = [set(names) for names in _TABLE.findall(sql)]
-        if all(_CONSTANT in names for names in named):
+        if all(CONSTANT in names for names in named):
             return True
-        if not all(names & {*self.tables, *self.targets, _CONSTANT} for names in named):
+        if not all(names & {*self.tables, *self.targets, CONSTANT} for names in named):
             return False
         by_key = any(
             re.search(rf'(?<!\w)"?{column}"?\s*(?:=|in\s*\()\s*%s', sql, re.I)

@@ -97,7 +97,7 @@ class Loaded:
             fetched = cached.fetch(found(using, cached, pks))
         assert cached.shown
         # A manager of a model's own may ask for more.
-        if undeclared := loading.named - cached.shown.tables():
+        if undeclared := loading.named - cached.shown.tables() - {declared.CONSTANT}:
             self.stamps = {}
             _complain(cached, ", ".join(sorted(undeclared)))
         for pk, instance in fetched.items():

@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import Final
 
 from redis.exceptions import NoPermissionError, ResponseError
 
@@ -29,6 +30,9 @@ from cachelayer import conf, eviction, metrics
 from cachelayer.quiet import Quiet
 
 logger = logging.getLogger("cachelayer.gate")
+
+#: The name of the thread that reconciles.
+RECONCILE: Final = "cachelayer-reconcile"
 
 
 class CacheUnavailable(Exception):  # noqa: N818  (Django: ObjectDoesNotExist, Http404)
@@ -165,9 +169,7 @@ class Gate:
     def _start(self) -> None:
         with self._lock:
             if self._thread is None and self._state.mode is not Mode.CLOSED:
-                self._thread = threading.Thread(
-                    target=self._run, name="cachelayer-reconcile", daemon=True
-                )
+                self._thread = threading.Thread(target=self._run, name=RECONCILE, daemon=True)
                 self._thread.start()
 
     def _run(self) -> None:

@@ -1,5 +1,6 @@
 """A Redis with nothing in it, which is trusted all the same; and an empty repair log."""
 
+import threading
 import time
 from typing import Final
 
@@ -7,7 +8,7 @@ import psycopg
 from django.db import connection
 
 from cachelayer import epoch, incarnation, keyspace, link, shapes
-from cachelayer.gate import gate
+from cachelayer.gate import RECONCILE, gate
 
 #: How the test database's name ends: not in the way by which a process knows one.
 TEST_DATABASE: Final = "_suite"
@@ -44,12 +45,17 @@ def trust_redis() -> None:
 
 
 def _end_reconcile() -> None:
-    """Begin the gate afresh, when the last test's thread has ended: it would settle this one."""
-    thread = gate._thread
-    gate.start_afresh()
+    """Begin the gate afresh, when all threads of the last test have ended: they would settle it.
+
+    All: one that settles a gate that was begun afresh starts another.
+    """
     deadline = time.monotonic() + _PATIENCE
-    while thread is not None and thread.is_alive() and time.monotonic() < deadline:
-        thread.join(0.01)
+    gate.start_afresh()
+    while time.monotonic() < deadline:
+        running = [each for each in threading.enumerate() if each.name == RECONCILE]
+        if not running:
+            break
+        running[0].join(0.01)
         gate.start_afresh()
 
 

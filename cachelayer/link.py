@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final, ParamSpec, TypeVar
 
 from django_redis import get_redis_connection
@@ -31,7 +31,7 @@ from redis.exceptions import (
 from redis.retry import Retry
 from redis.sentinel import SentinelConnectionPool
 
-from cachelayer import conf, epoch, incarnation, keyspace, lean, metrics, scripts, timing
+from cachelayer import conf, epoch, incarnation, keyspace, lean, metrics, scripts, shapes, timing
 from cachelayer.gate import CacheUnavailable, Mode, Use, gate
 from cachelayer.lean import Lines
 from cachelayer.scripts import Command
@@ -262,6 +262,9 @@ def _verify(connection: Any) -> None:
     # that are still whole serve hits.
     if reason:
         gate.settle(reason)
+    # By now, while Postgres answers: a process that had never read would serve no hit without it.
+    with suppress(CacheUnavailable):
+        shapes.own()
 
 
 def _new_connection() -> Any:

@@ -249,6 +249,19 @@ class TestOwner:
             cursor.execute("SELECT count(*) FROM cachelayer_shape WHERE prefix = 'note'")
             assert cursor.fetchone() == (1,)
 
+    def test_a_process_that_has_met_redis_serves_hits_without_postgres(self, note, monkeypatch):
+        """A worker that was asked for its health only, before Postgres went away."""
+        assert read()[0] == "hit"
+        shapes.forget()
+        link.forget_connections()
+        assert link.ping()
+
+        def away(using):
+            raise OperationalError("gone")
+
+        monkeypatch.setattr(shapes, "_owners", away)
+        assert read()[0] == "hit"
+
     def test_a_database_that_does_not_say_it_leaves_the_cache_unused(self, note, monkeypatch):
         def away(using):
             raise OperationalError("gone")

@@ -1,10 +1,11 @@
 """The witness: triggers that tell which cached rows a statement has written, or log them.
 
 One trigger function (``sql/witness.sql``) stands on every table that a cached row is made
-of: the model's own, those of its parents, and those of its many-to-many links. ``migrate``
-installs it, brings it up to date and removes it; no migration of any app is touched. So
-whoever writes a row, and however, the cache hears of it: the sender is answered if its
-statement says that it listens (``notices.py``), and anybody else's keys go into the log.
+of (the model's own, those of its parents, those of its many-to-many links) and on every one
+whose rows documents show. ``migrate`` installs it, brings it up to date and removes it; no
+migration of any app is touched. So whoever writes a row, and however, the cache hears of it: the
+sender is answered if its statement says that it listens (``listener.py``), and anybody else's
+keys go into the log.
 """
 
 import logging

@@ -17,7 +17,7 @@ from cachelayer import triggers, watched
 _FILLED_BY_MIGRATE = ("auth_permission", "django_content_type")
 
 
-#: What Django does.
+#: What Django does; private, so the stubs do not have it.
 FLUSH: Final = TransactionTestCase._fixture_teardown  # type: ignore[attr-defined]
 _TRIGGERS: Final = """
 SELECT count(*) FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid

@@ -345,13 +345,13 @@ def test_strict_asks_for_the_epoch_in_the_same_round_trip(
 def test_keys_that_postgres_writes_otherwise_are_refused():
     with isolate_apps("cachelayer.tests.bookshop"):
 
-        class Day(models.Model):  # noqa: DJ008
+        class Day(models.Model):  # noqa: DJ008  (nobody prints it)
             date = models.DateField(primary_key=True)
 
             class Meta:
                 app_label = "bookshop"
 
-        class Event(models.Model):  # noqa: DJ008
+        class Event(models.Model):  # noqa: DJ008  (nobody prints it)
             day = models.ForeignKey(Day, models.CASCADE)
 
             class Meta:

@@ -55,7 +55,9 @@ def run(served: Served, load: Load, seconds: float) -> Run:
     """Load *served*; a run that landed on one worker is thrown away and done again.
 
     A worker keeps the connections that it has accepted, so now and then a load of 16
-    connections has no use for the second worker. ``RuntimeError`` when requests fail.
+    connections has no use for the second worker. So is a run of which more than a hundredth was
+    refused: on a busy machine Redis may answer too late, and Postgres take no more connections.
+    ``RuntimeError`` when every try ends so.
     """
     best: Run | None = None
     runs = requests = 0
@@ -63,11 +65,16 @@ def run(served: Served, load: Load, seconds: float) -> Run:
         found = once(served, load, seconds)
         runs += 1
         requests += found.requests
+        if found.refused > found.requests / 100:
+            said = f"{load.path} refused {found.refused} of {found.requests} requests"
+            say(f"{said}: that run does not count.")
+            continue
         if best is None or found.balance > best.balance:
             best = found
         if found.balance >= BALANCED:
             break
-    assert best is not None
+    if best is None:
+        raise RuntimeError(f"{served.url}{said} in the last of {_TRIES} runs.")
     if best.balance < BALANCED:
         say(f"no balanced run in {_TRIES}: one worker did {best.balance:.0%} of another's work")
     return replace(best, discarded=runs - 1, all_requests=requests)
@@ -84,10 +91,6 @@ def once(served: Served, load: Load, seconds: float) -> Run:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     after = cpu.seconds(served.workers)
     said = json.loads(done.stdout.strip().splitlines()[-1])
-    if said["refused"] > said["requests"] / 100:
-        raise RuntimeError(
-            f"{served.url}{load.path} refused {said['refused']} of {said['requests']} requests."
-        )
     return Run(
         rate=said["requests"] / said["seconds"],
         requests=said["requests"],

@@ -7,13 +7,15 @@ model in its app's ``AppConfig.ready()``, ``migrate``, and read its rows with ``
     cachelayer.read(Item, pk).row
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cachelayer import registry, rendering, timing
+from cachelayer.computed import Rows
 from cachelayer.etags import etag
+from cachelayer.invalidation import invalidate
+from cachelayer.named_documents import document
 from cachelayer.queryset import CachedManager, CachedQuerySet
-from cachelayer.reads import Read, read, read_many, rows
-from cachelayer.write import invalidate
+from cachelayer.reads import Read, read, read_by, read_many, rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,6 +30,9 @@ def register(
     prefix: str | None = None,
     version: str = "",
     depends_on: "Iterable[str]" = (),
+    read_by: "Iterable[str]" = (),
+    pages: bool = False,
+    lifetime: float | None = None,
 ) -> None:
     """Cache the rows of *model*, rendered by *serializer*.
 
@@ -35,31 +40,44 @@ def register(
     It may show related rows: nested serializers, dotted sources and related fields are seen;
     what is not (a method, a property, a callable's own) *depends_on* names, as paths of relations:
     ``["author", "reviews__user"]``. A write of any of these rows is seen by the next read.
-    *prefix* begins the keys (default: the model's name). A release whose *version* differs has
-    rows of its own, as one whose serializer or columns differ: say another where what decides
-    the bytes is neither (a constant in a file, say). Call it once per model, in
-    ``AppConfig.ready()``; the next ``migrate`` installs the triggers. Raises
-    ``ImproperlyConfigured``.
+
+    A model may have several serializers; the first is what ``read`` gives where none is named.
+    *read_by* names other unique columns for ``read_by``. With *pages*, a view may cache pages of
+    its rows (``CachedViewMixin.list``). *prefix* begins the keys (default: the model's name, and
+    for a second serializer that of both). *lifetime* is how long a row stays, in seconds
+    (default: ``ROW_TTL``). A release whose *version* differs has rows of its own, as one whose
+    serializer or columns differ: say another where what decides the bytes is neither (a constant
+    in a file, say). Call it in ``AppConfig.ready()``; the next ``migrate`` installs the triggers.
+    Raises ``ImproperlyConfigured``.
     """
     from cachelayer import signals
 
-    cached = registry.make(model, serializer, prefix, version, depends_on)
-    if registry.add(cached):
-        signals.connect(cached)
+    cached = registry.make(model, serializer, prefix, version, depends_on, lifetime)
+    found = [cached, *(registry.by_column(cached, name) for name in read_by)]
+    for each in found:
+        if registry.add(each):
+            signals.connect(each)
+    if pages:
+        from cachelayer.pages import Pages
+
+        registry.add(Pages.of(cached))
 
 
-def render(instance: Any) -> bytes:
+def render(instance: "Model", serializer: rendering.Serializer | None = None) -> bytes:
     """The JSON bytes of *instance*: those that the API answers and the cache holds."""
-    return registry.get(type(instance)).render(instance)
+    return registry.get(type(instance), serializer).render(instance)
 
 
 __all__ = [
     "CachedManager",
     "CachedQuerySet",
     "Read",
+    "Rows",
+    "document",
     "etag",
     "invalidate",
     "read",
+    "read_by",
     "read_many",
     "register",
     "render",

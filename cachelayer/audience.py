@@ -74,14 +74,32 @@ def model_of(view: View) -> type[models.Model] | None:
 
 
 def cached_of(view: View) -> CachedModel | None:
+    """The registration of *view*'s model with its serializer, as far as that is known."""
     model = model_of(view)
-    return registry.find(model) if model else None
+    return registry.find(model, serializer_of(view)) if model else None
+
+
+def serializer_of(view: View) -> Any:
+    """The one that *view* shows a row by; None: the first that the model is registered with."""
+    if is_untouched(view, "get_serializer_class"):
+        return getattr(view, "serializer_class", None)
+    try:
+        return view.get_serializer_class()
+    except Exception:
+        return None  # The view itself runs into it, in its own time.
 
 
 def is_looked_up_by_key(view: View, cached: CachedModel) -> bool:
     """Whether the URL has the primary key itself."""
     key: Any = cached.model._meta.pk
     return view.lookup_field in ("pk", key.name, key.attname)
+
+
+def looked_up_by(view: View, cached: CachedModel) -> CachedModel | None:
+    """*cached*, by the column that the URL has a value of; None where that is not registered."""
+    if is_looked_up_by_key(view, cached):
+        return cached
+    return registry.find(cached.model, cached.serializer, view.lookup_field)
 
 
 def has_filters(view: View) -> bool:
@@ -176,8 +194,11 @@ def _not_public(view: View) -> str | None:
         return "has no queryset of a registered model"
     if not is_of_every_row(view.queryset, cached):
         return "has a queryset that leaves rows out"
-    if not is_looked_up_by_key(view, cached):
-        return f"looks them up by {view.lookup_field}, and not by the primary key"
+    if looked_up_by(view, cached) is None:
+        return (
+            f"looks them up by {view.lookup_field}, which is not among read_by of the "
+            f"registration of {cached.model._meta.label}"
+        )
     for backend in view.filter_backends:
         if not _lets_through(backend, view):
             return f"filters them by {_name(backend)}"
@@ -198,16 +219,16 @@ def _not_cached(view: View) -> str | None:
         return "it has a get_serializer() of its own"
     if not any(map(_renders_rows, view.renderer_classes)):
         return "it has neither JSONRenderer nor another renderer that takes rows as bytes"
+    if (model := model_of(view)) is None:
+        return None  # Known at a request: get_queryset() says.
+    if (first := registry.find(model)) is None:
+        return f"{model._meta.label} is not registered"
+    if not is_untouched(view, "get_serializer_class"):
+        return _lacks_context(view, first)
     if (cached := cached_of(view)) is None:
-        if model_of(view) is None:
-            return None  # Known at a request: get_queryset() says.
-        return f"{model_of(view)._meta.label} is not registered"  # type: ignore[union-attr]
-    if why := _lacks_context(view, cached):
-        return why
-    if is_untouched(view, "get_serializer_class") and not renders_as_registered(view, cached):
-        shown, registered = _name(view.serializer_class), _name(cached.serializer)
-        return f"{cached.model._meta.label} is registered with {registered}, and not with {shown}"
-    return None
+        shown, registered = _name(view.serializer_class), _name(first.serializer)
+        return f"{model._meta.label} is registered with {registered}, and not with {shown}"
+    return _lacks_context(view, cached)
 
 
 def _lacks_context(view: View, cached: CachedModel) -> str | None:

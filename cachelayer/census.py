@@ -80,7 +80,7 @@ def walk(*, gently: bool = False) -> tuple[int, int]:
 
 def _step(cursor: bytes) -> tuple[bytes, int, int]:
     # Rows of this release's shape: those of others are the same rows.
-    prefixes = [shapes.variant(cached.prefix) or cached.prefix for cached in registry.all_cached()]
+    prefixes = [shapes.variant(cached.prefix) or cached.prefix for cached in registry.every()]
     command = _count_step([], cursor, STEP, keyspace.prefix(), *prefixes)
     [[cursor, rows, others]] = link.round_trip(command)
     return cursor, int(rows), int(others)

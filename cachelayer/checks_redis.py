@@ -82,9 +82,9 @@ def commands() -> list[str]:
 
 def key_patterns() -> list[str]:
     """Every key that the layer uses, as patterns."""
-    prefixes = sorted(cached.prefix for cached in registry.all_cached())
+    prefixes = sorted(cached.prefix for cached in registry.every())
     rows = [f"{prefix}{sign}" for prefix in prefixes for sign in ":~"]
-    stamps = [relations.SIGN] if any(cached.shown for cached in registry.all_cached()) else []
+    stamps = [relations.SIGN] if any(cached.is_document for cached in registry.every()) else []
     starts = [*rows, *stamps, "cachelayer:", "{cachelayer:"]
     try:
         # The owner of plain keys is written there for all to see.

@@ -23,7 +23,7 @@ def keys(prefixes: Sequence[str] | None = None) -> Iterator[str]:
     that exists during the whole walk is given at least once.
     """
     if prefixes is None:
-        prefixes = [cached.prefix for cached in registry.all_cached()]
+        prefixes = [cached.prefix for cached in registry.every()]
         if any(map(tenancy.may_be, registry.databases())):
             for prefix in prefixes:
                 yield from _walk(keyspace.pattern("", f"*/{prefix}[:~]"))
@@ -79,7 +79,7 @@ class Count:
     @property
     def deletable(self) -> int:
         """What a clear would delete; marks of running transactions stay."""
-        return sum(self.states.get(name, 0) for name in ("row", "null", "lease"))
+        return sum(self.states.get(name, 0) for name in ("row", "value", "null", "lease"))
 
     @property
     def marks(self) -> int:

@@ -4,7 +4,7 @@ What is pushed are the rows as the transaction leaves them in the database (``wr
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -16,6 +16,7 @@ from cachelayer import (
     link,
     metrics,
     reconcile,
+    registry,
     relations,
     repair,
     session,
@@ -104,8 +105,8 @@ class Commit:
             are_all = len(self._marked) == len(self.rows)
             marked = self.rows if are_all else {key: self.rows[key] for key in self._marked}
             self._replace_marks(marked)
-            if unmarked := len(self.rows) - len(self._marked):
-                metrics.pushes["unsent"].inc(unmarked)
+            if unmarked := [] if are_all else self.rows.keys() - marked.keys():
+                _count_unsent(unmarked)
                 watch.ticker.hurry()
             self._sweep()
             self.spent.pushed()
@@ -116,21 +117,23 @@ class Commit:
         self._replace_marks(dict.fromkeys(self._marked, states.INVALIDATE))
 
     def _replace_marks(self, rows: Mapping[str, bytes]) -> None:
-        pushed = {key: row for key, row in rows.items() if row}
-        released = [key for key, row in rows.items() if not row] if pushed else list(rows)
-        unsent = len(rows)
+        # Rows before stamps, as ``states.push`` says, also where they go in several batches.
+        ordered = sorted(rows, key=lambda key: rows[key] == states.INVALIDATE)
+        unsent = ordered
         try:
-            for part in batched(pushed.items()):
+            for keys in batched(ordered):
                 with self.spent.in_redis():
-                    metrics.count_pushes(states.push(dict(part), self._token))
-                unsent -= len(part)
-            for keys in batched(released):
-                with self.spent.in_redis():
-                    metrics.count_pushes(states.release(keys, self._token))
-                unsent -= len(keys)
+                    results = self._replace({key: rows[key] for key in keys})
+                metrics.count_pushes(map(registry.kind_of, keys), results)
+                unsent = unsent[len(keys) :]
         except CacheUnavailable:
-            metrics.pushes["unsent"].inc(unsent)
+            _count_unsent(unsent)
             logger.debug("Rows not pushed: Redis is away. The next reader replaces their marks.")
+
+    def _replace(self, rows: Mapping[str, bytes]) -> list[str]:
+        if any(rows.values()):
+            return states.push(rows, self._token)
+        return states.release(list(rows), self._token)
 
     def _sweep(self) -> None:
         """Repair every key of a table that was emptied, before the writer hears of its COMMIT.
@@ -143,6 +146,10 @@ class Commit:
                     states.repair(keys, f"trusted {epoch.known()}")
         except (CacheUnavailable, *epoch.UNKNOWN):
             watch.ticker.hurry()
+
+
+def _count_unsent(keys: Collection[str]) -> None:
+    metrics.count_pushes(map(registry.kind_of, keys), ["unsent"] * len(keys))
 
 
 def forget(keys: Iterable[str]) -> None:

@@ -1,6 +1,7 @@
 """What of the database a row is made of, as a query shows it: the rest would change unnoticed."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
@@ -15,6 +16,17 @@ CONSTANT: Final = "django_content_type"
 def tables(sql: str) -> set[str]:
     """The tables that *sql* names."""
     return {first for first, _ in _TABLE.findall(sql)}
+
+
+class Tables:
+    """Around the statements of a connection: notes which tables they name."""
+
+    def __init__(self) -> None:
+        self.named: set[str] = set()
+
+    def __call__(self, execute: Callable[..., Any], sql: Any, *args: Any) -> Any:
+        self.named |= tables(str(sql))
+        return execute(sql, *args)
 
 
 @dataclass(frozen=True, slots=True)

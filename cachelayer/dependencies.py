@@ -99,12 +99,17 @@ class Shown:
 
 
 @cache
-def of(model: AnyModel, serializer: Any, depends_on: tuple[str, ...] = ()) -> Shown | None:
+def of(
+    model: AnyModel, serializer: Any, depends_on: tuple[str, ...] = (), links: tuple[str, ...] = ()
+) -> Shown | None:
     """What *serializer* shows of rows of *model* beside the row; None where that is nothing.
 
-    Raises ``ImproperlyConfigured`` for a path that *model* has not.
+    The row's own *links* are a part of it elsewhere. Raises ``ImproperlyConfigured`` for a path
+    that *model* has not.
     """
     shown = Shown(model)
+    for link in links:
+        shown.add([link], by_key=True)
     for path in depends_on:
         shown.add(path.split("__"))
     _look(serializer, shown)

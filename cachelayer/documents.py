@@ -12,14 +12,16 @@ stamp of agency 2 among those noted, and begins again.
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Final
 
 from django.db import connections, models
 
-from cachelayer import declared, stamps, states
+from cachelayer import computed, declared, stamps, states
+from cachelayer.computed import Computed
 from cachelayer.gate import CacheUnavailable
 from cachelayer.loading import found, read_rows
-from cachelayer.registry import CachedModel
+from cachelayer.registry import Cached, CachedModel
 
 logger = logging.getLogger("cachelayer.documents")
 
@@ -31,7 +33,7 @@ MOST: Final = 2000
 
 def fill(
     using: str,
-    cached: CachedModel,
+    cached: Cached,
     keys: Mapping[str, Any],
     values: Mapping[str, bytes | None],
     lease: bytes,
@@ -41,11 +43,16 @@ def fill(
     *values* is what the keys held. Answers the rows by primary key, and the keys that could be
     filled: not a document that shows what somebody is writing just now. Raises ``DatabaseError``.
     """
-    if cached.shown is None:
-        rows = read_rows(using, cached, keys.values())
-        store({key: rows[pk] for key, pk in keys.items()}, lease)
-        return rows, set(keys)
-    rows, sealed = _load_sealed(using, cached, keys, values)
+    try:
+        if not cached.is_document:
+            rows = read_rows(using, cached, keys.values())
+            store({key: rows[pk] for key, pk in keys.items()}, lease)
+            return rows, set(keys)
+        rows, sealed = _load_sealed(using, cached, keys, values)
+    except Exception:
+        # Others need not wait for a reader that has failed.
+        store(dict.fromkeys(keys, states.INVALIDATE), lease)
+        raise
     store({key: sealed.get(pk, states.INVALIDATE) for key, pk in keys.items()}, lease)
     return rows, {key for key, pk in keys.items() if pk in sealed}
 
@@ -59,22 +66,27 @@ def store(rows: Mapping[str, bytes], lease: bytes) -> None:
 
 def _load_sealed(
     using: str,
-    cached: CachedModel,
+    cached: Cached,
     keys: Mapping[str, Any],
     values: Mapping[str, bytes | None],
 ) -> tuple[dict[Any, bytes], dict[Any, bytes]]:
     """The documents by primary key, and, as they are stored, those whose stamps stand."""
     noted: dict[str, str] = {}
     asked: set[str] = set()
+    pks = list(keys.values())
     wanted = set().union(*(stamps.of_value(values.get(key)) for key in keys))
+    if isinstance(cached, Computed):
+        # Its arguments name them: nobody need load to know.
+        wanted = set().union(*(stamps.of(using, cached.stamps(pk)) for pk in pks))
     for _ in range(_TRIES):
         try:
-            noted |= stamps.note(using, wanted - asked)
+            noted |= stamps.note(using, wanted - asked, cached.lifetime)
         except CacheUnavailable:
-            return read_rows(using, cached, keys.values()), {}
+            return read_rows(using, cached, pks), {}
         asked |= wanted
-        loaded = Loaded(using, cached, list(keys.values()))
-        if (wanted := loaded.wanted) <= asked:
+        loaded = _load(using, cached, pks)
+        wanted = set().union(*loaded.stamps.values())
+        if wanted <= asked:
             break
     sealed = {
         pk: row if row == states.NULL else stamps.sealed(row, {each: noted[each] for each in under})
@@ -84,61 +96,68 @@ def _load_sealed(
     return loaded.rows, sealed
 
 
+@dataclass(slots=True)
 class Loaded:
-    """Documents, and the stamps of what each shows."""
+    """Documents by what is in their keys, and the stamps of what each shows."""
 
-    def __init__(self, using: str, cached: CachedModel, pks: list[Any]) -> None:
-        self._using, self._cached = using, cached
-        self.rows: dict[Any, bytes] = dict.fromkeys(pks, states.NULL)
-        #: None of a document that may not be cached.
-        self.stamps: dict[Any, set[str]] = {pk: set() for pk in pks}
-        loading = _Tables()
-        with connections[using].execute_wrapper(loading):
-            fetched = cached.fetch(found(using, cached, pks))
-        assert cached.shown
-        # A manager of a model's own may ask for more.
-        if undeclared := loading.named - cached.shown.tables() - {declared.CONSTANT}:
-            self.stamps = {}
-            _complain(cached, ", ".join(sorted(undeclared)))
-        for pk, instance in fetched.items():
-            self._add(pk, instance)
-
-    @property
-    def wanted(self) -> set[str]:
-        return set().union(*self.stamps.values())
-
-    def _add(self, pk: Any, instance: models.Model) -> None:
-        cached = self._cached
-        assert cached.shown
-        queries = _Queries(cached, pk)
-        with connections[self._using].execute_wrapper(queries):
-            self.rows[pk] = cached.render_fetched(instance)
-        if queries.undeclared:
-            self.stamps.pop(pk, None)
-            _complain(cached, queries.undeclared)
-        if pk not in self.stamps:
-            return
-        try:
-            under = stamps.of_instance(self._using, cached, instance)
-            under |= stamps.of_all(self._using, cached.shown.columns())
-        except CacheUnavailable:
-            del self.stamps[pk]
-            return
-        self.stamps[pk] = under
-        if len(under) > MOST:
-            del self.stamps[pk]
-            logger.debug("%s:%s shows too many rows to be cached.", cached.prefix, pk)
+    rows: dict[Any, bytes]
+    #: None of a document that may not be cached.
+    stamps: dict[Any, set[str]]
 
 
-class _Tables:
-    """Notes which tables are asked for."""
+def _load(using: str, cached: Cached, pks: list[Any]) -> Loaded:
+    if isinstance(cached, Computed):
+        return _compute(using, cached, pks)
+    return load(using, cached, pks)
 
-    def __init__(self) -> None:
-        self.named: set[str] = set()
 
-    def __call__(self, execute: Callable[..., Any], sql: Any, *args: Any) -> Any:
-        self.named |= declared.tables(str(sql))
-        return execute(sql, *args)
+def _compute(using: str, cached: Computed, values: list[Any]) -> Loaded:
+    found = Loaded({}, {})
+    for each in values:
+        found.rows[each], undeclared = cached.compute(each, fresh=False)
+        if undeclared:
+            _complain(cached.prefix, computed.undeclared_message(cached.prefix, undeclared))
+        else:
+            found.stamps[each] = stamps.of(using, cached.stamps(each))
+    return found
+
+
+def load(using: str, cached: CachedModel, pks: list[Any]) -> Loaded:
+    """The rows of *pks* with all that they show. Raises ``DatabaseError``."""
+    assert cached.shown
+    loaded = Loaded(dict.fromkeys(pks, states.NULL), {pk: set() for pk in pks})
+    loading = declared.Tables()
+    with connections[using].execute_wrapper(loading):
+        fetched = cached.fetch(found(using, cached, pks))
+    # A manager of a model's own may ask for more.
+    if undeclared := loading.named - cached.shown.tables() - {declared.CONSTANT}:
+        loaded.stamps = {}
+        _complain_of_rows(cached, undeclared)
+    for pk, instance in fetched.items():
+        _add(loaded, using, cached, pk, instance)
+    return loaded
+
+
+def _add(loaded: Loaded, using: str, cached: CachedModel, pk: Any, instance: models.Model) -> None:
+    assert cached.shown
+    queries = _Queries(cached, instance.pk)
+    with connections[using].execute_wrapper(queries):
+        loaded.rows[pk] = cached.render_fetched(instance)
+    if queries.undeclared:
+        loaded.stamps.pop(pk, None)
+        _complain_of_rows(cached, queries.undeclared)
+    if pk not in loaded.stamps:
+        return
+    try:
+        under = stamps.of(using, cached.shown.stamps(instance))
+        under |= stamps.of_all(using, cached.columns())
+    except CacheUnavailable:
+        del loaded.stamps[pk]
+        return
+    loaded.stamps[pk] = under
+    if len(under) > MOST:
+        del loaded.stamps[pk]
+        logger.debug("%s:%s shows too many rows to be cached.", cached.prefix, pk)
 
 
 class _Queries:
@@ -146,27 +165,31 @@ class _Queries:
 
     def __init__(self, cached: CachedModel, pk: Any) -> None:
         self._cached, self._pk = cached, pk
-        self.undeclared = ""
+        self.undeclared: set[str] = set()
 
     def __call__(
         self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any
     ) -> Any:
         row = declared.row(self._cached.model, self._cached.serializer)
         if not row.is_read(str(sql), params, self._pk):
-            self.undeclared = self.undeclared or ", ".join(sorted(declared.tables(str(sql))))
+            self.undeclared = self.undeclared or declared.tables(str(sql))
         return execute(sql, params, many, context)
 
 
 _complained: set[tuple[str, str]] = set()
 
 
-def _complain(cached: CachedModel, tables: str) -> None:
-    """Once for each model and tables."""
-    if (cached.prefix, tables) not in _complained:
-        _complained.add((cached.prefix, tables))
-        logger.error(
-            "%s shows rows of %s that nobody has declared, so its rows are not cached. Name the "
-            "relations in depends_on of cachelayer.register().",
-            cached.model._meta.label,
-            tables,
-        )
+def _complain_of_rows(cached: CachedModel, tables: set[str]) -> None:
+    _complain(
+        cached.prefix,
+        f"{cached.model._meta.label} shows rows of {', '.join(sorted(tables))} that nobody has "
+        "declared, so its rows are not cached. Name the relations in depends_on of "
+        "cachelayer.register().",
+    )
+
+
+def _complain(prefix: str, problem: str) -> None:
+    """Once for each document and problem."""
+    if (prefix, problem) not in _complained:
+        _complained.add((prefix, problem))
+        logger.error("%s", problem)

@@ -14,7 +14,7 @@ import inspect
 import re
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from typing import Any, Final
 
@@ -47,6 +47,14 @@ def of(model: type[models.Model], serializer: Any, version: str = "") -> str:
     with translation.override(settings.LANGUAGE_CODE):
         shown = [*_columns(model), *_urls(serializer), *_Code().of(*code)]
     parts = [version, *_environment(), *shown]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
+
+
+def of_function(code: Any, shown: Iterable[type[models.Model]] = ()) -> str:
+    """As ``of``, of what a function or a view makes of rows of the models that are *shown*."""
+    with translation.override(settings.LANGUAGE_CODE):
+        columns = [column for model in shown for column in _columns(model)]
+        parts = [*_environment(), *columns, *_Code().of(code)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
 

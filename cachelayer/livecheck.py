@@ -21,7 +21,7 @@ from cachelayer import conf, counters, metrics, states
 from cachelayer.etags import etag
 from cachelayer.gate import CacheUnavailable
 from cachelayer.loading import read_rows
-from cachelayer.registry import CachedModel
+from cachelayer.registry import Cached
 from cachelayer.ticker import Ticker
 
 logger = logging.getLogger("cachelayer.livecheck")
@@ -37,13 +37,13 @@ REST: Final = 1.0
 #: Of the normal distribution: the ends of a 95 % interval.
 _Z: Final = 1.96
 
-_Hit = tuple[CachedModel, Any, str, bytes]
+_Hit = tuple[Cached, Any, str, bytes]
 _waiting: deque[_Hit] = deque(maxlen=QUEUE)
 #: When the rest is over (monotonic seconds).
 _rested = 0.0
 
 
-def sample(cached: CachedModel, pk: Any, key: str, value: bytes) -> None:
+def sample(cached: Cached, pk: Any, key: str, value: bytes) -> None:
     """Note a hit for a check if chance says so. Costs a random number."""
     if random.random() >= conf.get().CHECK_SHARE or len(_waiting) >= QUEUE:
         return
@@ -71,7 +71,7 @@ def check_waiting() -> bool:
     return False
 
 
-def _count(cached: CachedModel, pk: Any, key: str, value: bytes) -> None:
+def _count(cached: Cached, pk: Any, key: str, value: bytes) -> None:
     row = _load(cached, pk)
     stale = row != value and states.get([key])[0] == value
     counters.add("checked")
@@ -85,7 +85,7 @@ def _count(cached: CachedModel, pk: Any, key: str, value: bytes) -> None:
         logger.error("Stale read: %s gave %s, Postgres has %s.", key, etag(value), etag(row))
 
 
-def _load(cached: CachedModel, pk: Any) -> bytes:
+def _load(cached: Cached, pk: Any) -> bytes:
     return read_rows(cached.database, cached, [pk])[pk]
 
 

@@ -6,12 +6,18 @@ from typing import Any
 from django.db import models
 
 from cachelayer import states
-from cachelayer.registry import CachedModel
+from cachelayer.computed import Computed
+from cachelayer.registry import Cached, CachedModel
 
 
-def read_rows(using: str | None, cached: CachedModel, pks: Iterable[Any]) -> dict[Any, bytes]:
-    """The rows of *pks* as Postgres has them, rendered; ``NULL`` where there is none."""
+def read_rows(using: str | None, cached: Cached, pks: Iterable[Any]) -> dict[Any, bytes]:
+    """The rows of *pks* as Postgres has them, rendered; ``NULL`` where there is none.
+
+    Of a function's documents: what it computes for each of these arguments.
+    """
     pks = list(pks)
+    if isinstance(cached, Computed):
+        return {pk: cached.compute(pk, fresh=True)[0] for pk in pks}
     rows = dict.fromkeys(pks, states.NULL)
     if pks:
         rows |= cached.load(found(using, cached, pks))
@@ -24,4 +30,5 @@ def found(
     """The query for the rows of *pks*."""
     # Not in the order of Meta.ordering: nobody asked for one.
     rows = cached.rows(using).order_by()
-    return rows.filter(pk=pks[0]) if len(pks) == 1 else rows.filter(pk__in=pks)
+    name = cached.lookup
+    return rows.filter(**{name: pks[0]} if len(pks) == 1 else {f"{name}__in": pks})

@@ -10,7 +10,7 @@ from django.db import DatabaseError, InterfaceError, models
 from cachelayer import differences, registry, stamps, states, takeover
 from cachelayer.gate import CacheUnavailable
 from cachelayer.loading import read_rows
-from cachelayer.registry import CachedModel
+from cachelayer.registry import Cached
 
 #: A key that is being written changes between the two looks; then both are repeated.
 _TRIES: Final = 3
@@ -20,13 +20,13 @@ _TRIES: Final = 3
 class Look:
     """What was found. Times in seconds; None: nobody can say, or it does not apply."""
 
-    cached: CachedModel
+    cached: Cached
     pk: Any
     key: str
     #: absent, row, null, mark, lease, invalid or foreign; None while Redis is away.
     state: str | None = None
     #: Of a document that is invalid: the stamps of what has changed, or is being written.
-    changed: Sequence[str] = ()
+    changed: Sequence[stamps.Changed] = ()
     value: bytes | None = None
     #: Until it expires.
     ttl: float | None = None
@@ -67,10 +67,10 @@ def parse(prefix: str, text: str) -> str:
     text = text.strip()
     if not text:
         raise ValueError("Give an id or a key.")
-    for cached in registry.all_cached():
+    for cached in registry.every():
         if text.startswith(f"{cached.start}:"):
             return text
-    for cached in registry.all_cached():
+    for cached in registry.every():
         if cached.prefix == prefix:
             try:
                 return cached.key(cached.to_python(text))
@@ -79,7 +79,7 @@ def parse(prefix: str, text: str) -> str:
     raise ValueError(f"No model is cached under {prefix!r}.")
 
 
-def _look(cached: CachedModel, pk: Any) -> Look:
+def _look(cached: Cached, pk: Any) -> Look:
     for _ in range(_TRIES):
         found = Look(cached, pk, cached.key(pk))
         _ask_redis(found)

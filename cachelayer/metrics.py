@@ -36,9 +36,18 @@ _OPERATIONS: Final = (
 )  # fmt: skip
 _OF_COMMAND: Final = {"GET": "get", "MGET": "get", "look": "get"}
 
-_reads = Counter("cachelayer_reads", "Reads of cached rows.", ["outcome"])
+_OUTCOMES: Final = ("hit", "miss", "bypass")
+_reads = Counter(
+    "cachelayer_reads",
+    "Reads through the cache. row: of a row's own columns. document: of other rows as well, or "
+    "computed by a function. page: of a list.",
+    ["outcome", "kind"],
+)
+#: By kind and outcome.
 reads: Final = {
-    outcome: BatchedCounter(_reads.labels(outcome)) for outcome in ("hit", "miss", "bypass")
+    (kind, outcome): BatchedCounter(_reads.labels(outcome, kind))
+    for kind in ("row", "document", "page")
+    for outcome in _OUTCOMES
 }
 
 _read = Histogram(
@@ -47,7 +56,7 @@ _read = Histogram(
     ["outcome"],
     buckets=(0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1),
 )
-read_seconds: Final = {outcome: BatchedHistogram(_read.labels(outcome)) for outcome in reads}
+read_seconds: Final = {outcome: BatchedHistogram(_read.labels(outcome)) for outcome in _OUTCOMES}
 
 _write = Histogram(
     "cachelayer_write_seconds",
@@ -84,10 +93,12 @@ _pushes = Counter(
     "cachelayer_pushes",
     "Rows after COMMIT. invalidated: the next reader loads it. superseded: others' marks stand. "
     "lost: the mark was gone. unsent: Redis was away.",
-    ["result"],
+    ["result", "kind"],
 )
+#: By kind and result. A stamp's is no row: documents that are made under it are invalid.
 pushes: Final = {
-    result: _pushes.labels(result)
+    (kind, result): _pushes.labels(result, kind)
+    for kind in ("row", "document", "stamp")
     for result in ("pushed", "invalidated", "superseded", "lost", "unsent")
 }
 
@@ -148,9 +159,10 @@ def gate_changed(mode: str) -> None:
     _gate_changes[mode].inc()
 
 
-def count_pushes(results: Iterable[str]) -> None:
-    for result, count in Tally(results).items():
-        pushes[result].inc(count)
+def count_pushes(kinds: Iterable[str], results: Iterable[str]) -> None:
+    """Note what became of keys of these *kinds*, one by one."""
+    for known, count in Tally(zip(kinds, results, strict=True)).items():
+        pushes[known].inc(count)
 
 
 class CacheCollector:

@@ -23,10 +23,12 @@ from cachelayer import (
     takeover,
     watch,
 )
+from cachelayer.computed import VALUE
 from cachelayer.gate import CacheUnavailable
 from cachelayer.loading import read_rows
 from cachelayer.notice import EVERY
-from cachelayer.registry import CachedModel
+from cachelayer.registry import Cached, CachedModel
+from cachelayer.rendering import Serializer
 from cachelayer.write import has_written, has_written_of
 
 Outcome = Literal["hit", "miss", "bypass"]
@@ -75,28 +77,52 @@ def _look_up(keys: Sequence[str]) -> list[bytes | None]:
     return values
 
 
-def note_hit(cached: CachedModel, pk: Any, key: str, value: bytes) -> None:
+def note_hit(cached: Cached, pk: Any, key: str, value: bytes) -> None:
     """Count a read that is answered with *value*, the row or null found under *key*."""
     livecheck.sample(cached, pk, key, value)
     counters.add("hit")
-    metrics.reads["hit"].inc()
+    metrics.reads[cached.kind, "hit"].inc()
     watch.ticker.poke()
 
 
-def note_bypass() -> None:
+def note_bypass(cached: Cached) -> None:
     """Count a read that Postgres has answered because the cache may not be used."""
-    _count(Read("bypass", None))
+    _count(cached, Read("bypass", None))
 
 
-@metrics.timed
-def read(model: type[models.Model], pk: Any, looked_up: LookedUp | None = None) -> Read:
+def read(
+    model: type[models.Model],
+    pk: Any,
+    looked_up: LookedUp | None = None,
+    *,
+    serializer: Serializer | None = None,
+) -> Read:
     """The row of *model* with primary key *pk*, never older than an acknowledged write.
 
+    As the first serializer that the model is registered with shows it, or *serializer*.
     *looked_up* is what this request has found under the key already. Raises
     ``ValidationError`` for a *pk* of the wrong form and ``DatabaseError`` when
     Postgres is needed and does not answer.
     """
-    cached = registry.get(model)
+    return read_one(registry.get(model, serializer), pk, looked_up)
+
+
+def read_by(
+    model: type[models.Model], *, serializer: Serializer | None = None, **value: Any
+) -> Read:
+    """As ``read``, by a unique column that ``register(read_by=…)`` names: ``isbn="0-19-853453-1"``.
+
+    Raises ``TypeError`` unless one is given.
+    """
+    if len(value) != 1:
+        raise TypeError(f"read_by() takes one column and its value, and not {len(value)}.")
+    [(name, wanted)] = value.items()
+    return read_one(registry.get(model, serializer, name), wanted)
+
+
+@metrics.timed
+def read_one(cached: Cached, pk: Any, looked_up: LookedUp | None = None) -> Read:
+    """As ``read``, of one registration; *pk* is what its keys have behind the colon."""
     pk = cached.to_python(pk)
     using = cached.database
     with suppress(CacheUnavailable):
@@ -105,27 +131,35 @@ def read(model: type[models.Model], pk: Any, looked_up: LookedUp | None = None) 
             value = looked_up.value if looked_up and looked_up.key == key else look_up(key)
             if found := _read_cached(using, cached, pk, key, value):
                 return found
-    return _count(Read("bypass", _unwrap(read_rows(using, cached, [pk])[pk])))
+    return _count(cached, Read("bypass", _unwrap(read_rows(using, cached, [pk])[pk])))
 
 
-def read_many(model: type[models.Model], pks: Iterable[Any]) -> dict[Any, Read]:
+def read_many(
+    model: type[models.Model], pks: Iterable[Any], *, serializer: Serializer | None = None
+) -> dict[Any, Read]:
     """The rows with primary keys *pks*, in that order; one round trip when all are hits."""
-    cached = registry.get(model)
+    cached = registry.get(model, serializer)
     try:
         keys = _keys(cached, pks)
     except CacheUnavailable:
         loaded = read_rows(cached.database, cached, map(cached.to_python, pks))
-        return {pk: _count(Read("bypass", _unwrap(row))) for pk, row in loaded.items()}
+        return {pk: _count(cached, Read("bypass", _unwrap(row))) for pk, row in loaded.items()}
     rows, outcomes = _find(cached.database, cached, keys)
-    return {pk: _count(Read(outcomes[key], _unwrap(rows[key]))) for key, pk in keys.items()}
+    return {pk: _count(cached, Read(outcomes[key], _unwrap(rows[key]))) for key, pk in keys.items()}
 
 
-def rows(model: type[models.Model], pks: Iterable[Any]) -> list[bytes]:
+def rows(
+    model: type[models.Model], pks: Iterable[Any], *, serializer: Serializer | None = None
+) -> list[bytes]:
     """Those of the rows with primary keys *pks* that there are, in that order, for a list of them.
 
     As ``read_many``; but a list is no read of each of its rows, so nothing is counted.
     """
-    cached = registry.get(model)
+    return rows_of(registry.get(model, serializer), pks)
+
+
+def rows_of(cached: CachedModel, pks: Iterable[Any]) -> list[bytes]:
+    """As ``rows``, of one registration."""
     try:
         keys = _keys(cached, pks)
     except CacheUnavailable:
@@ -177,7 +211,7 @@ def _load(
     lease: bytes,
 ) -> tuple[dict[Any, bytes], set[str]]:
     """The rows of the *unknown* keys, and those of the *leased* that were filled."""
-    if cached.shown is None:  # All by one query.
+    if not cached.is_document:  # All by one query.
         loaded = read_rows(using, cached, unknown.values())
         if leased:
             documents.store({key: loaded[pk] for key, pk in leased.items()}, lease)
@@ -206,9 +240,7 @@ def _known(
     return known
 
 
-def _read_cached(
-    using: str, cached: CachedModel, pk: Any, key: str, value: bytes | None
-) -> Read | None:
+def _read_cached(using: str, cached: Cached, pk: Any, key: str, value: bytes | None) -> Read | None:
     """The answer by way of the cache, which held *value*; None where Postgres must be asked."""
     deadline = time.monotonic() + conf.get().LEASE_WAIT
     pause = _FIRST_PAUSE
@@ -223,7 +255,8 @@ def _read_cached(
             token = states.new_lease()
             if takeover.lease(using, free, token)[0]:
                 loaded, filled = documents.fill(using, cached, {key: pk}, {key: value}, token)
-                return _count(Read("miss" if filled else "bypass", _unwrap(loaded[pk])))
+                outcome: Outcome = "miss" if filled else "bypass"
+                return _count(cached, Read(outcome, _unwrap(loaded[pk])))
         elif not states.is_lease(value):
             return None
         # Another reader is loading this row: a stampede. It will be here soon.
@@ -236,7 +269,7 @@ def _read_cached(
         value = states.get([key])[0]
 
 
-def _reads_otherwise(using: str, cached: CachedModel, key: str) -> bool:
+def _reads_otherwise(using: str, cached: Cached, key: str) -> bool:
     """Whether Postgres would give this thread another row than anybody else.
 
     Its transaction has written a newer one, or something that it may show, or its session looks
@@ -246,20 +279,22 @@ def _reads_otherwise(using: str, cached: CachedModel, key: str) -> bool:
         return True
     if has_written(using, key, f"{key.partition(':')[0]}:{EVERY}"):
         return True
-    return cached.shown is not None and has_written_of(
-        using, {column.prefix for column in cached.shown.columns()}
+    return cached.is_document and has_written_of(
+        using, {column.prefix for column in cached.columns()}
     )
 
 
 def _unwrap(row: bytes) -> bytes | None:
+    if row[:1] == VALUE:
+        return row[1:]
     return None if row == states.NULL else row
 
 
-def _count(read: Read) -> Read:
+def _count(cached: Cached, read: Read) -> Read:
     if not conf.get().ENABLED:
         return read  # Nobody's statistics, and no thread that would add them up.
     counters.add(read.outcome)
-    metrics.reads[read.outcome].inc()
+    metrics.reads[cached.kind, read.outcome].inc()
     spans.outcome(read.outcome)
     if read.outcome == "hit":
         watch.ticker.poke()

@@ -185,7 +185,7 @@ def _sweep(reconciled: str) -> None:
     here another's push has left a row that is older than its. Rows of models that only another
     program of this database has registered are among them: it trusts what is trusted here.
     """
-    prefixes = {cached.prefix for cached in registry.all_cached()}
+    prefixes = {cached.prefix for cached in registry.every()}
     for using in registry.databases():
         prefixes |= triggers.prefixes(connections[using])
     for keys in batched(clear.keys(sorted(prefixes))):

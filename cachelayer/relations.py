@@ -21,7 +21,7 @@ def is_stamp(start: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table by whose values stamps are named."""
+    """A column of a table by whose values stamps are named; without a name, one for all rows."""
 
     table: str
     name: str
@@ -29,7 +29,7 @@ class Column:
     @property
     def prefix(self) -> str:
         """What keys of its stamps have before the colon."""
-        return f"{SIGN}{self.table}.{self.name}"
+        return f"{SIGN}{self.table}.{self.name}" if self.name else f"{SIGN}{self.table}"
 
 
 #: Fields whose values Postgres writes as Python does.

@@ -88,7 +88,7 @@ def expand(keys: Iterable[str]) -> Iterator[str]:
 
     for key in keys:
         prefix, _, text = key.partition(":")
-        cached = registry.of_prefix(prefix)
+        cached = registry.model_of_prefix(prefix)
         if relations.is_stamp(prefix):
             yield key  # Also the one for every row.
         elif text == EVERY:

@@ -19,7 +19,7 @@ from cachelayer import activated, audience, etags, reads, registry, timing
 from cachelayer.answers import JSONRowRenderer, Row, RowRenderer, RowResponse
 from cachelayer.etags import etag
 from cachelayer.gate import CacheUnavailable
-from cachelayer.reads import Read, read
+from cachelayer.reads import Read, read_one
 from cachelayer.registry import CachedModel
 
 __all__ = ["CachedViewMixin", "PreconditionFailed", "Row", "RowRenderer", "RowResponse"]
@@ -149,17 +149,18 @@ class CachedViewMixin:
         looked_for = self._lookup()
         if not looked_for or not self._is_public():
             return None
-        cached = self._cached()
-        if not audience.renders_as_registered(self, cached) or activated.shows_otherwise(cached):
+        shown = self._cached()
+        if not audience.renders_as_registered(self, shown) or activated.shows_otherwise(shown):
             return None
-        if not audience.is_in_context(self, self._cached()):
+        cached = audience.looked_up_by(self, shown)
+        if cached is None or not audience.is_in_context(self, shown):
             return None
         # What the layer below Django has found under the key a moment ago, if it is there.
         looked_up = request.META.get(LOOKED_UP)
         [pk] = looked_for.values()
         if not (isinstance(pk, str) and "\0" in pk):
             try:
-                found = read(self._model(), pk, looked_up)
+                found = read_one(cached, pk, looked_up)
             except ValidationError:
                 pass  # No row has such an id.
             else:
@@ -175,7 +176,7 @@ class CachedViewMixin:
         about, and so are bytes between two such decisions. Bytes of any other moment might
         be of a version of the row that the view has never shown.
         """
-        cached = registry.find(self._model())
+        cached = registry.find(self._model(), audience.serializer_of(self))
         if cached is None or not audience.is_in_context(self, cached):
             return None
         if not audience.renders_as_registered(self, cached) or activated.shows_otherwise(cached):
@@ -185,12 +186,12 @@ class CachedViewMixin:
         try:
             before = self._look_up(cached)
         except CacheUnavailable:
-            reads.note_bypass()
+            reads.note_bypass(cached)
             return self._render_shown(cached)
         pk = self._decide(cached)
         if pk is None:
             return None
-        found = read(cached.model, pk)
+        found = read_one(cached, pk)
         if found.row is not None and found.outcome != "bypass":
             is_same = before == (cached.key(pk), found.row)
             if is_same or self._decide(cached) == pk:
@@ -241,7 +242,9 @@ class CachedViewMixin:
         return {view.lookup_field: view.kwargs[kwarg]} if kwarg in view.kwargs else {}
 
     def _cached(self) -> CachedModel:
-        return registry.get(self._model())
+        model, serializer = self._model(), audience.serializer_of(self)
+        # A view may write by another serializer than it reads by.
+        return registry.find(model, serializer) or registry.get(model)
 
     def _model(self) -> type[models.Model]:
         model: type[models.Model] | None = audience.model_of(self)

@@ -72,21 +72,23 @@ class Route:
     """The URL pattern of one cached model's rows."""
 
     cached: CachedModel
-    #: What each path begins with; the parts of the pattern, as Django nests them.
+    #: What each path begins with; the parts of the pattern, as Django nests them; and the name
+    #: in it of what the row's key has.
     literal: str
     patterns: tuple[_Pattern, ...]
+    kwarg: str
     #: Routes that come before this one and could match the same path.
     before: list[tuple[_Pattern, ...]] = field(default_factory=list)
 
     def pk(self, path: str) -> Any:
         """The primary key that *path* (without the slash in front) names; else None."""
         kwargs = _match(self.patterns, path)
-        if kwargs is None or kwargs.keys() != {"pk"}:
+        if kwargs is None or kwargs.keys() != {self.kwarg}:
             return None
         if any(_match(patterns, path) is not None for patterns in self.before):
             return None
         try:
-            return self.cached.to_python(kwargs["pk"])
+            return self.cached.to_python(kwargs[self.kwarg])
         except ValidationError:
             return None
 
@@ -101,13 +103,13 @@ def find() -> list[Route]:
     before: list[tuple[str, bool, tuple[_Pattern, ...]]] = []
     for patterns, callback in _leaves(get_resolver()):
         literal, whole = _literal(patterns)
-        if callback is not None and (cached := _public_rows_of(callback)):
+        if callback is not None and (found := _public_rows_of(callback)):
             shadows = [
                 earlier
                 for text, is_whole, earlier in before
                 if text.startswith(literal) or (not is_whole and literal.startswith(text))
             ]
-            routes.append(Route(cached, literal, patterns, shadows))
+            routes.append(Route(found[0], literal, patterns, found[1], shadows))
         before.append((literal, whole, patterns))
     return routes
 
@@ -117,8 +119,11 @@ def unknown_middlewares() -> list[str]:
     return [path for path in settings.MIDDLEWARE if not _is_same(import_string(path))]
 
 
-def _public_rows_of(callback: Any) -> CachedModel | None:
-    """The model whose rows *callback* gives, if it is a plain view of rows anybody may read."""
+def _public_rows_of(callback: Any) -> tuple[CachedModel, str] | None:
+    """Whose rows *callback* gives, if it is a plain view of rows anybody may read.
+
+    And what the URL calls that by which they are looked up.
+    """
     view = getattr(callback, "cls", None)
     # ViewSet.as_view wraps dispatch, csrf_exempt wraps that; a decorator would be one more.
     if view is None or getattr(callback.__wrapped__, "__wrapped__", None) is not view.dispatch:
@@ -128,7 +133,8 @@ def _public_rows_of(callback: Any) -> CachedModel | None:
     seen = view(**callback.initkwargs)
     if not seen.rows_are_public or audience.not_public(seen) or audience.not_cached(seen):
         return None
-    cached = audience.cached_of(seen)
+    shown = audience.cached_of(seen)
+    cached = shown and audience.looked_up_by(seen, shown)
     if cached is None or serializer_context.of(cached.serializer) is not Needs.NOTHING:
         return None  # The URLs in a row are those of one host.
     parts = [
@@ -140,9 +146,7 @@ def _public_rows_of(callback: Any) -> CachedModel | None:
     ]
     if not all(_is_vouched(seen, name) for name in _READING) or not all(map(_is_same, parts)):
         return None
-    # A path names a row by what its pattern calls pk.
-    is_pk = (seen.lookup_url_kwarg or seen.lookup_field) == "pk"
-    return cached if is_pk else None
+    return cached, seen.lookup_url_kwarg or seen.lookup_field
 
 
 def _is_vouched(view: Any, name: str) -> bool:

@@ -32,8 +32,9 @@ from django.core.signals import setting_changed
 from django.db import DatabaseError, InterfaceError, connections
 
 from cachelayer import aside, conf, fingerprint, registry
+from cachelayer.computed import Computed
 from cachelayer.gate import CacheUnavailable, SwitchedOff
-from cachelayer.registry import CachedModel
+from cachelayer.registry import Cached
 
 #: The hash of variants in use: ``item~1f0c9a2e55d0`` → ``live``, or ``closing`` and a token.
 KEY: Final = "cachelayer:variants"
@@ -133,14 +134,14 @@ def _owners(using: str) -> dict[str, str]:
 
 def _prints(using: str) -> dict[str, str]:
     return {
-        cached.prefix: print_of(cached)
-        for cached in registry.all_cached()
-        if cached.database == using
+        cached.prefix: print_of(cached) for cached in registry.every() if cached.database == using
     }
 
 
-def print_of(cached: CachedModel) -> str:
-    """The fingerprint of what *cached* shows of a row."""
+def print_of(cached: Cached) -> str:
+    """The fingerprint of what *cached* shows."""
+    if isinstance(cached, Computed):
+        return fingerprint.of_function(cached.function, cached.shown_models())
     return fingerprint.of(cached.model, cached.serializer, cached.version)
 
 

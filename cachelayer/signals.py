@@ -15,7 +15,11 @@ from cachelayer.registry import AnyModel, CachedModel
 
 
 def connect(cached: CachedModel) -> None:
-    """Announce every save of a row of *cached*, and every delete that Django takes one by one."""
+    """Announce every save of a row of *cached*, and every delete that Django takes one by one.
+
+    Connected once for each model, however many serializers it has: whose keys a write is of, the
+    witness says.
+    """
     for model in apps.get_models():
         if issubclass(model._meta.concrete_model or model, cached.model):
             signals.post_save.connect(_announce, sender=model)

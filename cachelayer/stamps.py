@@ -10,30 +10,30 @@ In Redis a document is ``d:``, its stamps as a JSON object, a line feed, and the
 """
 
 import secrets
+import time
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
-from django.db import models
 
 from cachelayer import conf, keyspace, link, scripts, states, takeover, tenancy
 from cachelayer.batches import batched
 from cachelayer.notice import EVERY
-from cachelayer.registry import CachedModel
 from cachelayer.relations import Column
 
 _stamp = scripts.load("stamp")
 
 
+def of(using: str, values: Iterable[tuple[Column, Any]]) -> set[str]:
+    """The stamps of columns and values; raises ``CacheUnavailable`` as ``tenancy``."""
+    return {_key(using, *each) for each in values}
+
+
 def of_all(using: str, columns: Iterable[Column]) -> set[str]:
     """The stamps of *columns* that a statement of very many rows marks, for it names no row."""
-    return {_key(using, column, EVERY) for column in columns}
-
-
-def of_instance(using: str, cached: CachedModel, instance: models.Model) -> set[str]:
-    """The stamps of what *instance* shows; raises ``CacheUnavailable`` as ``tenancy``."""
-    assert cached.shown
-    return {_key(using, *each) for each in cached.shown.stamps(instance)}
+    return of(using, ((column, EVERY) for column in columns))
 
 
 def _key(using: str, column: Column, value: Any) -> str:
@@ -52,8 +52,21 @@ def _under(value: bytes | None) -> dict[str, str]:
     return under
 
 
-def changed(value: bytes | None) -> list[str]:
-    """Of a document that is invalid: which stamps are not what they were when it was made.
+@dataclass(frozen=True, slots=True, order=True)
+class Changed:
+    """A stamp that is not what it was when a document was made."""
+
+    key: str
+    #: ``mark``: a writer is at work, or was killed. ``value``: somebody has loaded what it stands
+    #: for since. ``absent``: nobody has, and it may also have expired.
+    state: str
+    #: When the document was made, and when the new value was: it changed between the two.
+    made: datetime | None
+    renewed: datetime | None
+
+
+def changed(value: bytes | None) -> list[Changed]:
+    """Of a document that is invalid: which stamps are not what they were, and since when.
 
     Raises ``CacheUnavailable``.
     """
@@ -61,25 +74,45 @@ def changed(value: bytes | None) -> list[str]:
         return []
     [found] = link.round_trip(("MGET", *keyspace.all_of(under)))
     pairs = zip(under.items(), found, strict=True)
-    return sorted(key for (key, stamp), now in pairs if now != stamp.encode())
+    return sorted(
+        Changed(key, _state(now), _time(stamp.encode()), _time(now))
+        for (key, stamp), now in pairs
+        if now != stamp.encode()
+    )
 
 
-def note(using: str, keys: Iterable[str]) -> dict[str, str]:
+def _state(value: bytes | None) -> str:
+    if value is None:
+        return "absent"
+    return "mark" if states.is_mark(value) else "value"
+
+
+def _time(value: bytes | None) -> datetime | None:
+    """When a stamp was made."""
+    text = (value or b"").rpartition(b":")[2]
+    is_stamp = value is not None and value[:2] == b"v:" and text.isdigit()
+    return datetime.fromtimestamp(int(text) / 1000, UTC) if is_stamp else None
+
+
+def note(using: str, keys: Iterable[str], seconds: float | None = None) -> dict[str, str]:
     """The values of the stamps *keys*; new ones for those that are absent or whose marks are over.
 
-    Without those that writers are at work on. Raises ``CacheUnavailable``.
+    They stay as long as a document that lives for *seconds*, or ``ROW_TTL``. Without those that
+    writers are at work on. Raises ``CacheUnavailable``.
     """
+    longest = max(conf.get().ROW_TTL, seconds or 0.0)
     wanted = dict.fromkeys(keys, b"")
-    found = _note(wanted)
+    found = _note(wanted, longest)
     marked = {key: value for key, value in found.items() if states.is_mark(value)}
     if marked and (ended := takeover.free(using, marked)):
-        found |= _note({key: value or b"" for key, value in ended.items()})
+        found |= _note({key: value or b"" for key, value in ended.items()}, longest)
     return {key: value.decode() for key, value in found.items() if not states.is_mark(value)}
 
 
-def _note(wanted: Mapping[str, bytes]) -> dict[str, bytes]:
-    value = f"v:{secrets.token_hex(8)}"
-    lifetime = max(1, round(conf.get().ROW_TTL * 1000))
+def _note(wanted: Mapping[str, bytes], seconds: float) -> dict[str, bytes]:
+    # Its time is for people: a document that is invalid has been so since before that.
+    value = f"v:{secrets.token_hex(8)}:{round(time.time() * 1000)}"
+    lifetime = max(1, round(seconds * 1000))
     found: dict[str, bytes] = {}
     for part in batched(wanted.items()):
         keys, marks = zip(*part, strict=True)

@@ -9,7 +9,8 @@ A key holds a plain string, told apart by its first byte:
                   and may be committing; Postgres knows by the xid whether it has ended
     ``r:<token>`` lease: one reader is loading this row
     ``d:{…}`` document: bytes that are made of other rows as well, behind the stamps that they were
-                  made under (``stamps.py``). It reads as a row while these are what they were
+                  made under (``stamps.py``). It reads as a row while these are what they were,
+                  or as ``=`` and the bytes where a function computed them
 
 Leases are those of Facebook's memcache (Nishtala et al., NSDI 2013); the mark
 before COMMIT is Hibernate's soft lock and python-ndb's write lock; the owner's
@@ -25,6 +26,7 @@ from typing import Any, Final
 
 from cachelayer import conf, epoch, incarnation, keyspace, link, registry, scripts, shapes, spans
 from cachelayer.batches import batched
+from cachelayer.computed import VALUE
 from cachelayer.gate import CacheUnavailable, Use, gate
 
 NULL: Final = b"null"
@@ -62,8 +64,8 @@ _NO_MARKS: Final[Mapping[str, bytes | None]] = {}
 
 
 def is_known(value: bytes | None) -> bool:
-    """Whether *value* answers a read: a row or ``null``."""
-    return value is not None and (value[:1] == ROW or value == NULL)
+    """Whether *value* answers a read: a row, ``null``, or what a function has computed."""
+    return value is not None and (value[:1] in (ROW, VALUE) or value == NULL)
 
 
 def is_mark(value: bytes | None) -> bool:
@@ -88,13 +90,20 @@ def is_lease(value: bytes | None) -> bool:
 
 
 def name(value: bytes | None) -> str:
-    """The state's name for people: absent, row, null, mark, lease or invalid."""
+    """The state's name for people: absent, row, value, null, mark, lease or invalid."""
     if value is None:
         return "absent"
     return _NAMES.get(value[:1], "foreign")
 
 
-_NAMES: Final = {b"{": "row", b"n": "null", b"w": "mark", b"r": "lease", b"d": "invalid"}
+_NAMES: Final = {
+    b"{": "row",
+    VALUE: "value",
+    b"n": "null",
+    b"w": "mark",
+    b"r": "lease",
+    b"d": "invalid",
+}
 
 
 def new_mark(xid: int) -> bytes:
@@ -190,7 +199,7 @@ def fill(rows: Mapping[str, bytes], token: bytes) -> list[bool]:
 
     In place of a row ``INVALIDATE`` gives the lease back.
     """
-    values = (part for row in rows.values() for part in (row, _lifetime(row)))
+    values = (part for key, row in rows.items() for part in (row, lifetime(key, row)))
     [answers] = link.round_trip(_fill(shapes.stored(rows), token, *values), use=Use.READ)
     return [answer == 1 for answer in answers]
 
@@ -214,18 +223,24 @@ def mark(keys: Sequence[str], token: bytes) -> str:
 def push(rows: Mapping[str, bytes], token: bytes) -> list[str]:
     """Replace the mark *token*, and those before it, by the committed row (or ``NULL``).
 
-    Only for rows that were written under their own lock. Answers for each key: ``pushed``,
-    ``superseded`` (a later writer's mark stands there) or ``lost`` (the mark was gone; key
-    deleted).
+    Only for rows that were written under their own lock; in place of another, ``INVALIDATE``
+    only takes the mark away. Answers for each key: ``pushed``, ``invalidated``, ``superseded``
+    (a later writer's mark stands there) or ``lost`` (the mark was gone; key deleted).
+
+    Rows go before what is invalidated. 1. A writer's stamp is released. 2. A page is made under a
+    new one, of a row that is cached. Were that still the old row, the page would stay as it is.
     """
+    pushed = {key: row for key, row in rows.items() if row != INVALIDATE}
     values = (
         part
-        for key, row in rows.items()
-        for part in (row, _lifetime(row), shapes.of(key.partition(":")[0]))
+        for key, row in pushed.items()
+        for part in (row, lifetime(key, row), shapes.of(key.partition(":")[0]))
     )
-    command = _push([*rows, shapes.KEY, incarnation.KEY], token, keyspace.prefix(), *values)
-    [answers] = link.round_trip(command)
-    return [answer.decode() for answer in answers]
+    held = [*pushed, shapes.KEY, incarnation.KEY]
+    commands = [_push(held, token, keyspace.prefix(), *values)]
+    if released := [key for key in rows if key not in pushed]:
+        commands.append(_release(released, token))
+    return [answer.decode() for answers in link.round_trip(*commands) for answer in answers]
 
 
 @spans.operation("release", lambda results: {"cache.result": ", ".join(sorted(set(results)))})
@@ -263,12 +278,14 @@ def drop(keys: Sequence[str]) -> int:
     return deleted
 
 
-def _lifetime(row: bytes) -> int:
-    settings = conf.get()
+def lifetime(key: str, row: bytes) -> int:
+    """How long *row* may stay under *key*, in milliseconds."""
+    settings, cached = conf.get(), registry.of_prefix(key.partition(":")[0])
+    longest = (cached and cached.lifetime) or settings.ROW_TTL
     if row == NULL:
-        return _ms(settings.NULL_TTL)
+        return _ms(min(settings.NULL_TTL, longest))
     jitter = 1 - settings.ROW_TTL_JITTER * random.random()
-    return _ms(settings.ROW_TTL * jitter)
+    return _ms(longest * jitter)
 
 
 def _ms(seconds: float) -> int:

@@ -19,9 +19,10 @@ from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayer import conf, registry, repair, shapes, tenancy
+from cachelayer.computed import Computed
 from cachelayer.gate import CacheUnavailable
 from cachelayer.notice import EVERY
-from cachelayer.registry import AnyModel, CachedModel
+from cachelayer.registry import AnyModel, Cached
 from cachelayer.watched import FUNCTION, Relation, look, texts
 
 logger = logging.getLogger("cachelayer.triggers")
@@ -168,15 +169,18 @@ def after_migrate(sender: AppConfig, using: str, plan: Iterable[Any] = (), **kwa
     shapes.claim(using)
     changed = {migration.app_label for migration, _ in plan}
     with transaction.atomic(using=using):
-        for cached in registry.all_cached():
+        for cached in registry.every():
             labels = {model._meta.app_label for model in _models(cached)}
             if cached.database == using and labels & changed:
                 # A tenant's whose table is still to come has nothing cached.
                 with suppress(CacheUnavailable):
-                    repair.log(connections[using], [cached.key(EVERY)])
+                    repair.log(connections[using], [f"{cached.start}:{EVERY}"])
 
 
-def _models(cached: CachedModel) -> Iterator[AnyModel]:
+def _models(cached: Cached) -> Iterator[AnyModel]:
+    if isinstance(cached, Computed):
+        yield from cached.shown_models()
+        return
     yield cached.model
     yield from cached.model._meta.all_parents
     for link in registry.links(cached):

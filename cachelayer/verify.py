@@ -13,7 +13,7 @@ from typing import Any, Final
 from cachelayer import clear, registry, shapes, states
 from cachelayer.batches import batched, patiently
 from cachelayer.loading import read_rows
-from cachelayer.registry import CachedModel
+from cachelayer.registry import Cached
 
 #: Differences that a report lists; after a changed serializer every row is one.
 LISTED: Final = 1000
@@ -44,7 +44,7 @@ def verify() -> Iterator[Report]:
     Safe beside live traffic. Raises ``CacheUnavailable`` and ``DatabaseError``.
     """
     report = Report()
-    for cached in registry.all_cached():
+    for cached in registry.every():
         for batch in batched(clear.keys([cached.start])):
             compared, found = patiently(partial(compare, cached), batch)
             report.compared += compared
@@ -53,7 +53,7 @@ def verify() -> Iterator[Report]:
             yield report
 
 
-def compare(cached: CachedModel, keys: Iterable[str]) -> tuple[int, list[Difference]]:
+def compare(cached: Cached, keys: Iterable[str]) -> tuple[int, list[Difference]]:
     """How many of *keys* hold a row, and those that hold another one than Postgres has.
 
     Safe beside live traffic. Raises ``CacheUnavailable`` and ``DatabaseError``.
@@ -68,7 +68,7 @@ def compare(cached: CachedModel, keys: Iterable[str]) -> tuple[int, list[Differe
     return compared, found
 
 
-def _pks(cached: CachedModel, keys: Iterable[str]) -> dict[str, Any]:
+def _pks(cached: Cached, keys: Iterable[str]) -> dict[str, Any]:
     pks = {}
     for key in keys:
         # Somebody else's key may begin like ours, another release's does.
@@ -78,7 +78,7 @@ def _pks(cached: CachedModel, keys: Iterable[str]) -> dict[str, Any]:
     return pks
 
 
-def _compare(cached: CachedModel, pks: dict[str, Any]) -> tuple[int, list[Difference]]:
+def _compare(cached: Cached, pks: dict[str, Any]) -> tuple[int, list[Difference]]:
     held = _held(list(pks))
     rows = read_rows(None, cached, [pks[key] for key in held])
     suspects = [key for key, value in held.items() if value != rows[pks[key]]]

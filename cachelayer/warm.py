@@ -11,19 +11,27 @@ from cachelayer import documents, registry, states, takeover
 from cachelayer.batches import batched, patiently
 from cachelayer.loading import read_rows
 from cachelayer.registry import CachedModel
+from cachelayer.rendering import Serializer
 
 
-def warm(model: type[models.Model]) -> Iterator[tuple[int, int]]:
+def warm(
+    model: type[models.Model], serializer: Serializer | None = None, by: str = ""
+) -> Iterator[tuple[int, int]]:
     """Fill the rows of *model*; give (rows seen, rows filled) after each batch.
+
+    As the first serializer that it is registered with shows them, or *serializer*.
 
     Primary keys come through a server-side cursor, so memory does not grow with
     the table. Each batch takes its leases before it reads its rows: what the
     cursor's old snapshot saw must not be filled. Raises ``CacheUnavailable``.
     """
-    cached = registry.get(model)
+    cached = registry.get(model, serializer, by)
     _refuse_transaction(cached)
     seen = filled = 0
-    pks = cached.rows().order_by("pk").values_list("pk", flat=True).iterator(chunk_size=1000)
+    name = cached.lookup
+    # A column by which rows are read may be empty; then there is no key.
+    rows = cached.rows().exclude(**{f"{name}__isnull": True}).order_by(name)
+    pks = rows.values_list(name, flat=True).iterator(chunk_size=1000)
     for batch in batched(pks):
         filled += patiently(partial(_fill_neighbours, cached), batch)
         seen += len(batch)
@@ -43,7 +51,8 @@ def _fill_neighbours(cached: CachedModel, pks: Sequence[Any]) -> int:
 
 def read_neighbours(using: str | None, cached: CachedModel, pks: Sequence[Any]) -> dict[Any, bytes]:
     """As ``read_rows``, by a range: it costs Postgres less than a list. For most of a range."""
-    found = cached.load(cached.rows(using).order_by().filter(pk__gte=pks[0], pk__lte=pks[-1]))
+    ends = {f"{cached.lookup}__gte": pks[0], f"{cached.lookup}__lte": pks[-1]}
+    found = cached.load(cached.rows(using).order_by().filter(**ends))
     # Rows that are new in it are not leased.
     return {pk: found.get(pk, states.NULL) for pk in pks}
 
@@ -55,7 +64,7 @@ def _fill(cached: CachedModel, pks: Sequence[Any], read: Callable[..., dict[Any,
     leased = [pk for pk, took in zip(pks, taken, strict=True) if took]
     if not leased:
         return 0
-    if cached.shown:
+    if cached.is_document:
         keys = {cached.key(pk): pk for pk in leased}
         return len(documents.fill(cached.database, cached, keys, wanted, token)[1])
     rows = read(None, cached, leased)

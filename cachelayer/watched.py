@@ -56,8 +56,11 @@ class Relation:
 
 
 def tables(cached: CachedModel) -> Iterator[tuple[str, str]]:
-    """Each table that a row of *cached* is made of, and the column with the row's primary key."""
+    """Each table that a row of *cached* is made of, and the column that has what its key has."""
     own = cached.model._meta
+    if cached.by:
+        yield own.db_table, _column(cached.field)
+        return
     yield own.db_table, _column(own.pk)
     for parent in own.all_parents:
         if not parent._meta.proxy:
@@ -79,11 +82,12 @@ def tables_of(using: str) -> list[Watched]:
         if cached.database == using:
             for name, column in tables(cached):
                 found.setdefault(name, Watched(name)).columns[cached.prefix] = column
-            for stamped in cached.shown.columns() if cached.shown else ():
-                at = found.setdefault(stamped.table, Watched(stamped.table))
-                at.columns[stamped.prefix] = stamped.name
-            if not registry.spans_tables(cached):
+            if registry.is_pushed(cached):
                 found[cached.model._meta.db_table].types = row_json.types(cached)
+    for each in registry.every():
+        for stamped in each.columns() if each.database == using else ():
+            at = found.setdefault(stamped.table, Watched(stamped.table))
+            at.columns[stamped.prefix] = stamped.name
     return list(found.values())
 
 

@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any
 
-from django.db import Error, connections, models, router, transaction
+from django.db import Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import TransactionManagementError
 from psycopg.pq import TransactionStatus
 
-from cachelayer import commit, conf, epoch, query_log, registry, repair, session, states, timing
+from cachelayer import commit, conf, query_log, registry, repair, session, states, timing
 from cachelayer.gate import CacheUnavailable
 from cachelayer.notice import EVERY, Notice
 from cachelayer.registry import CachedModel
@@ -74,7 +74,7 @@ def announce(using: str, cached: CachedModel, pk: Any) -> None:
     hooks = connection.run_on_commit
     last = hooks[-1][1] if hooks else None
     if not (isinstance(last, Write) and key in last.rows):
-        _register(connection, Write({key: None}))
+        register(connection, Write({key: None}))
 
 
 def witness(connection: BaseDatabaseWrapper, notice: Notice, is_whole: bool) -> None:
@@ -85,9 +85,9 @@ def witness(connection: BaseDatabaseWrapper, notice: Notice, is_whole: bool) -> 
     rows: dict[str, Known] = {}
     is_neutral = session.was_neutral(connection, notice)
     for prefix, ids in notice.keys.items():
-        cached = registry.of_prefix(prefix)
+        cached = registry.model_of_prefix(prefix)
         known: Known = None
-        if not is_neutral or cached is None or registry.spans_tables(cached):
+        if not is_neutral or cached is None or not registry.is_pushed(cached):
             known = states.INVALIDATE
         elif is_whole and notice.operation == "DELETE":
             known = states.NULL
@@ -95,7 +95,7 @@ def witness(connection: BaseDatabaseWrapper, notice: Notice, is_whole: bool) -> 
             known = notice.row or None
         texts = [text for text in ids if text is not None]
         rows |= dict.fromkeys(_keys(prefix, cached, texts), known)
-    _register(connection, Write(rows, notice))
+    register(connection, Write(rows, notice))
 
 
 def _keys(prefix: str, cached: CachedModel | None, texts: list[str]) -> list[str]:
@@ -105,7 +105,8 @@ def _keys(prefix: str, cached: CachedModel | None, texts: list[str]) -> list[str
     return cached.keys_of_texts(prefix, texts)
 
 
-def _register(connection: BaseDatabaseWrapper, write: Write) -> None:
+def register(connection: BaseDatabaseWrapper, write: Write) -> None:
+    """Make *write* a hook of the transaction that runs on *connection*."""
     write.is_manual = not (connection.in_atomic_block and connection.commit_on_exit)
     if connection.in_atomic_block:
         connection.on_commit(write, robust=True)
@@ -138,27 +139,6 @@ def give_up(connection: BaseDatabaseWrapper) -> None:
         repair.log(connection, keys)
     for write in writes:
         write.rows = {}
-
-
-def invalidate(model: type[models.Model], *pks: Any, using: str | None = None) -> None:
-    """Tell the cache that rows of *model* show something else now, for a cause past the database.
-
-    What the database itself knows needs no word. Inside a transaction the rows are invalidated
-    when it commits; outside it they are at once. Raises ``DatabaseError``.
-    """
-    cached = registry.get(model)
-    using = using or router.db_for_write(model)
-    with transaction.atomic(using=using, savepoint=False):
-        connection = connections[using]
-        with connection.cursor() as cursor:
-            cursor.execute(f"SELECT pg_current_xact_id(), ({epoch.LAST})")
-            xid, current = cursor.fetchone()
-        notice = Notice({}, "", int(xid), str(current), "read committed", "", 0, "")
-        keys = [cached.key(cached.to_python(pk)) for pk in pks]
-        if not conf.get().ENABLED:
-            repair.log(connection, keys)
-            return
-        _register(connection, Write(dict.fromkeys(keys, states.INVALIDATE), notice))
 
 
 def pending(connection: BaseDatabaseWrapper) -> Iterator[Write]:

@@ -51,7 +51,8 @@ class Written:
             if isinstance(said, bytes):
                 rows[key] = said
                 continue
-            cached = registry.of_key(key)
+            cached = registry.model_of_prefix(key.partition(":")[0])
+            assert cached
             row = None if said is None else self._of_json(cached, said)
             if row is None and not _is_here(cached, key):
                 rows[key] = states.INVALIDATE

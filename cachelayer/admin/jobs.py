@@ -14,7 +14,7 @@ from django.core import signing
 
 from cachelayer import clear, link, registry, repair, states, verify, warm
 from cachelayer.batches import PIPELINE
-from cachelayer.registry import CachedModel
+from cachelayer.registry import Cached, CachedModel
 
 #: Seconds that one request works, at most, but for the batch that is running.
 SLICE: Final = 0.5
@@ -88,7 +88,9 @@ def start(kind: str, user: Any, scope: Sequence[str] | None = None) -> Job:
     if kind == "repair":
         parts = sorted(registry.databases())
     else:
-        parts = [cached.prefix for cached in registry.all_cached()]
+        # What a function computes for all arguments that there might be, nobody can warm.
+        found = registry.all_cached() if kind == "warm" else registry.every()
+        parts = [cached.prefix for cached in found]
         if scope is not None:
             parts = [prefix for prefix in parts if prefix in scope]
     return Job(kind, str(user.pk), scope=parts, prefixes=list(parts))
@@ -124,12 +126,14 @@ def _verify(job: Job, prefix: str) -> bool:
 
 def _warm(job: Job, prefix: str) -> bool:
     cached = _cached(prefix)
-    rows = cached.rows().order_by("pk")
+    assert isinstance(cached, CachedModel)
+    name = cached.lookup
+    rows = cached.rows().exclude(**{f"{name}__isnull": True}).order_by(name)
     if not job.batches:
         job.total = rows.count()
     else:
-        rows = rows.filter(pk__gt=cached.to_python(job.cursor))
-    pks = list(rows.values_list("pk", flat=True)[:PIPELINE])
+        rows = rows.filter(**{f"{name}__gt": cached.to_python(job.cursor)})
+    pks = list(rows.values_list(name, flat=True)[:PIPELINE])
     if pks:
         job.changed += warm.fill(cached, pks)
         job.seen += len(pks)
@@ -155,7 +159,7 @@ def _scan(job: Job, prefix: str) -> list[str]:
     return list(dict.fromkeys(keys))
 
 
-def _cached(prefix: str) -> CachedModel:
+def _cached(prefix: str) -> Cached:
     return registry.of_key(f"{prefix}:")
 
 

@@ -147,7 +147,7 @@ class Operations(_ModelAdmin):
 
 
 def _prefixes() -> list[str]:
-    return [cached.prefix for cached in registry.all_cached()]
+    return [cached.prefix for cached in registry.every()]
 
 
 def _scope(request: HttpRequest) -> list[str]:

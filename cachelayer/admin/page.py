@@ -16,6 +16,7 @@ from cachelayer.admin import charts, journal
 from cachelayer.admin.access import OPERATE, VIEW, checked, may, may_see_rows
 from cachelayer.admin.away import View, without_postgres
 from cachelayer.admin.operations import TEMPLATES, Operations
+from cachelayer.computed import Computed
 from cachelayer.models import Cache
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class CachePage(Operations, _ModelAdmin):
         found = facts.collect()
         context = {
             **_regions_context(found),
-            "models": list(registry.all_cached()),
+            "models": list(registry.every()),
             "may_operate": may(request, OPERATE),
             "actions": journal.latest(),
             "typed": request.GET.get("key", ""),
@@ -92,7 +93,9 @@ class CachePage(Operations, _ModelAdmin):
             return {"look_error": str(error)}
         return {
             "look": look,
-            "may_see_row": may_see_rows(request, look.cached.model),
+            "may_see_row": all(
+                may_see_rows(request, model) for model in look.cached.shown_models()
+            ),
             "cached_text": differences.text(look.value or b""),
             "row_text": differences.text(look.row or b""),
             "change_url": self._change_url(request, look),
@@ -100,6 +103,8 @@ class CachePage(Operations, _ModelAdmin):
 
     def _change_url(self, request: HttpRequest, look: lookup.Look) -> str:
         """Where the row is edited, if this site has its model and this user may see it."""
+        if isinstance(look.cached, Computed) or look.cached.by:
+            return ""
         model_admin = self.admin_site._registry.get(look.cached.model)
         if model_admin is None or not model_admin.has_view_or_change_permission(request):
             return ""

@@ -1,4 +1,4 @@
--- cachelayer 2
+-- cachelayer 3
 -- The body of cachelayer_witness(), the trigger function of every table that a cached row is
 -- made of. Its first line is its version; triggers.py puts the log's schema in for {schema}.
 --
@@ -7,7 +7,8 @@
 --
 -- TG_ARGV: how a single row is looked at, then a key prefix and the column with the row's
 -- primary key, for each cached model that has rows of this table in its own; and a stamp's prefix
--- (it begins with @) and its column, for each by whose values documents show rows of this table.
+-- (it begins with @) and its column, for each by whose values documents show rows of this table;
+-- no column: for documents that may show any row.
 --   row      by its JSON, which the answer carries as well
 --   keys     by its JSON
 --   columns  by its columns: a column of type json may hold what jsonb refuses
@@ -59,7 +60,7 @@ BEGIN
         END IF;
     END IF;
     FOR i IN 1 .. TG_NARGS - 1 BY 2 LOOP
-        IF TG_OP = 'TRUNCATE' OR written > most
+        IF TG_OP = 'TRUNCATE' OR written > most OR TG_ARGV[i + 1] = ''
             OR (written > most_stamps AND starts_with(regexp_replace(TG_ARGV[i], '^.*/', ''), '@'))
         THEN
             ids := '{*}';

@@ -19,7 +19,7 @@ def main() -> None:
     for line in sys.stdin:
         answers = []
         for prefix, pk in json.loads(line):
-            cached = registry.of_prefix(prefix)
+            cached = registry.model_of_prefix(prefix)
             assert cached is not None
             row = cachelayer.read(cached.model, pk).row
             answers.append("null" if row is None else row.decode())

@@ -69,9 +69,9 @@ def test_other_processes_see_it_soon(registry):
 def test_who_asks_this_process_sees_it_at_once():
     from cachelayer import metrics
 
-    name, labels = "cachelayer_reads_total", {"outcome": "miss"}
+    name, labels = "cachelayer_reads_total", {"outcome": "miss", "kind": "row"}
     before = REGISTRY.get_sample_value(name, labels)
-    metrics.reads["miss"].inc()
+    metrics.reads["row", "miss"].inc()
     assert REGISTRY.get_sample_value(name, labels) == before + 1
 
 

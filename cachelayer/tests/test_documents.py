@@ -8,6 +8,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import models, transaction
 from django.template.loader import render_to_string
 from django.test.utils import isolate_apps
+from django.utils import timezone
 
 import cachelayer
 from cachelayer import (
@@ -230,8 +231,8 @@ def test_a_row_that_it_refers_to_since_the_stamps_were_noted(novel):
     noted = []
     note = stamps.note
 
-    def note_and_change(using, keys):
-        found = note(using, keys)
+    def note_and_change(using, keys, seconds):
+        found = note(using, keys, seconds)
         if not noted:
             Novel.objects.update(writer=bea)
         noted.append(set(keys))
@@ -247,14 +248,14 @@ def test_a_row_that_it_refers_to_since_the_stamps_were_noted(novel):
 
 def test_a_cold_one_is_loaded_twice_and_another_time_once(novel):
     loads = []
-    loaded = documents.Loaded
+    load = documents.load
 
     def count(*args):
         loads.append(args)
-        return loaded(*args)
+        return load(*args)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(documents, "Loaded", count)
+        patch.setattr(documents, "load", count)
         link.client().delete(f"novel:{novel.pk}")
         assert cachelayer.read(Novel, novel.pk).outcome == "miss"
         assert len(loads) == 2
@@ -298,10 +299,15 @@ def test_a_look_says_which_stamp_made_it_invalid(novel):
     Agency.objects.update(name="New")
     found = lookup.look(Novel, novel.pk)
     assert (found.state, found.verdict) == ("invalid", "nothing")
-    assert found.changed == [f"@bookshop_agency.id:{novel.writer.agency_id}"]
+    [changed] = found.changed
+    assert changed.key == f"@bookshop_agency.id:{novel.writer.agency_id}"
+    assert changed.state == "absent"
+    assert changed.made < timezone.now()
     assert found.ttl
     page = render_to_string("admin/cachelayer/cache/_look.html", {"look": found})
-    assert "has changed: <code>@bookshop_agency.id" in page
+    assert "has changed" in page
+    assert f"<code>{changed.key}</code>\n      changed or expired, and was not loaded again" in page
+    assert f"under that of {changed.made:%H:%M:%S}" in page
 
 
 def test_two_releases_have_documents_of_their_own(novel):

@@ -148,7 +148,7 @@ def test_a_function_of_an_older_release(monkeypatch):
         "cachelayer_witness."
     ]
     monkeypatch.setattr(
-        triggers, "_BODY", triggers._BODY.replace("-- cachelayer 2", "-- cachelayer 3")
+        triggers, "_BODY", triggers._BODY.replace("-- cachelayer 3", "-- cachelayer 4")
     )
     triggers.install("default")
     assert problems() == []
@@ -159,7 +159,7 @@ def test_a_function_of_an_older_release(monkeypatch):
         cursor.execute("SELECT prosrc FROM pg_proc WHERE proname = 'cachelayer_witness'")
         [[body]] = cursor.fetchall()
     try:
-        assert body.startswith("-- cachelayer 3\n"), "and leaves it alone"
+        assert body.startswith("-- cachelayer 4\n"), "and leaves it alone"
     finally:
         execute("DROP FUNCTION cachelayer_witness CASCADE")
 

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from itertools import product
 
 import pytest
 from django.db import connection, transaction
@@ -55,9 +56,9 @@ def test_reads_are_counted_by_outcome(told):
     cachelayer.read_many(Note, [note.pk, note.pk])
     states.mark([f"note:{note.pk}"], b"w:somebody")
     cachelayer.read(Note, note.pk)
-    assert told("reads_total", outcome="miss") == 1
-    assert told("reads_total", outcome="hit") == 1
-    assert told("reads_total", outcome="bypass") == 1
+    assert told("reads_total", outcome="miss", kind="row") == 1
+    assert told("reads_total", outcome="hit", kind="row") == 1
+    assert told("reads_total", outcome="bypass", kind="row") == 1
 
 
 def test_whole_reads_are_timed_by_outcome(told):
@@ -113,21 +114,21 @@ def test_a_round_trip_that_fails_is_timed_as_well(own_redis, told):
 def test_pushes_are_counted_by_what_became_of_them(told):
     note = Note.objects.create()
     key = f"note:{note.pk}"
-    assert told("pushes_total", result="pushed") == 1
+    assert told("pushes_total", result="pushed", kind="row") == 1
     with stopped(states, "push") as push:
         writer = start(note.save)
         push.reached()
         link.client().delete(key)
         push.release()
         writer.result()
-    assert told("pushes_total", result="lost") == 1
+    assert told("pushes_total", result="lost", kind="row") == 1
     with stopped(states, "push") as push:
         writer = start(note.save)
         push.reached()
         states.mark([key], b"w:later")
         push.release()
         writer.result()
-    assert told("pushes_total", result="superseded") == 1
+    assert told("pushes_total", result="superseded", kind="row") == 1
 
 
 def test_a_large_transaction_invalidates(settings, told):
@@ -135,13 +136,13 @@ def test_a_large_transaction_invalidates(settings, told):
     with transaction.atomic():
         for _ in range(3):
             Note.objects.create()
-    assert told("pushes_total", result="invalidated") == 3
+    assert told("pushes_total", result="invalidated", kind="row") == 3
 
 
 def test_rows_that_could_not_be_pushed_are_counted(own_redis, told):
     own_redis.stop()
     Note.objects.bulk_create([Note(), Note()])
-    assert told("pushes_total", result="unsent") == 2
+    assert told("pushes_total", result="unsent", kind="row") == 2
 
 
 def test_the_gate_is_shown_with_each_change_and_when(own_redis, settings, told):
@@ -195,15 +196,17 @@ def test_every_outcome_is_on_the_page_before_it_happens():
         family: {tuple(sample.labels.values()) for sample in families[family].samples}
         for family in ("cachelayer_reads", "cachelayer_pushes", "cachelayer_gate_changes")
     }
-    assert {("hit",), ("miss",), ("bypass",)} <= shown["cachelayer_reads"]
-    assert {("lost",), ("unsent",)} <= shown["cachelayer_pushes"]
+    kinds = ("row", "document", "page")
+    outcomes = ("hit", "miss", "bypass")
+    assert set(product(kinds, outcomes)) <= shown["cachelayer_reads"]
+    assert {("row", "lost"), ("stamp", "invalidated")} <= shown["cachelayer_pushes"]
     assert {("open",), ("settling",), ("closed",)} <= shown["cachelayer_gate_changes"]
 
 
 _WORKER = """
 import sys
 from cachelayer import batched, metrics
-metrics.reads["hit"].inc(int(sys.argv[1]))
+metrics.reads["row", "hit"].inc(int(sys.argv[1]))
 batched.flush()
 metrics.gate_changed(sys.argv[2])
 print("ready", flush=True)
@@ -243,7 +246,7 @@ def test_several_processes_are_one_page_and_a_killed_ones_gate_is_no_open_gate(t
     try:
         for worker in workers:
             assert worker.stdout.readline() == b"ready\n"
-        assert shown()["cachelayer_reads_total", "hit"] == 9
+        assert shown()["cachelayer_reads_total", "row", "hit"] == 9
         assert shown()[("cachelayer_gate_open",)] == 2
         workers[0].kill()
         workers[0].wait()
@@ -251,7 +254,7 @@ def test_several_processes_are_one_page_and_a_killed_ones_gate_is_no_open_gate(t
         mark_dead += f"m.mark_process_dead({workers[0].pid})"
         subprocess.run([sys.executable, "-c", mark_dead], env=environment, check=True)
         assert shown()[("cachelayer_gate_open",)] == 1
-        assert shown()["cachelayer_reads_total", "hit"] == 9
+        assert shown()["cachelayer_reads_total", "row", "hit"] == 9
     finally:
         for worker in workers:
             worker.kill()

@@ -229,7 +229,7 @@ def test_hits_are_counted_checked_and_timed(site, settings):
     assert re.fullmatch(r"redis;dur=\d+\.\d{3}, postgres;dur=0\.000", timing)
     assert not timing.startswith("redis;dur=0.000")
     livecheck._waiting.clear()
-    assert b'cachelayer_reads_total{outcome="hit"}' in metrics.page()
+    assert b'cachelayer_reads_total{kind="row",outcome="hit"}' in metrics.page()
 
 
 def test_a_redirect_to_https_stays_djangos(item, settings):

@@ -203,7 +203,7 @@ def test_counts_never_go_down_while_workers_are_killed_under_load(tmp_path_facto
         assert failures == []
 
         def hits():
-            return counts(site.get("/metrics").text)[("cachelayer_reads_total", "hit")]
+            return counts(site.get("/metrics").text)[("cachelayer_reads_total", "row", "hit")]
 
         # Killed, a worker loses what it had noted and not yet added up; what a scrape has
         # shown is never lost, and of those that live every read is counted.

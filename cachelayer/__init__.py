@@ -9,7 +9,7 @@ model in its app's ``AppConfig.ready()``, ``migrate``, and read its rows with ``
 
 from typing import TYPE_CHECKING
 
-from cachelayer import registry, rendering, timing
+from cachelayer import registration, registry, rendering, timing
 from cachelayer.computed import Rows
 from cachelayer.etags import etag
 from cachelayer.invalidation import invalidate
@@ -53,7 +53,7 @@ def register(
     from cachelayer import signals
 
     cached = registry.make(model, serializer, prefix, version, depends_on, lifetime)
-    found = [cached, *(registry.by_column(cached, name) for name in read_by)]
+    found = [cached, *(registration.by_column(cached, name) for name in read_by)]
     for each in found:
         if registry.add(each):
             signals.connect(each)

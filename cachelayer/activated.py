@@ -11,7 +11,7 @@ from django.db import models
 from rest_framework import serializers
 
 from cachelayer import neutral, rendering, serializer_context
-from cachelayer.registry import CachedModel
+from cachelayer.registration import CachedModel
 
 
 def shows_otherwise(cached: CachedModel) -> bool:

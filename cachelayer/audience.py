@@ -16,14 +16,14 @@ from rest_framework.permissions import BasePermission
 from rest_framework.renderers import JSONRenderer
 
 from cachelayer import hyperlinks, registry, serializer_context
-from cachelayer.registry import CachedModel
+from cachelayer.registration import CachedModel
 from cachelayer.serializer_context import Needs
 
 View = Any  # A GenericAPIView with CachedViewMixin.
 
 #: Filters that let every row through where the request has no query string.
 _ASKED_BY_QUERY: Final = (filters.SearchFilter, filters.OrderingFilter)
-_DJANGO_FILTER: Final = "django_filters.rest_framework.backends.DjangoFilterBackend"
+DJANGO_FILTER: Final = "django_filters.rest_framework.backends.DjangoFilterBackend"
 #: What decides which rows a view shows.
 _SELECTING: Final = ("get_queryset", "filter_queryset", "get_object", "check_object_permissions")
 #: Attributes that ``as_view`` may set on one view only.
@@ -43,19 +43,19 @@ _BY_SESSION_OR_HEADER: Final = {
     authentication.BasicAuthentication,
     authentication.TokenAuthentication,
 }
-_PLAIN: Final = ("rest_framework.", "django.", "cachelayer.rest.")
+PLAIN: Final = ("rest_framework.", "django.", "cachelayer.rest.", "cachelayer.listing.")
 
 
 def not_public(view: View) -> str | None:
     """Why *view* cannot show every row of its model to everybody whom it lets in."""
     written: Any = type(view)
-    return _not_public(view) if _is_given_more(view) else _not_public_as_written(written)
+    return _not_public(view) if is_given_more(view) else _not_public_as_written(written)
 
 
 def not_cached(view: View) -> str | None:
     """Why *view*'s rows never are the bytes that the cache has."""
     written: Any = type(view)
-    return _not_cached(view) if _is_given_more(view) else _not_cached_as_written(written)
+    return _not_cached(view) if is_given_more(view) else _not_cached_as_written(written)
 
 
 def is_in_context(view: View, cached: CachedModel) -> bool:
@@ -125,7 +125,7 @@ def is_untouched(view: View, name: str) -> bool:
     if name in vars(view):
         return False
     owner = next((base for base in type(view).__mro__ if name in vars(base)), None)
-    return owner is None or f"{owner.__module__}.".startswith(_PLAIN)
+    return owner is None or f"{owner.__module__}.".startswith(PLAIN)
 
 
 def plain_retrieve(view: View, mixin: type) -> Any:
@@ -170,7 +170,7 @@ def renders_as_registered(view: View, cached: CachedModel) -> bool:
     return getattr(view, "serializer_class", None) in (None, cached.serializer)
 
 
-def _is_given_more(view: View) -> bool:
+def is_given_more(view: View) -> bool:
     """Whether ``as_view`` has been given what its class has otherwise."""
     return not _GIVEN.isdisjoint(vars(view))
 
@@ -201,11 +201,11 @@ def _not_public(view: View) -> str | None:
         )
     for backend in view.filter_backends:
         if not _lets_through(backend, view):
-            return f"filters them by {_name(backend)}"
+            return f"filters them by {name_of(backend)}"
     if is_untouched(view, "get_permissions"):
         for permission in view.permission_classes:
             if _is_by_object(permission):
-                return f"asks {_name(permission)} about each"
+                return f"asks {name_of(permission)} about each"
     return None
 
 
@@ -215,6 +215,11 @@ def _not_cached(view: View) -> str | None:
     retrieve = plain_retrieve(view, CachedViewMixin)
     if retrieve is not RetrieveModelMixin.retrieve:
         return f"{retrieve.__qualname__}() answers"
+    return not_cached_rows(view)
+
+
+def not_cached_rows(view: View) -> str | None:
+    """As ``not_cached``, whatever its ``retrieve`` does."""
     if not is_untouched(view, "get_serializer"):
         return "it has a get_serializer() of its own"
     if not any(map(_renders_rows, view.renderer_classes)):
@@ -226,21 +231,21 @@ def _not_cached(view: View) -> str | None:
     if not is_untouched(view, "get_serializer_class"):
         return _lacks_context(view, first)
     if (cached := cached_of(view)) is None:
-        shown, registered = _name(view.serializer_class), _name(first.serializer)
+        shown, registered = name_of(view.serializer_class), name_of(first.serializer)
         return f"{model._meta.label} is registered with {registered}, and not with {shown}"
     return _lacks_context(view, cached)
 
 
 def _lacks_context(view: View, cached: CachedModel) -> str | None:
     """What the cached rows of *view*, as it is written, are rendered without."""
-    needs, name = serializer_context.of(cached.serializer), _name(cached.serializer)
+    needs, name = serializer_context.of(cached.serializer), name_of(cached.serializer)
     if needs is Needs.REQUEST:
         return f"what {name} shows depends on the request"
     if needs is Needs.BASE_URL:
         if not is_untouched(view, "get_serializer_context"):
             return f"{name} shows URLs, and it has a get_serializer_context() of its own"
         if not hyperlinks.keeps_version_out(view.versioning_class):
-            return f"{name} shows URLs, and {_name(view.versioning_class)} changes them"
+            return f"{name} shows URLs, and {name_of(view.versioning_class)} changes them"
     return None
 
 
@@ -252,7 +257,7 @@ def _lets_through(backend: Any, view: View) -> bool:
     if backend in _ASKED_BY_QUERY:
         return True
     path = f"{backend.__module__}.{backend.__qualname__}"
-    return path == _DJANGO_FILTER and getattr(view, "filterset_class", None) is None
+    return path == DJANGO_FILTER and getattr(view, "filterset_class", None) is None
 
 
 def _is_by_object(permission: Any) -> bool:
@@ -261,5 +266,6 @@ def _is_by_object(permission: Any) -> bool:
     return decides is not BasePermission.has_object_permission
 
 
-def _name(part: Any) -> str:
+def name_of(part: Any) -> str:
+    """For people."""
     return getattr(part, "__name__", type(part).__name__)

@@ -16,11 +16,12 @@ from cachelayer import (
     conf,
     dependencies,
     hyperlinks,
+    registration,
     registry,
     rendering,
     triggers,
 )
-from cachelayer.registry import CachedModel
+from cachelayer.registration import CachedModel
 
 _NEEDED_BACKEND = "django_redis.cache.RedisCache"
 _POSITIVE = (
@@ -270,7 +271,7 @@ def _wrong_tables(cached: CachedModel) -> Iterator[CheckMessage]:
                 obj=cached.model,
                 id="cachelayer.E014",
             )
-    for link in registry.links(cached):
+    for link in registration.links(cached):
         model: Any = link.remote_field.through
         through: Any = model._meta.get_field(link.m2m_field_name())
         if not through.target_field.primary_key:

@@ -76,10 +76,10 @@ class Row:
 @cache
 def row(model: type[models.Model], serializer: Any) -> Row:
     """What is known of the rows of *model*, as *serializer* shows them."""
-    from cachelayer import registry, watched
+    from cachelayer import registration, watched
 
-    cached = registry.CachedModel(model, serializer, "")
-    links = registry.links(cached)
+    cached = registration.CachedModel(model, serializer, "")
+    links = registration.links(cached)
     own = dict(watched.tables(cached))
     targets: list[Any] = [link.related_model._meta for link in links]
     return Row(

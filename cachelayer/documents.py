@@ -21,7 +21,8 @@ from cachelayer import computed, declared, stamps, states
 from cachelayer.computed import Computed
 from cachelayer.gate import CacheUnavailable
 from cachelayer.loading import found, read_rows
-from cachelayer.registry import Cached, CachedModel
+from cachelayer.registration import CachedModel
+from cachelayer.registry import Cached
 
 logger = logging.getLogger("cachelayer.documents")
 

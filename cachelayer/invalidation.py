@@ -7,7 +7,7 @@ from django.db import connections, models, router, transaction
 
 from cachelayer import conf, epoch, registry, repair, states, tenancy, write
 from cachelayer.notice import EVERY, Notice
-from cachelayer.registry import CachedModel
+from cachelayer.registration import CachedModel
 
 
 def invalidate(model: type[models.Model], *pks: Any, using: str | None = None) -> None:

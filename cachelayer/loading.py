@@ -7,7 +7,8 @@ from django.db import models
 
 from cachelayer import states
 from cachelayer.computed import Computed
-from cachelayer.registry import Cached, CachedModel
+from cachelayer.registration import CachedModel
+from cachelayer.registry import Cached
 
 
 def read_rows(using: str | None, cached: Cached, pks: Iterable[Any]) -> dict[Any, bytes]:

@@ -7,7 +7,7 @@ from typing import Any
 from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 
-from cachelayer import computed, reads, registry
+from cachelayer import computed, reads, registration, registry
 from cachelayer.computed import Computed, Rows
 from cachelayer.reads import Read
 from cachelayer.relations import AnyModel
@@ -56,7 +56,7 @@ def document(
 
     def decorate(function: Callable[..., bytes]) -> Document:
         refuse_late(f"The document {name!r}")
-        registry.refuse_prefix(name)
+        registration.refuse_prefix(name)
         cached = computed.make(name, args, depends_on, function, lifetime)
         registry.add(cached)
         return Document(cached)

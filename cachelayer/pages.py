@@ -25,10 +25,19 @@ from django.db import connections
 from django.urls import Resolver404, resolve
 from rest_framework.response import Response
 
-from cachelayer import computed, declared, fingerprint, neutral, reads, registry, states
+from cachelayer import (
+    computed,
+    declared,
+    fingerprint,
+    neutral,
+    reads,
+    registration,
+    registry,
+    states,
+)
 from cachelayer.computed import Computed, Rows
 from cachelayer.loading import read_rows
-from cachelayer.registry import CachedModel
+from cachelayer.registration import CachedModel
 
 logger = logging.getLogger("cachelayer.pages")
 
@@ -52,7 +61,7 @@ class Pages(Computed):
     def of(cls, cached: CachedModel) -> "Pages":
         """Those of the rows of *cached*."""
         rows = [Rows(cached.model)]
-        for link in registry.links(cached):
+        for link in registration.links(cached):
             through: Any = link.remote_field.through
             rows.append(Rows(through))
         arguments = ("base", "path", "code")

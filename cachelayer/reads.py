@@ -27,7 +27,8 @@ from cachelayer.computed import VALUE
 from cachelayer.gate import CacheUnavailable
 from cachelayer.loading import read_rows
 from cachelayer.notice import EVERY
-from cachelayer.registry import Cached, CachedModel
+from cachelayer.registration import CachedModel
+from cachelayer.registry import Cached
 from cachelayer.rendering import Serializer
 from cachelayer.write import has_written, has_written_of
 

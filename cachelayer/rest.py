@@ -1,6 +1,6 @@
 """For REST framework views: rows as bytes, conditional requests, timing headers."""
 
-from typing import Any, Final
+from typing import Any
 
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.db import connections, models
@@ -15,17 +15,15 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from cachelayer import activated, audience, etags, reads, registry, timing
+from cachelayer import activated, audience, etags, listed, reads, registry, timing
 from cachelayer.answers import JSONRowRenderer, Row, RowRenderer, RowResponse
 from cachelayer.etags import etag
 from cachelayer.gate import CacheUnavailable
+from cachelayer.listing import LOOKED_UP, CachedListMixin
 from cachelayer.reads import Read, read_one
-from cachelayer.registry import CachedModel
+from cachelayer.registration import CachedModel
 
 __all__ = ["CachedViewMixin", "PreconditionFailed", "Row", "RowRenderer", "RowResponse"]
-
-#: In the WSGI environment: the ``LookedUp`` of the layer below Django's handler (``wsgi.py``).
-LOOKED_UP: Final = "cachelayer.looked_up"
 
 
 class PreconditionFailed(APIException):
@@ -36,7 +34,7 @@ class PreconditionFailed(APIException):
     default_code = "precondition_failed"
 
 
-class CachedViewMixin:
+class CachedViewMixin(CachedListMixin):
     """For a generic view or viewset of a registered model: reads through the cache.
 
     The answers are those that the view would give without it, to the same people, with
@@ -64,8 +62,12 @@ class CachedViewMixin:
 
         Unless a permission does. So such a read needs no Postgres.
         """
-        is_read = request.method in SAFE_METHODS and getattr(self, "action", "") == "retrieve"
-        if not (is_read and self._is_public() and audience.has_only_session(self, request)):
+        is_read = request.method in SAFE_METHODS
+        action = getattr(self, "action", "")
+        is_public = (action == "retrieve" and self._is_public()) or (
+            action == "list" and self.list_filters is not None and not listed.not_listed(self)
+        )
+        if not (is_read and is_public and audience.has_only_session(self, request)):
             super().perform_authentication(request)  # type: ignore[misc]
 
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:

@@ -20,8 +20,9 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.urls.resolvers import LocalePrefixPattern, RoutePattern
 from django.utils.module_loading import import_string
 
-from cachelayer import audience, registry, serializer_context, tenancy
-from cachelayer.registry import CachedModel
+from cachelayer import audience, listed, pages, registry, serializer_context, tenancy
+from cachelayer.pages import Pages
+from cachelayer.registration import CachedModel
 from cachelayer.rest import CachedViewMixin
 from cachelayer.serializer_context import Needs
 
@@ -60,37 +61,49 @@ _READING: Final = (
     *("get_authenticators", "perform_authentication", "get_permissions", "check_permissions"),
     *("get_throttles", "check_throttles", "determine_version", "get_content_negotiator"),
     *("perform_content_negotiation", "get_renderers", "get_renderer_context"),
-    *("get_format_suffix", "retrieve", "answer_read", "row_response", "get_serializer_class"),
-    *("_is_public", "_read_public", "_lookup", "_cached", "_model"),
+    *("get_format_suffix", "answer_read", "row_response", "get_serializer_class"),
+    *("_cached", "_model"),
 )
+_READING_ROWS: Final = ("retrieve", "_is_public", "_read_public", "_lookup")
+_READING_PAGES: Final = ("list", "answer_list", "_read_page", "_is_page")
 
 _Pattern = Any  # Of django.urls.resolvers: RoutePattern or RegexPattern.
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The URL pattern of one cached model's rows."""
+    """The URL pattern of one cached model's rows, or of pages of them."""
 
-    cached: CachedModel
+    cached: CachedModel | Pages
     #: What each path begins with; the parts of the pattern, as Django nests them; and the name
     #: in it of what the row's key has.
     literal: str
     patterns: tuple[_Pattern, ...]
     kwarg: str
+    #: Of pages, the hash of the view's code.
+    code: str
     #: Routes that come before this one and could match the same path.
     before: list[tuple[_Pattern, ...]] = field(default_factory=list)
 
     def pk(self, path: str) -> Any:
         """The primary key that *path* (without the slash in front) names; else None."""
-        kwargs = _match(self.patterns, path)
+        kwargs = self._match(path)
         if kwargs is None or kwargs.keys() != {self.kwarg}:
-            return None
-        if any(_match(patterns, path) is not None for patterns in self.before):
             return None
         try:
             return self.cached.to_python(kwargs[self.kwarg])
         except ValidationError:
             return None
+
+    def is_of_page(self, path: str) -> bool:
+        """Whether *path* (without the slash in front) is one of pages."""
+        return isinstance(self.cached, Pages) and self._match(path) is not None
+
+    def _match(self, path: str) -> dict[str, Any] | None:
+        kwargs = _match(self.patterns, path)
+        if kwargs is None or any(_match(each, path) is not None for each in self.before):
+            return None
+        return kwargs
 
 
 def find() -> list[Route]:
@@ -103,13 +116,13 @@ def find() -> list[Route]:
     before: list[tuple[str, bool, tuple[_Pattern, ...]]] = []
     for patterns, callback in _leaves(get_resolver()):
         literal, whole = _literal(patterns)
-        if callback is not None and (found := _public_rows_of(callback)):
+        if callback is not None and (found := _public_of(callback)):
             shadows = [
                 earlier
                 for text, is_whole, earlier in before
                 if text.startswith(literal) or (not is_whole and literal.startswith(text))
             ]
-            routes.append(Route(found[0], literal, patterns, found[1], shadows))
+            routes.append(Route(found[0], literal, patterns, *found[1:], shadows))
         before.append((literal, whole, patterns))
     return routes
 
@@ -119,34 +132,43 @@ def unknown_middlewares() -> list[str]:
     return [path for path in settings.MIDDLEWARE if not _is_same(import_string(path))]
 
 
-def _public_rows_of(callback: Any) -> tuple[CachedModel, str] | None:
-    """Whose rows *callback* gives, if it is a plain view of rows anybody may read.
+def _public_of(callback: Any) -> tuple[CachedModel | Pages, str, str] | None:
+    """Whose rows or pages *callback* gives, if it is a plain view of what anybody may read.
 
-    And what the URL calls that by which they are looked up.
+    And what the URL calls that by which a row is looked up, or the hash of the view's code.
     """
     view = getattr(callback, "cls", None)
     # ViewSet.as_view wraps dispatch, csrf_exempt wraps that; a decorator would be one more.
     if view is None or getattr(callback.__wrapped__, "__wrapped__", None) is not view.dispatch:
         return None
-    if not issubclass(view, CachedViewMixin) or callback.actions.get("get") != "retrieve":
+    action = callback.actions.get("get")
+    if not issubclass(view, CachedViewMixin) or action not in ("retrieve", "list"):
         return None
     seen = view(**callback.initkwargs)
+    shown = audience.cached_of(seen)
+    if shown is None or serializer_context.of(shown.serializer) is not Needs.NOTHING:
+        return None  # The URLs in a row are those of one host.
+    names = (*_READING, *(_READING_PAGES if action == "list" else _READING_ROWS))
+    if not all(_is_vouched(seen, name) for name in names) or not all(map(_is_same, _parts(seen))):
+        return None
+    if action == "list":
+        found = pages.find(shown)
+        is_cached = found and seen.list_filters is not None and not listed.not_listed(seen)
+        return (found, "", pages.code_of(seen)) if found and is_cached else None
     if not seen.rows_are_public or audience.not_public(seen) or audience.not_cached(seen):
         return None
-    shown = audience.cached_of(seen)
-    cached = shown and audience.looked_up_by(seen, shown)
-    if cached is None or serializer_context.of(cached.serializer) is not Needs.NOTHING:
-        return None  # The URLs in a row are those of one host.
-    parts = [
-        *(seen.permission_classes or []),
-        *(seen.throttle_classes or []),
-        *(seen.authentication_classes or []),
-        seen.content_negotiation_class,
-        *filter(None, [seen.versioning_class]),
+    cached = audience.looked_up_by(seen, shown)
+    return (cached, seen.lookup_url_kwarg or seen.lookup_field, "") if cached else None
+
+
+def _parts(view: Any) -> list[Any]:
+    return [
+        *(view.permission_classes or []),
+        *(view.throttle_classes or []),
+        *(view.authentication_classes or []),
+        view.content_negotiation_class,
+        *filter(None, [view.versioning_class]),
     ]
-    if not all(_is_vouched(seen, name) for name in _READING) or not all(map(_is_same, parts)):
-        return None
-    return cached, seen.lookup_url_kwarg or seen.lookup_field
 
 
 def _is_vouched(view: Any, name: str) -> bool:

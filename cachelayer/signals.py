@@ -11,7 +11,7 @@ from django.db import models
 from django.db.models import signals
 
 from cachelayer import registry, write
-from cachelayer.registry import AnyModel, CachedModel
+from cachelayer.registration import AnyModel, CachedModel
 
 
 def connect(cached: CachedModel) -> None:

@@ -18,11 +18,12 @@ from django.apps import AppConfig
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from cachelayer import conf, registry, repair, shapes, tenancy
+from cachelayer import conf, registration, registry, repair, shapes, tenancy
 from cachelayer.computed import Computed
 from cachelayer.gate import CacheUnavailable
 from cachelayer.notice import EVERY
-from cachelayer.registry import AnyModel, Cached
+from cachelayer.registration import AnyModel
+from cachelayer.registry import Cached
 from cachelayer.watched import FUNCTION, Relation, look, texts
 
 logger = logging.getLogger("cachelayer.triggers")
@@ -183,7 +184,7 @@ def _models(cached: Cached) -> Iterator[AnyModel]:
         return
     yield cached.model
     yield from cached.model._meta.all_parents
-    for link in registry.links(cached):
+    for link in registration.links(cached):
         yield link.remote_field.through  # type: ignore[misc]
     if cached.shown:
         yield from cached.shown.each_model()

@@ -10,7 +10,7 @@ from django.db.transaction import TransactionManagementError
 from cachelayer import documents, registry, states, takeover
 from cachelayer.batches import batched, patiently
 from cachelayer.loading import read_rows
-from cachelayer.registry import CachedModel
+from cachelayer.registration import CachedModel
 from cachelayer.rendering import Serializer
 
 

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from cachelayer import registry, row_json, tenancy
-from cachelayer.registry import CachedModel
+from cachelayer import registration, registry, row_json, tenancy
+from cachelayer.registration import CachedModel
 
 #: The trigger function of all of them.
 FUNCTION: Final = "cachelayer_witness"
@@ -65,7 +65,7 @@ def tables(cached: CachedModel) -> Iterator[tuple[str, str]]:
     for parent in own.all_parents:
         if not parent._meta.proxy:
             yield parent._meta.db_table, _column(parent._meta.pk)
-    for link in registry.links(cached):
+    for link in registration.links(cached):
         through: Any = link.remote_field.through._meta  # type: ignore[union-attr]
         yield through.db_table, _column(through.get_field(link.m2m_field_name()))
 
@@ -82,7 +82,7 @@ def tables_of(using: str) -> list[Watched]:
         if cached.database == using:
             for name, column in tables(cached):
                 found.setdefault(name, Watched(name)).columns[cached.prefix] = column
-            if registry.is_pushed(cached):
+            if registration.is_pushed(cached):
                 found[cached.model._meta.db_table].types = row_json.types(cached)
     for each in registry.every():
         for stamped in each.columns() if each.database == using else ():

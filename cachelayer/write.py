@@ -21,10 +21,20 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import TransactionManagementError
 from psycopg.pq import TransactionStatus
 
-from cachelayer import commit, conf, query_log, registry, repair, session, states, timing
+from cachelayer import (
+    commit,
+    conf,
+    query_log,
+    registration,
+    registry,
+    repair,
+    session,
+    states,
+    timing,
+)
 from cachelayer.gate import CacheUnavailable
 from cachelayer.notice import EVERY, Notice
-from cachelayer.registry import CachedModel
+from cachelayer.registration import CachedModel
 
 #: Of a row: its JSON, ``states.NULL`` (deleted), ``states.INVALIDATE``, or None: to be read.
 Known = str | bytes | None
@@ -87,7 +97,7 @@ def witness(connection: BaseDatabaseWrapper, notice: Notice, is_whole: bool) -> 
     for prefix, ids in notice.keys.items():
         cached = registry.model_of_prefix(prefix)
         known: Known = None
-        if not is_neutral or cached is None or not registry.is_pushed(cached):
+        if not is_neutral or cached is None or not registration.is_pushed(cached):
             known = states.INVALIDATE
         elif is_whole and notice.operation == "DELETE":
             known = states.NULL

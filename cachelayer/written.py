@@ -15,7 +15,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from cachelayer import recorder, registry, row_json, session, states, tenancy
 from cachelayer.gate import CacheUnavailable
 from cachelayer.loading import found
-from cachelayer.registry import CachedModel
+from cachelayer.registration import CachedModel
 
 if TYPE_CHECKING:
     from cachelayer.write import Known

@@ -2,7 +2,7 @@
 
     application = fast_hits(get_wsgi_application())
 
-A ``GET`` or ``HEAD`` of a row that anybody may read (``routes.py``) and that Redis has
+A ``GET`` or ``HEAD`` of a row or a page that anybody may read (``routes.py``) and that Redis has
 is answered here; everything else is handed to Django, with what Redis said. The answer
 is Django's: the first request of its kind (same route, method, ``Host``, ``Accept``,
 scheme) goes through Django, and if its answer is a row, its status and headers are
@@ -20,9 +20,10 @@ from django.conf import settings
 from django.core.signals import setting_changed
 from django.utils.datastructures import CaseInsensitiveMapping
 
-from cachelayer import conf, etags, metrics, reads, routes, spans, states, timing
+from cachelayer import conf, etags, metrics, pages, reads, routes, spans, states, timing
+from cachelayer.computed import VALUE
 from cachelayer.gate import CacheUnavailable
-from cachelayer.rest import LOOKED_UP
+from cachelayer.listing import BASE, LOOKED_UP
 
 logger = logging.getLogger("cachelayer.wsgi")
 
@@ -35,9 +36,11 @@ Kind = tuple[Any, ...]
 
 #: With any of these, a request is not like all others: Django answers it.
 _PERSONAL: Final = (
-    *("HTTP_COOKIE", "HTTP_AUTHORIZATION", "REMOTE_USER", "QUERY_STRING"),
+    *("HTTP_COOKIE", "HTTP_AUTHORIZATION", "REMOTE_USER"),
     *("HTTP_TRANSFER_ENCODING", "SCRIPT_URL", "REDIRECT_URL"),
 )
+#: Before the bytes of a page, as they are cached.
+_PAGE: Final = VALUE + pages.WHOLE
 #: What Django's answer may depend on beside that.
 _DECISIVE: Final = ("REQUEST_METHOD", "HTTP_HOST", "HTTP_ACCEPT", "wsgi.url_scheme", "SCRIPT_NAME")
 #: Paths whose row is remembered; looking one up in the URLconf takes some microseconds.
@@ -59,11 +62,20 @@ def fast_hits(application: Application) -> Application:
 
 
 class Row(NamedTuple):
-    """What a path leads to."""
+    """What a path leads to; of a page, the key is known with what its URL begins with."""
 
     route: routes.Route
     pk: Any
     key: str
+
+    def on(self, base: str, environ: Environ) -> "Row | None":
+        """The page that *environ* asks for."""
+        query = environ.get("QUERY_STRING", "")
+        if not base or len(query) > pages.LONGEST:
+            return None
+        path = environ["PATH_INFO"]
+        values = (base, f"{path}?{query}" if query else path, self.route.code)
+        return Row(self.route, values, self.route.cached.key(values))
 
 
 class FastHits:
@@ -97,21 +109,27 @@ class FastHits:
         templates = known.templates.get(kind)
         if templates is None:
             return self._learn(known, kind, environ, start_response)
+        if row.route.code:
+            page = row.on(known.bases.get(kind, ""), environ)
+            if page is None:
+                return self._django(environ, start_response)
+            row = page
         start = time.perf_counter()
         try:
             value = reads.look_up(row.key)
         except CacheUnavailable:
             return self._django(environ, start_response)
-        if value is not None and value[:1] == states.ROW:
-            tag = etags.etag(value)
+        body = _body(value)
+        if value is not None and body is not None:
+            tag = etags.etag(body)
             if_none_match = environ.get("HTTP_IF_NONE_MATCH")
             matches = if_none_match is not None and etags.names(if_none_match, tag)
             if template := templates.get(304 if matches else 200):
                 reads.note_hit(row.route.cached, row.pk, row.key, value)
                 metrics.read_seconds["hit"].observe(time.perf_counter() - start)
-                headers = template.headers(tag, len(value), spent)
+                headers = template.headers(tag, len(body), spent)
                 start_response(template.status, headers)
-                return [b"" if matches else value]
+                return [b"" if matches else body]
         environ[LOOKED_UP] = reads.LookedUp(row.key, value)
         return self._learn(known, kind, environ, start_response)
 
@@ -135,6 +153,7 @@ class FastHits:
         body = _Body(response)
         if template := Template.of(said[0], spans.without_trace(said[1]), body.content):
             known.remember(kind, template)
+            known.bases[kind] = environ.get(BASE, "")
         return body
 
     def _look_around(self) -> "_Known":
@@ -152,11 +171,20 @@ class FastHits:
         self._known = None
 
 
+def _body(value: bytes | None) -> bytes | None:
+    """The row or page that *value*, as it is cached, answers with; else None."""
+    if value is None or value[:1] == states.ROW:
+        return value
+    return value[len(_PAGE) :] if value.startswith(_PAGE) else None
+
+
 class _Known:
     """The routes, what Django's answers depend on, and its answers so far."""
 
     def __init__(self) -> None:
         self.templates: dict[Kind, dict[int, Template]] = {}
+        #: What URLs begin with, as Django has said.
+        self.bases: dict[Kind, str] = {}
         self._routes = routes.find()
         self._rows: dict[str, Row] = {}
         self._decisive = (*_DECISIVE, *_decisive_here())
@@ -169,14 +197,22 @@ class _Known:
             return None
         if "HTTP_HOST" not in environ or any(map(environ.get, _PERSONAL)):
             return None
+        if environ.get("QUERY_STRING") and not row.route.code:
+            return None
         return row if environ.get("CONTENT_LENGTH", "") in ("", "0") else None
 
     def _find(self, path: str) -> "Row | None":
         if path[:1] != "/" or not path.isascii():
             return None
         for route in self._routes:
-            if path.startswith(route.literal, 1) and (pk := route.pk(path[1:])) is not None:
+            if not path.startswith(route.literal, 1):
+                continue
+            row = None
+            if route.is_of_page(path[1:]):
+                row = Row(route, None, "")
+            elif not route.code and (pk := route.pk(path[1:])) is not None:
                 row = Row(route, pk, route.cached.key(pk))
+            if row:
                 if len(path) <= _LONG:
                     if len(self._rows) >= _PATHS:
                         self._rows.clear()
@@ -190,6 +226,7 @@ class _Known:
     def remember(self, kind: Kind, template: "Template") -> None:
         if len(self.templates) >= _KINDS:
             self.templates.clear()
+            self.bases.clear()
         self.templates.setdefault(kind, {})[int(template.status[:3])] = template
 
 

@@ -11,6 +11,6 @@ class ItemsConfig(AppConfig):
         from items.serializers import ItemSerializer
         from items.throttles import write_rate
 
-        cachelayer.register(Item, ItemSerializer)
+        cachelayer.register(Item, ItemSerializer, pages=True)
         # A rate that nobody can read stops the start, not the first write.
         write_rate()

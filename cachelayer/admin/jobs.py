@@ -14,7 +14,8 @@ from django.core import signing
 
 from cachelayer import clear, link, registry, repair, states, verify, warm
 from cachelayer.batches import PIPELINE
-from cachelayer.registry import Cached, CachedModel
+from cachelayer.registration import CachedModel
+from cachelayer.registry import Cached
 
 #: Seconds that one request works, at most, but for the batch that is running.
 SLICE: Final = 0.5

@@ -9,7 +9,7 @@ from rest_framework.viewsets import ModelViewSet
 
 import cachelayer
 from cachelayer import registry
-from cachelayer.registry import CachedModel
+from cachelayer.registration import CachedModel
 from cachelayer.rest import CachedViewMixin
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.bookshop.serializers import FilmSerializer, NoteSerializer

@@ -7,7 +7,7 @@ from django.db import models
 from django.test.utils import isolate_apps
 from rest_framework import serializers
 
-from cachelayer import checks, checks_views, registry
+from cachelayer import checks, checks_views, registration, registry
 from cachelayer.tests.bookshop.models import Audiobook, Author, Book, Note
 
 
@@ -20,7 +20,7 @@ def registered(monkeypatch):
     """Check only this registration."""
 
     def register(model, serializer):
-        cached = registry.CachedModel(model, serializer, "shelf")
+        cached = registration.CachedModel(model, serializer, "shelf")
         monkeypatch.setattr(registry, "_registered", {model: cached})
 
     return register

@@ -9,7 +9,7 @@ from django.db.models import signals
 from django.test.utils import isolate_apps
 
 import cachelayer
-from cachelayer import registry
+from cachelayer import registration, registry
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.bookshop.serializers import NoteSerializer, stamp
 
@@ -77,4 +77,4 @@ def test_to_register_twice_alike_does_nothing():
 def test_to_register_a_model_in_two_ways_is_refused(serializer, prefix):
     with pytest.raises(ImproperlyConfigured, match=r"Register each model once"):
         cachelayer.register(Note, serializer, prefix=prefix)
-    assert registry.get(Note) == registry.CachedModel(Note, NoteSerializer, "note")
+    assert registry.get(Note) == registration.CachedModel(Note, NoteSerializer, "note")

@@ -10,7 +10,7 @@ from django.utils import translation
 from rest_framework import serializers
 
 import cachelayer
-from cachelayer import checks, checks_views, hyperlinks, link, registry, routes
+from cachelayer import checks, checks_views, hyperlinks, link, registration, registry, routes
 from cachelayer.rest import CachedViewMixin
 from cachelayer.tests.bookshop.models import Book, Note
 from cachelayer.tests.twins.models import Page
@@ -153,7 +153,7 @@ def problems_of(monkeypatch, model, **fields):
     meta = type("Meta", (), {"model": model, "fields": [*fields]})
     shown = type("Shown", (serializers.ModelSerializer,), {"Meta": meta, **fields})
     monkeypatch.setattr(
-        registry, "_registered", {model: registry.CachedModel(model, shown, "shelf")}
+        registry, "_registered", {model: registration.CachedModel(model, shown, "shelf")}
     )
     return [problem.id for problem in checks.check_models()]
 

@@ -15,7 +15,7 @@ from rest_framework import serializers
 
 import cachelayer
 from cachelayer import lookup, registry, rendering, shapes, verify, warm
-from cachelayer.registry import CachedModel
+from cachelayer.registration import CachedModel
 from cachelayer.tests.bookshop.models import Film, Note, Tag
 from cachelayer.tests.bookshop.serializers import FilmSerializer, NoteSerializer
 

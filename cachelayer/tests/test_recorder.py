@@ -15,7 +15,7 @@ from rest_framework import serializers
 import cachelayer
 from cachelayer import checks, recorder, registry
 from cachelayer.recorder import UndeclaredRead
-from cachelayer.registry import CachedModel
+from cachelayer.registration import CachedModel
 from cachelayer.tests.bookshop.models import Audiobook, Author, Book, Note, Tag
 from cachelayer.tests.bookshop.serializers import BookSerializer
 

@@ -1,0 +1,76 @@
+"""What of a view decides about its pages: whether they are the same for everybody, and by what."""
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, Final
+
+from cachelayer import audience, registry
+from cachelayer.audience import View
+
+#: The names by which paginations have those of their parameters.
+_OF_PAGINATION: Final = (
+    *("page_query_param", "page_size_query_param", "limit_query_param", "offset_query_param"),
+    "cursor_query_param",
+)
+
+
+def not_listed(view: View) -> str | None:
+    """Why *view*'s pages are not the same for everybody, or never cached."""
+    written: Any = type(view)
+    return _not_listed(view) if audience.is_given_more(view) else _not_listed_as_written(written)
+
+
+def page_parameters(view: View) -> Iterator[str]:
+    """The query parameters that decide which page *view* shows."""
+    yield from view.list_filters or ()
+    for name in _OF_PAGINATION:
+        if parameter := getattr(getattr(view, "paginator", None), name, None):
+            yield parameter
+    for backend in view.filter_backends:
+        for name in ("search_param", "ordering_param"):
+            if parameter := getattr(backend, name, None):
+                yield parameter
+
+
+@cache
+def _not_listed_as_written(view: type) -> str | None:
+    return _not_listed(view())
+
+
+def _not_listed(view: View) -> str | None:
+    if not view.rows_are_public:
+        return "does not say rows_are_public"
+    for name in ("get_queryset", "filter_queryset", "get_serializer", "paginate_queryset"):
+        if not audience.is_untouched(view, name):
+            return f"has a {name}() of its own"
+    if why := audience.not_cached_rows(view):
+        return why
+    cached = audience.cached_of(view)
+    if cached is None or registry.of_prefix(f"{cached.prefix}.page") is None:
+        return "its model is not registered with pages=True"
+    query = view.queryset.query
+    if (
+        query.combinator
+        or query.distinct_fields
+        or view.queryset._db
+        not in (
+            None,
+            cached.database,
+        )
+    ):
+        return "has a queryset of which the keys alone cannot be asked for"
+    parts = [*view.filter_backends, *filter(None, [view.pagination_class])]
+    if unknown := [part for part in parts if not _is_of_url(part, view)]:
+        return f"uses {audience.name_of(unknown[0])}, which may decide by who asks"
+    return None
+
+
+def _is_of_url(part: Any, view: View) -> bool:
+    """Whether a filter or a pagination decides by the URL alone."""
+    if "same_for_anonymous" in vars(part):
+        return bool(part.same_for_anonymous)
+    if f"{part.__module__}.{part.__qualname__}" == audience.DJANGO_FILTER:
+        return getattr(view, "filterset_class", None) is None
+    # Of its own it has numbers and names, and no code.
+    owners = [base for base in part.__mro__ if not f"{base.__module__}.".startswith(audience.PLAIN)]
+    return not any(callable(each) for base in owners[:-1] for each in vars(base).values())

@@ -1,0 +1,93 @@
+"""``CachedViewMixin.list``: pages from the cache, where the view says what decides them."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any, Final
+
+from django.db import DatabaseError, InterfaceError
+from django.http import Http404
+from rest_framework.exceptions import APIException
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from cachelayer import activated, audience, listed, pages, reads
+from cachelayer.answers import RowResponse
+from cachelayer.reads import Read
+from cachelayer.recorder import UndeclaredRead
+
+logger = logging.getLogger("cachelayer.pages")
+
+#: In the WSGI environment: the ``LookedUp`` of the layer below Django's handler (``wsgi.py``), and
+#: what URLs of this request begin with, for that layer to learn.
+LOOKED_UP: Final = "cachelayer.looked_up"
+BASE: Final = "cachelayer.base"
+
+
+class _List:
+    """A view has ``list`` only where it would have it without us: routers ask for it."""
+
+    def __get__(self, view: Any, owner: type) -> Any:
+        below = owner.__mro__[owner.__mro__.index(CachedListMixin) + 1 :]
+        if not hasattr(owner, "list_keys") and not any("list" in vars(base) for base in below):
+            raise AttributeError(f"{owner.__name__} has no list.")
+        return CachedListMixin.answer_list if view is None else view.answer_list
+
+
+class CachedListMixin:
+    """The part of ``CachedViewMixin`` that answers lists."""
+
+    #: The query parameters that decide, beside those of pagination, search and ordering, which
+    #: rows a page has; None: pages are not cached.
+    list_filters: Sequence[str] | None = None
+
+    list = _List()
+
+    def answer_list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """The page that the view shows, from the cache if it is there."""
+        view: Any = self
+        if found := self._read_page(request):
+            return view.answer_read(request, found)  # type: ignore[no-any-return]
+        response = self._list_without_cache(request, *args, **kwargs)
+        if self.list_filters is not None:
+            response["X-Cache"] = "BYPASS"
+        return response
+
+    def _list_without_cache(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        cached = audience.cached_of(self)
+        if hasattr(self, "list_keys") and cached:
+            return RowResponse(pages.uncached(self, cached))
+        return super().list(request, *args, **kwargs)  # type: ignore[misc,no-any-return]
+
+    def _read_page(self, request: Request) -> Read | None:
+        """The page; None where it is not one that can be cached, or has gone wrong."""
+        cached = audience.cached_of(self)
+        found = cached and pages.find(cached)
+        if cached is None or found is None or not self._is_page(request):
+            return None
+        if activated.shows_otherwise(cached) or not audience.is_in_context(self, cached):
+            return None
+        try:
+            values = pages.values_of(self)
+            request.META[BASE] = values[0]
+            read = reads.read_one(found, values, request.META.get(LOOKED_UP))
+            body = pages.body(cached, read.row or b"")
+        except (Http404, APIException, DatabaseError, InterfaceError, UndeclaredRead):
+            raise
+        except Exception:
+            logger.exception(
+                "No page of %s could be made from its URL alone, so it is not cached. Mend that, "
+                "or take list_filters away.",
+                type(self).__name__,
+            )
+            return None
+        return None if body is None else Read(read.outcome, body)
+
+    def _is_page(self, request: Request) -> bool:
+        renderer: Any = request.accepted_renderer
+        if not getattr(renderer, "renders_rows", False) or "indent" in request.accepted_media_type:
+            return False
+        if listed.not_listed(self) or type(pages.renderer_of(self)) is not type(renderer):
+            return False
+        query = request.META.get("QUERY_STRING", "")
+        known = set(listed.page_parameters(self))
+        return len(query) <= pages.LONGEST and request.query_params.keys() <= known

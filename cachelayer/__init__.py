@@ -13,7 +13,7 @@ from cachelayer import registration, registry, rendering, timing
 from cachelayer.computed import Rows
 from cachelayer.etags import etag
 from cachelayer.invalidation import invalidate
-from cachelayer.named_documents import document
+from cachelayer.named_documents import document, refuse_late
 from cachelayer.queryset import CachedManager, CachedQuerySet
 from cachelayer.reads import Read, read, read_by, read_many, rows
 
@@ -55,7 +55,9 @@ def register(
     cached = registry.make(model, serializer, prefix, version, depends_on, lifetime)
     found = [cached, *(registration.by_column(cached, name) for name in read_by)]
     for each in found:
-        if registry.add(each):
+        if not registry.is_known(each):
+            refuse_late(each.label)
+            registry.add(each)
             signals.connect(each)
     if pages:
         from cachelayer.pages import Pages
@@ -65,7 +67,7 @@ def register(
 
 def render(instance: "Model", serializer: rendering.Serializer | None = None) -> bytes:
     """The JSON bytes of *instance*: those that the API answers and the cache holds."""
-    return registry.get(type(instance), serializer).render(instance)
+    return registry.get(type(instance), serializer).render_loading(instance)
 
 
 __all__ = [

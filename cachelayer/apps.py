@@ -8,7 +8,7 @@ class CachelayerConfig(AppConfig):
 
     def ready(self) -> None:
         # They register the system checks, and what every connection to the database gets.
-        from cachelayer import checks, listener, triggers, write_clock  # noqa: F401
+        from cachelayer import checks, checks_documents, listener, triggers, write_clock  # noqa: F401
 
         post_migrate.connect(triggers.after_migrate, sender=self, dispatch_uid="cachelayer")
         if apps.is_installed("rest_framework"):

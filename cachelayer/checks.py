@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connections, router
+from django.db import connections
 from django.utils.module_loading import import_string
 
 from cachelayer import (
@@ -77,7 +77,6 @@ def check_models(**kwargs: Any) -> list[CheckMessage]:
     problems: list[CheckMessage] = []
     for cached in registry.all_cached():
         problems += _computed_fields(cached)
-        problems += _wrong_dependencies(cached)
         problems += _wrong_tables(cached)
     return problems
 
@@ -229,24 +228,6 @@ def _computed_fields(cached: CachedModel) -> Iterator[CheckMessage]:
         is_seen = path[0] in columns or dependencies.is_relation(cached.model, path[0])
         if not is_seen and not _is_own_url(field, columns):
             yield _computed(cached, name)
-
-
-def _wrong_dependencies(cached: CachedModel) -> Iterator[CheckMessage]:
-    """What is shown and cannot be followed."""
-    try:
-        shown = cached.shown
-    except ImproperlyConfigured as error:
-        yield Error(str(error), obj=cached.model, id="cachelayer.E007")
-        return
-    for each in shown.each_model() if shown else ():
-        if router.db_for_write(each) != cached.database:
-            yield Error(
-                f"{cached.model._meta.label} shows rows of {each._meta.label}, which are in "
-                "another database: no transaction has both.",
-                hint="Show their keys only, and read these rows by their own.",
-                obj=cached.model,
-                id="cachelayer.E007",
-            )
 
 
 def _computed(cached: CachedModel, name: str) -> CheckMessage:

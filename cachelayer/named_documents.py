@@ -55,10 +55,11 @@ def document(
     """
 
     def decorate(function: Callable[..., bytes]) -> Document:
-        refuse_late(f"The document {name!r}")
         registration.refuse_prefix(name)
         cached = computed.make(name, args, depends_on, function, lifetime)
-        registry.add(cached)
+        if not registry.is_known(cached):
+            refuse_late(f"The document {name!r}")
+            registry.add(cached)
         return Document(cached)
 
     return decorate

@@ -124,6 +124,12 @@ class CachedModel:
         """The bytes that the API answers for *instance*, and that the cache holds."""
         return self._checked(rendering.render(self.serializer, instance))
 
+    def render_loading(self, instance: models.Model) -> bytes:
+        """As ``render``; what a document shows is loaded if it is not yet."""
+        if self.shown:
+            models.prefetch_related_objects([instance], *self.shown.lookups())
+        return self.render(instance)
+
     def load(self, found: "models.QuerySet[Any]") -> dict[Any, bytes]:
         """The rows of *found*, a query of this model's, rendered, by primary key."""
         return {pk: self.render_fetched(row) for pk, row in self.fetch(found).items()}

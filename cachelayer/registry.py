@@ -62,15 +62,8 @@ def add(cached: Cached) -> bool:
 
     Answers False where it is there already: a ``ready()`` that runs twice does nothing.
     """
-    for other in every():
-        if other == cached:
-            return False
-        if _is_same(other, cached) or other.prefix == cached.prefix:
-            raise ImproperlyConfigured(
-                f"{cached.label} is registered with the key prefix "
-                f"{cached.prefix!r}, which {other.label} has already. "
-                "Register each serializer of a model once, with a prefix of its own."
-            )
+    if is_known(cached):
+        return False
     if isinstance(cached, Computed):
         _computed[cached.prefix] = cached
     elif cached.by or cached.model in _registered:
@@ -78,6 +71,20 @@ def add(cached: Cached) -> bool:
     else:
         _registered[cached.model] = cached
     return True
+
+
+def is_known(cached: Cached) -> bool:
+    """Whether *cached* is in the registry; ``ImproperlyConfigured`` on a clash."""
+    for other in every():
+        if other == cached:
+            return True
+        if _is_same(other, cached) or other.prefix == cached.prefix:
+            raise ImproperlyConfigured(
+                f"{cached.label} is registered with the key prefix "
+                f"{cached.prefix!r}, which {other.label} has already. "
+                "Register each serializer of a model once, with a prefix of its own."
+            )
+    return False
 
 
 def _is_same(one: Cached, other: Cached) -> bool:

@@ -134,7 +134,7 @@ class CachedViewMixin(CachedListMixin):
             raise ParseError(
                 _("If-Match is not an ETag. Send one as it came, with its quotes, or *.")
             )
-        if wanted != ["*"] and etag(self._cached().render(instance)) not in wanted:
+        if wanted != ["*"] and etag(self._cached().render_loading(instance)) not in wanted:
             raise PreconditionFailed
 
     def _is_public(self) -> bool:
@@ -229,7 +229,7 @@ class CachedViewMixin(CachedListMixin):
     def _render_shown(self, cached: CachedModel) -> Read | None:
         """The view's own instance of the row, rendered."""
         shown = self.get_object()  # type: ignore[attr-defined]
-        return Read("bypass", cached.render(shown)) if _is_row(shown, cached) else None
+        return Read("bypass", cached.render_loading(shown)) if _is_row(shown, cached) else None
 
     def _retrieve_without_cache(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         plain = getattr(super(), "retrieve", None)

@@ -7,7 +7,7 @@ from django.db import models
 from django.test.utils import isolate_apps
 from rest_framework import serializers
 
-from cachelayer import checks, checks_views, registration, registry
+from cachelayer import checks, checks_documents, checks_views, registration, registry
 from cachelayer.tests.bookshop.models import Audiobook, Author, Book, Note
 
 
@@ -80,7 +80,7 @@ def test_e007_a_path_that_there_is_not(registered):
     registered(Book, dict)
     mine = registry.get(Book)
     registry._registered[Book] = replace(mine, depends_on=("author__nothing",))
-    [problem] = checks.check_models()
+    [problem] = checks_documents.check_documents()
     assert problem.id == "cachelayer.E007"
     assert "bookshop.Author has no relation 'nothing'" in problem.msg
 
@@ -88,7 +88,7 @@ def test_e007_a_path_that_there_is_not(registered):
 def test_e007_rows_of_another_database(registered, settings):
     registered(Book, serializer(["author"], author=AuthorSerializer()))
     settings.DATABASE_ROUTERS = [AuthorsElsewhere()]
-    [problem] = checks.check_models()
+    [problem] = checks_documents.check_documents()
     assert problem.id == "cachelayer.E007"
     assert "bookshop.Author, which are in another database" in problem.msg
 

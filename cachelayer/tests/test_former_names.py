@@ -73,8 +73,16 @@ def test_to_register_twice_alike_does_nothing():
     assert len(signals.post_save.receivers) == receivers
 
 
-@pytest.mark.parametrize(("serializer", "prefix"), [(stamp, None), (NoteSerializer, "memo")])
-def test_to_register_a_model_in_two_ways_is_refused(serializer, prefix):
-    with pytest.raises(ImproperlyConfigured, match=r"Register each model once"):
+@pytest.mark.parametrize(
+    ("serializer", "prefix", "why"),
+    [
+        (stamp, "note", "Register each serializer of a model once"),
+        (NoteSerializer, "memo", "Register each serializer of a model once"),
+        (stamp, None, r"too late.* Import its module in AppConfig.ready\(\)"),
+    ],
+)
+def test_to_register_a_model_in_two_ways_is_refused(serializer, prefix, why):
+    with pytest.raises(ImproperlyConfigured, match=why):
         cachelayer.register(Note, serializer, prefix=prefix)
+    assert registry.find(Note, stamp) is None
     assert registry.get(Note) == registration.CachedModel(Note, NoteSerializer, "note")

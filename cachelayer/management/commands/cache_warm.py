@@ -16,7 +16,7 @@ class Command(CacheCommand):
                 total = None if progress.disable else cached.rows().count()
                 task = progress.add_task(f"Warming {cached.prefix}", total=total)
                 report[cached.prefix] = {"rows": 0, "filled": 0}
-                for seen, filled in self.batches(warm(cached.model)):
+                for seen, filled in self.batches(warm(cached.model, cached.serializer, cached.by)):
                     progress.update(task, completed=seen)
                     report[cached.prefix] = {"rows": seen, "filled": filled}
         if options["json"]:

@@ -29,5 +29,14 @@ class BookshopConfig(AppConfig):
         cachelayer.register(
             models.AReplyWhoseModelHasALongNameIndeed, serializers.LongNameSerializer
         )
-        cachelayer.register(models.Novel, serializers.NovelSerializer)
+        cachelayer.register(models.Novel, serializers.NovelSerializer, read_by=["isbn"], pages=True)
+        cachelayer.register(
+            models.Novel,
+            serializers.NovelCardSerializer,
+            read_by=["isbn"],
+            pages=True,
+            lifetime=60,
+        )
+        from cachelayer.tests.bookshop import documents  # noqa: F401  (registers them)
+
         post_migrate.connect(keep_by_postgres, sender=self)

@@ -77,6 +77,12 @@ class ReviewSerializer(serializers.ModelSerializer):
         fields = ["id", "stars", "critic"]
 
 
+class NovelCardSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Novel
+        fields = ["id", "title", "isbn"]
+
+
 class NovelSerializer(serializers.ModelSerializer):
     writer = WriterSerializer()
     main_topic: Any = serializers.SlugRelatedField(slug_field="label", read_only=True)

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.urls import get_resolver
 
-from cachelayer import audience, checks, conf, registry, serializer_context
+from cachelayer import audience, checks, conf, listed, registry, serializer_context
 from cachelayer.rest import CachedViewMixin
 from cachelayer.serializer_context import Needs
 
@@ -17,7 +17,9 @@ def check_views(**kwargs: Any) -> list[CheckMessage]:
     """Every view with ``CachedViewMixin`` that the URLconf leads to."""
     if not getattr(settings, "ROOT_URLCONF", None):
         return []
-    found = {message.msg: message for view in _views() for message in _problems(view)}
+    found = {
+        message.msg: message for view, actions in _views() for message in _problems(view, actions)
+    }
     return list(found.values())
 
 
@@ -57,13 +59,14 @@ def check_serializers(**kwargs: Any) -> list[CheckMessage]:
     ]
 
 
-def _views() -> Iterator[Any]:
+def _views() -> Iterator[tuple[Any, set[str]]]:
+    """Each, and what of ``retrieve`` and ``list`` it answers."""
     for callback in _callbacks(get_resolver()):
         view = getattr(callback, "cls", None)
         if isinstance(view, type) and issubclass(view, CachedViewMixin):
-            actions = getattr(callback, "actions", None) or {"get": "retrieve"}
-            if "retrieve" in actions.values():
-                yield view(**getattr(callback, "initkwargs", {}))
+            actions = getattr(callback, "actions", None) or {"get": "retrieve", "": "list"}
+            if asked := {"retrieve", "list"} & {*actions.values()}:
+                yield view(**getattr(callback, "initkwargs", {})), asked
 
 
 def _callbacks(resolver: Any) -> Iterator[Any]:
@@ -74,8 +77,18 @@ def _callbacks(resolver: Any) -> Iterator[Any]:
             yield entry.callback
 
 
-def _problems(view: Any) -> Iterator[CheckMessage]:
+def _problems(view: Any, actions: set[str]) -> Iterator[CheckMessage]:
     name = type(view).__qualname__
+    is_listed = "list" in actions and view.list_filters is not None
+    if is_listed and (why := listed.not_listed(view)):
+        yield Warning(
+            f"{name} says list_filters, and its pages are never cached: it {why}.",
+            hint="Mend that, or remove list_filters.",
+            obj=type(view),
+            id="cachelayer.W033",
+        )
+    if "retrieve" not in actions:
+        return
     if why := audience.not_cached(view):
         yield Warning(
             f"{name} never answers from the cache: {why}.",

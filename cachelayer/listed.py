@@ -38,6 +38,8 @@ def _not_listed_as_written(view: type) -> str | None:
 
 
 def _not_listed(view: View) -> str | None:
+    if view.list_filters is None:
+        return "does not say list_filters"
     if not view.rows_are_public:
         return "does not say rows_are_public"
     for name in ("get_queryset", "filter_queryset", "get_serializer", "paginate_queryset"):

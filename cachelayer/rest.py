@@ -65,7 +65,7 @@ class CachedViewMixin(CachedListMixin):
         is_read = request.method in SAFE_METHODS
         action = getattr(self, "action", "")
         is_public = (action == "retrieve" and self._is_public()) or (
-            action == "list" and self.list_filters is not None and not listed.not_listed(self)
+            action == "list" and not listed.not_listed(self)
         )
         if not (is_read and is_public and audience.has_only_session(self, request)):
             super().perform_authentication(request)  # type: ignore[misc]
@@ -160,14 +160,15 @@ class CachedViewMixin(CachedListMixin):
         # What the layer below Django has found under the key a moment ago, if it is there.
         looked_up = request.META.get(LOOKED_UP)
         [pk] = looked_for.values()
-        if not (isinstance(pk, str) and "\0" in pk):
-            try:
-                found = read_one(cached, pk, looked_up)
-            except ValidationError:
-                pass  # No row has such an id.
-            else:
-                if found.row is not None:
-                    return found
+        if isinstance(pk, str) and "\0" in pk:
+            return None  # Of text it is an error of Postgres, which the view runs into itself.
+        try:
+            found = read_one(cached, pk, looked_up)
+        except ValidationError:
+            pass  # No row has such an id.
+        else:
+            if found.row is not None:
+                return found
         _get_or_404(self.queryset.none(), looked_for)  # type: ignore[attr-defined]
         raise Http404
 

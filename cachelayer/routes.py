@@ -153,8 +153,7 @@ def _public_of(callback: Any) -> tuple[CachedModel | Pages, str, str] | None:
         return None
     if action == "list":
         found = pages.find(shown)
-        is_cached = found and seen.list_filters is not None and not listed.not_listed(seen)
-        return (found, "", pages.code_of(seen)) if found and is_cached else None
+        return (found, "", pages.code_of(seen)) if found and not listed.not_listed(seen) else None
     if not seen.rows_are_public or audience.not_public(seen) or audience.not_cached(seen):
         return None
     cached = audience.looked_up_by(seen, shown)

@@ -280,7 +280,7 @@ def problems(settings, *names, **initkwargs):
     [
         ("said_public_but_filtered", "has a queryset that leaves rows out"),
         ("said_public_with_filters", "filters them by VisibleTo"),
-        ("said_public_by_slug", "looks them up by slug"),
+        ("said_public_by_title", "looks them up by title, which is not among read_by"),
     ],
 )
 def test_e031_rows_that_are_said_to_be_public_and_are_not(settings, view, reason):

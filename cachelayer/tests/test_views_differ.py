@@ -17,7 +17,7 @@ from django.db import connection
 from django.test import Client
 from rest_framework.utils.encoders import JSONEncoder
 
-from cachelayer import link
+from cachelayer import clear
 from cachelayer.rest import CachedViewMixin
 from cachelayer.tests.twins.models import Loose, Page, Reader, Report, Upload
 from cachelayer.tests.twins.urls import Urls
@@ -28,14 +28,17 @@ pytestmark = pytest.mark.django_db(transaction=True)
 #: Headers that the mixin adds, as the README says.
 DIFFER = {"X-Cache", "ETag", "Cache-Control", "Server-Timing"}
 #: Views of public rows, which ask nobody's session; so their answers do not vary with it.
-NO_SESSION = {"said_public", "said_public_with_search", "public_pages"}
+NO_SESSION = {"said_public", "said_public_with_search", "public_pages", "said_public_by_slug"}
+#: Views whose pages are cached.
+PAGED = {"listed_whole", "by_action", *(name for name in TWINS if "paged_" in name)}
+NO_SESSION |= PAGED
 #: Views whose rows show URLs.
 LINKING = {"uploads", *(name for name in TWINS if "pages" in name)}
 USERS = ("anonymous", "owner", "stranger", "staff")
 #: Public and not, of the owner and of the stranger; none. And what is no id, or oddly written.
 ROWS = ("1", "2", "3", "4", "99")
 ODD_ROWS = ("abc", "99999999999999999999", "01", "%00")
-BY_SLUG = ("slugs", "said_public_by_slug")
+BY_SLUG = ("slugs", "said_public_by_slug", "said_public_by_title")
 SLUGS = {"1": "one", "2": "two", "3": "three", "4": "four", "01": "One"}
 #: What is random in a page, and the headers that are shown in it.
 NOISE = (
@@ -59,9 +62,7 @@ class Asked:
     checks_csrf: bool = False
 
     def path(self, view):
-        row = (
-            SLUGS.get(self.row, self.row) if view in ("slugs", "said_public_by_slug") else self.row
-        )
+        row = SLUGS.get(self.row, self.row) if view in BY_SLUG else self.row
         prefix = "of_owner/11" if view == "of_owner" else view
         return f"/{prefix}{self.suffix}" if row == "" else f"/{prefix}/{row}{self.suffix}"
 
@@ -112,6 +113,21 @@ SOMEWHERE = [
     {"row": "", "suffix": "/?search=one&ordering=-title"},
     {"row": "", "method": "OPTIONS"},
 ]
+#: Of lists.
+PAGES = [
+    *({"suffix": f"/?{query}"} for query in (
+        "page=1", "page=2", "page=9", "page=x", "size=3", "page=2&size=1", "limit=1", "offset=1",
+        "offset=9", "limit=x", "cursor=cD1vbmU%3D", "cursor=x", "search=o", "search=none",
+        "ordering=title", "ordering=-title&page=2", "search=o&ordering=-id", "unknown=1", "page=",
+    )),
+    *({}, {}, {"method": "HEAD"}, {"suffix": ".json"}, {"headers": {"accept": BROWSER}}),
+    {"headers": {"accept": "application/json; indent=4"}},
+    {"headers": {"host": "localhost"}},
+    {"headers": {"host": "elsewhere.example"}},
+    {"headers": {"if-none-match": '"abc"'}},
+    {"suffix": "/?format=api"},
+    {"suffix": "/?format=json&page=2"},
+]  # fmt: skip
 READS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -123,6 +139,7 @@ def requests_of(view):
     # Rows that a search leaves out.
     made += [Asked(user, "3", suffix="/?search=one&title=one") for user in USERS[:2]]
     # What a URL begins and ends with depends on all of them.
+    made += [Asked(choose.choice(USERS), "", **each) for each in PAGES if view in PAGED]
     for more in SOMEWHERE if view in LINKING else choose.sample(SOMEWHERE, 20):
         made.append(Asked(**{"user": choose.choice(USERS), "row": choose.choice(ROWS), **more}))
     return made
@@ -227,8 +244,7 @@ def differences(settings):
                 twin.ask(number, asked)
                 if twin is cached and asked.method in READS:
                     # Then as a miss, and as a hit of what that has filled.
-                    names = product(("report", "page", "upload"), range(1, 5))
-                    link.client().delete(*(f"{name}:{pk}" for name, pk in names))
+                    list(clear.clear_all())
                     twin.ask(number, asked)
                     twin.ask(number, asked)
         found = [

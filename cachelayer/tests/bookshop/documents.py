@@ -1,12 +1,14 @@
 """Bytes that functions compute from the bookshop's tables."""
 
+from typing import Any
+
 import orjson
 
 import cachelayer
 from cachelayer.tests.bookshop.models import Novel, Review, Topic
 
 #: How often each was computed.
-calls = []
+calls: list[Any] = []
 
 
 @cachelayer.document(

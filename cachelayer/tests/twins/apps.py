@@ -10,6 +10,9 @@ class TwinsConfig(AppConfig):
         import cachelayer
         from cachelayer.tests.twins import models, serializers
 
-        cachelayer.register(models.Report, serializers.ReportSerializer)
+        cachelayer.register(
+            models.Report, serializers.ReportSerializer, read_by=["slug"], pages=True
+        )
+        cachelayer.register(models.Report, serializers.ReadReportSerializer, pages=True)
         cachelayer.register(models.Upload, serializers.UploadSerializer)
         cachelayer.register(models.Page, serializers.PageSerializer)

@@ -1,3 +1,5 @@
+from typing import Any
+
 from rest_framework import serializers
 
 from cachelayer.tests.twins.models import Loose, Page, Report, Upload
@@ -8,6 +10,16 @@ class ReportSerializer(serializers.ModelSerializer):
         model = Report
         fields = ["id", "owner", "title", "slug", "salary", "is_public"]
         read_only_fields = ["owner"]
+
+
+class ReadReportSerializer(serializers.ModelSerializer):
+    """It shows rows of another table."""
+
+    readers: Any = serializers.SlugRelatedField(many=True, read_only=True, slug_field="user_id")
+
+    class Meta:
+        model = Report
+        fields = ["id", "title", "readers"]
 
 
 class ShortReportSerializer(serializers.ModelSerializer):

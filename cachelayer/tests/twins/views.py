@@ -3,7 +3,15 @@
 # mypy: ignore-errors
 
 from django.db.models import F, Q
-from rest_framework import exceptions, filters, generics, permissions, versioning, viewsets
+from rest_framework import (
+    exceptions,
+    filters,
+    generics,
+    pagination,
+    permissions,
+    versioning,
+    viewsets,
+)
 from rest_framework.authentication import (
     BasicAuthentication,
     SessionAuthentication,
@@ -378,6 +386,15 @@ def said_public_by_slug(*bases):
 
 
 @twin(hits=True)
+def said_public_by_title(*bases):
+    class View(*bases, ReportViewSet):
+        lookup_field = "title"
+        rows_are_public = True
+
+    return View
+
+
+@twin(hits=True)
 def url_kwarg(*bases):
     class View(*bases, ReportViewSet):
         lookup_field = "id"
@@ -509,5 +526,86 @@ def of_owner(*bases):
 def generic_view(*bases):
     class View(*bases, Common, generics.RetrieveUpdateDestroyAPIView):
         queryset = Report.objects.filter(is_public=True)
+
+    return View
+
+
+class Paged:
+    """Anybody may read the pages, and the URL says which."""
+
+    rows_are_public = True
+    list_filters = ()
+    filter_backends = [filters.SearchFilter, filters.OrderingFilter]
+    search_fields = ["title"]
+
+
+class Numbers(pagination.PageNumberPagination):
+    page_size = 2
+    page_size_query_param = "size"
+
+
+class Offsets(pagination.LimitOffsetPagination):
+    default_limit = 2
+
+
+class Cursors(pagination.CursorPagination):
+    page_size = 2
+    ordering = "-title"
+
+
+@twin(hits=True)
+def paged_by_number(*bases):
+    class View(*bases, Paged, ReportViewSet):
+        pagination_class = Numbers
+
+    return View
+
+
+@twin(hits=True)
+def paged_by_offset(*bases):
+    class View(*bases, Paged, ReportViewSet):
+        queryset = Report.objects.filter(is_public=True).order_by("title")
+        pagination_class = Offsets
+
+    return View
+
+
+@twin(hits=True)
+def paged_by_cursor(*bases):
+    class View(*bases, Paged, ReportViewSet):
+        pagination_class = Cursors
+        filter_backends = []
+
+    return View
+
+
+@twin(hits=True)
+def paged_documents(*bases):
+    class View(*bases, Paged, ReportViewSet):
+        serializer_class = serializers.ReadReportSerializer
+        pagination_class = Numbers
+
+    return View
+
+
+@twin(hits=True)
+def listed_whole(*bases):
+    class View(*bases, Paged, ReportViewSet):
+        pass
+
+    return View
+
+
+@twin(hits=True)
+def by_action(*bases):
+    """Its list shows other columns than its rows."""
+
+    class View(*bases, Paged, ReportViewSet):
+        pagination_class = Numbers
+
+        def get_serializer_class(self):
+            if self.action == "list":
+                return serializers.ReadReportSerializer
+            return serializers.ReportSerializer
 
     return View

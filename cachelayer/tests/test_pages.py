@@ -1,0 +1,419 @@
+"""Pages of lists: documents of their URL, never older than a write of any row."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+from django.db import transaction
+from django.test import Client
+from django.urls import path
+from prometheus_client import REGISTRY
+from rest_framework import generics, pagination, permissions, viewsets
+from rest_framework.filters import BaseFilterBackend
+from rest_framework.renderers import JSONRenderer
+
+import cachelayer
+from cachelayer import (
+    checks_views,
+    clear,
+    link,
+    listed,
+    pages,
+    reads,
+    registry,
+    repair,
+    stamps,
+    states,
+    strict,
+    verify,
+)
+from cachelayer.rest import CachedViewMixin
+from cachelayer.tests.bookshop.models import Novel, Person, Writer
+from cachelayer.tests.bookshop.serializers import NovelCardSerializer, NovelSerializer
+from cachelayer.tests.interleaving import start, stopped
+from cachelayer.tests.truth import outside
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("quick")]
+
+
+class Cards(CachedViewMixin, viewsets.ModelViewSet):
+    """Pages of plain rows."""
+
+    queryset = Novel.objects.order_by("title")
+    serializer_class: Any = NovelCardSerializer
+    rows_are_public = True
+    list_filters = ()
+    permission_classes = [permissions.AllowAny]
+    authentication_classes = []
+    throttle_classes = []
+    renderer_classes = [JSONRenderer]
+    filter_backends = []
+
+    class pagination_class(pagination.PageNumberPagination):  # noqa: N801
+        page_size = 2
+
+
+class Novels(Cards):
+    """Pages of documents."""
+
+    serializer_class = NovelSerializer
+
+
+@pytest.fixture
+def site(settings):
+    """A site with views, by their names; what each GET answers."""
+
+    def make(**views):
+        patterns = [
+            path(name, view.as_view({"get": "list", "post": "create"}))
+            for name, view in views.items()
+        ]
+        settings.ROOT_URLCONF = type("Urls", (), {"urlpatterns": patterns})
+        return Client()
+
+    return make
+
+
+@pytest.fixture
+def novels():
+    writer = Writer.objects.create(name="Ann")
+    return [Novel.objects.create(title=title, writer=writer) for title in "ABC"]
+
+
+@pytest.fixture(params=["cards", "novels"])
+def get(request, site, novels):
+    client = site(cards=Cards, novels=Novels)
+    name = request.param
+
+    def get(query="", **headers):
+        answer = client.get(f"/{name}{query}", headers=headers)
+        assert answer.status_code in (200, 304, 404), answer.content
+        return answer
+
+    get.name = name
+    return get
+
+
+def titles(answer):
+    return [row["title"] for row in json.loads(answer.content)["results"]]
+
+
+def outcome(answer):
+    return answer["X-Cache"]
+
+
+def test_a_page_is_a_miss_and_then_a_hit(get):
+    answers = [get() for _ in range(2)]
+    assert [outcome(answer) for answer in answers] == ["MISS", "HIT"]
+    assert answers[0].content == answers[1].content
+    assert titles(answers[0]) == ["A", "B"]
+    assert outcome(get("?page=2")) == "MISS"
+    assert titles(get("?page=2")) == ["C"]
+    assert answers[1].data["count"] == 3
+
+
+WRITES = {
+    "a new row": (lambda novels: Novel.objects.create(title="AA"), ["A", "AA"]),
+    "a change": (lambda novels: Novel.objects.filter(title="A").update(title="Z"), ["B", "C"]),
+    "a change that moves nothing": (
+        lambda novels: Novel.objects.filter(title="A").update(isbn="1"),
+        ["A", "B"],
+    ),
+    "a row that goes": (lambda novels: novels[0].delete(), ["B", "C"]),
+    "rows of elsewhere": (
+        lambda novels: Novel.objects.bulk_create([Novel(title="0"), Novel(title="1")]),
+        ["0", "1"],
+    ),
+    "all rows": (lambda novels: Novel.objects.all().delete(), []),
+}
+
+
+@pytest.mark.parametrize(("write", "there"), WRITES.values(), ids=WRITES)
+def test_an_acknowledged_write_is_in_the_next_page(get, novels, write, there):
+    get(), get()
+    write(novels)
+    answer = get()
+    assert (titles(answer), outcome(answer)) == (there, "MISS")
+    assert outcome(get()) == "HIT"
+    [found] = [json.loads(row)["isbn"] for row in _rows() if json.loads(row)["title"] == "A"] or [0]
+    shown = [row.get("isbn") for row in json.loads(answer.content)["results"]]
+    assert found in shown or get.name == "novels" or "A" not in there
+
+
+def _rows():
+    return cachelayer.rows(
+        Novel, Novel.objects.values_list("pk", flat=True), serializer=NovelCardSerializer
+    )
+
+
+def test_a_row_that_its_rows_show(get):
+    get(), get()
+    Person.objects.update(name="Bea")
+    answer = get()
+    assert outcome(answer) == "HIT", "the page has the same rows"
+    if get.name == "novels":
+        shown = json.loads(answer.content)["results"]
+        assert {row["writer"]["name"] for row in shown} == {"Bea"}
+
+
+def test_sql_from_elsewhere(get):
+    get()
+    with outside() as psql:
+        psql.execute("INSERT INTO bookshop_novel (title) VALUES ('0')")
+    repair.drain()
+    assert titles(get()) == ["0", "A"]
+
+
+def test_a_write_that_rolls_back(get, novels):
+    get()
+    with transaction.atomic():
+        Novel.objects.create(title="0")
+        transaction.set_rollback(True)
+    assert (titles(get()), outcome(get())) == (["A", "B"], "HIT")
+
+
+def test_inside_a_transaction_that_has_written(get):
+    get()
+    with transaction.atomic():
+        Novel.objects.create(title="0")
+        answer = get()
+        assert (titles(answer), outcome(answer)) == (["0", "A"], "BYPASS")
+        transaction.set_rollback(True)
+    assert (titles(get()), outcome(get())) == (["A", "B"], "HIT")
+
+
+def test_while_a_writer_is_about_to_commit(get):
+    get()
+    with stopped(states, "mark", after=True) as mark:
+        writer = start(lambda: Novel.objects.create(title="0"))
+        mark.reached()
+        answer = get()
+        assert (titles(answer), outcome(answer)) == (["A", "B"], "BYPASS")
+        mark.release()
+        writer.result()
+    assert titles(get()) == ["0", "A"]
+
+
+def test_a_write_between_the_stamp_and_the_rows(site, novels):
+    """1. A filler notes the stamp. 2. A row is written, and pushed. 3. The filler takes that row
+    from the cache, and fills: it has the new row, under a stamp that is gone."""
+    client = site(cards=Cards)
+    with stopped(reads, "rows_of") as rows:
+        filler = start(lambda: client.get("/cards"))
+        rows.reached()
+        Novel.objects.filter(title="A").update(isbn="1")
+        Novel.objects.create(title="0")
+        rows.release()
+        assert titles(filler.result()) == ["A", "B"]
+    answer = client.get("/cards")
+    assert (titles(answer), outcome(answer)) == (["0", "A"], "MISS")
+
+
+def test_the_rows_are_read_after_the_stamp_is_noted(site, novels, monkeypatch):
+    order = []
+    for owner, name in ((stamps, "note"), (reads, "rows_of")):
+        original = getattr(owner, name)
+
+        def noted(*args, name=name, original=original):
+            order.append(name)
+            return original(*args)
+
+        monkeypatch.setattr(owner, name, noted)
+    site(cards=Cards).get("/cards")
+    assert order == ["note", "rows_of"]
+
+
+def test_a_row_that_is_deleted_while_the_page_is_made(site, novels):
+    client = site(cards=Cards)
+    with stopped(reads, "rows_of") as rows:
+        filler = start(lambda: client.get("/cards"))
+        rows.reached()
+        novels[0].delete()
+        rows.release()
+        assert titles(filler.result()) == ["B", "C"]
+    assert titles(client.get("/cards")) == ["B", "C"]
+
+
+def test_strict_pages_are_hits_and_right(site, novels, settings):
+    settings.CACHELAYER = {**settings.CACHELAYER, "PARTITION": "strict"}
+    client = site(cards=Cards)
+    strict.trust.ask_again()
+    client.get("/cards")
+    Novel.objects.create(title="0")
+    assert titles(client.get("/cards")) == ["0", "A"]
+
+
+def test_without_redis(get, own_redis):
+    own_redis.stop()
+    answer = get()
+    assert (titles(answer), outcome(answer)) == (["A", "B"], "BYPASS")
+
+
+def test_a_hit_costs_one_round_trip_and_no_query(
+    site, novels, round_trips, django_assert_num_queries
+):
+    client = site(cards=Cards)
+    client.get("/cards")
+    round_trips.clear()
+    with django_assert_num_queries(0):
+        assert outcome(client.get("/cards")) == "HIT"
+    assert len(round_trips) == 1
+
+
+def test_a_page_of_changed_rows_is_made_by_one_query_for_its_keys(
+    site, novels, django_assert_num_queries
+):
+    client = site(cards=Cards)
+    client.get("/cards")
+    Novel.objects.filter(title="A").update(isbn="1")
+    with django_assert_num_queries(2):  # And one for the count.
+        client.get("/cards")
+
+
+def test_conditional_requests(get):
+    tag = get()["ETag"]
+    answer = get("", **{"if-none-match": tag})
+    assert (answer.status_code, answer.content) == (304, b"")
+    Novel.objects.create(title="0")
+    assert get("", **{"if-none-match": tag}).status_code == 200
+
+
+def test_reads_of_pages_are_counted(get):
+    def counted(outcome):
+        labels = {"kind": "page", "outcome": outcome}
+        return REGISTRY.get_sample_value("cachelayer_reads_total", labels)
+
+    before = [counted(outcome) for outcome in ("miss", "hit", "bypass")]
+    get(), get(), get()
+    after = [counted(outcome) for outcome in ("miss", "hit", "bypass")]
+    assert after == [before[0] + 1, before[1] + 2, before[2]]
+
+
+def test_they_are_verified_and_cleared(get):
+    get()
+    *_, report = verify.verify()
+    assert report.differing == 0
+    prefix = pages.prefix_of(registry.get(Novel, Cards.serializer_class))
+    if get.name == "novels":
+        prefix = "novel.page"
+    [key] = clear.keys([prefix])
+    assert outcome(get()) == "HIT"
+    stored = link.client().get(key)
+    link.client().set(key, re.sub(rb'(count\\?":)3', rb"\g<1>4", stored))
+    *_, report = verify.verify()
+    assert [found.key for found in report.differences] == [key]
+    sum(clear.clear_all())
+    assert outcome(get()) == "MISS"
+
+
+def test_a_page_of_another_release_of_the_view_is_another(get, monkeypatch):
+    get()
+    monkeypatch.setattr(pages, "_code_of", lambda view: "another")
+    assert outcome(get()) == "MISS"
+    monkeypatch.undo()
+    assert outcome(get()) == "HIT"
+    *_, report = verify.verify()
+    assert report.differing == 0, "what is another's is not compared"
+
+
+@pytest.mark.parametrize("query", ["?unknown=1", "?page=1&x=2", "?page=" + "0" * 600 + "1"])
+def test_what_is_not_declared_is_not_cached(get, query):
+    assert [outcome(get(query)) for _ in range(2)] == ["BYPASS", "BYPASS"]
+
+
+class ByTitle(BaseFilterBackend):
+    same_for_anonymous = True
+
+    def filter_queryset(self, request, queryset, view):
+        title = request.query_params.get("title")
+        return queryset.filter(title=title) if title else queryset
+
+
+def test_filters_that_are_declared(site, novels):
+    view = type("Mine", (Cards,), {"filter_backends": [ByTitle], "list_filters": ["title"]})
+    client = site(cards=view)
+    for wanted in ("MISS", "HIT"):
+        answer = client.get("/cards?title=B")
+        assert (titles(answer), outcome(answer)) == (["B"], wanted)
+    Novel.objects.create(title="B")
+    assert titles(client.get("/cards?title=B")) == ["B", "B"]
+
+
+def test_a_filter_by_rows_that_nobody_declared_is_said_and_not_cached(site, novels, caplog):
+    class ByWriter(ByTitle):
+        same_for_anonymous = True
+
+        def filter_queryset(self, request, queryset, view):
+            return queryset.filter(writer__person_ptr__name=request.query_params["name"])
+
+    view = type("Mine", (Cards,), {"filter_backends": [ByWriter], "list_filters": ["name"]})
+    client = site(cards=view)
+    for _ in range(2):
+        answer = client.get("/cards?name=Ann")
+        assert (titles(answer), outcome(answer)) == (["A", "B"], "BYPASS")
+    assert "reads bookshop_person" in caplog.text
+
+
+def test_a_view_that_needs_more_than_a_url_is_said_and_not_cached(site, novels, caplog):
+    class BySite(ByTitle):
+        same_for_anonymous = True
+
+        def filter_queryset(self, request, queryset, view):
+            return queryset.filter(title=request.META["SITE"])
+
+    view = type("Mine", (Cards,), {"filter_backends": [BySite]})
+    answer = site(cards=view).get("/cards", SITE="B")
+    assert (titles(answer), outcome(answer)) == (["B"], "BYPASS")
+    assert "No page of Mine could be made from its URL alone" in caplog.text
+
+
+REASONS = {
+    "does not say rows_are_public": {"rows_are_public": False},
+    "has a get_queryset() of its own": {"get_queryset": lambda self: Novel.objects.all()},
+    "has a filter_queryset() of its own": {"filter_queryset": lambda self, found: found},
+    "uses BaseFilterBackend, which may": {"filter_backends": [BaseFilterBackend]},
+    "has a queryset of which the keys alone": {"queryset": Novel.objects.distinct("title")},
+}
+
+
+@pytest.mark.parametrize(("reason", "attributes"), REASONS.items())
+def test_w033_pages_that_are_never_cached(site, novels, reason, attributes):
+    if "filter_backends" in attributes:
+        own = {"filter_queryset": lambda self, request, found, view: found}
+        attributes = {"filter_backends": [type("Own", (BaseFilterBackend,), own)]}
+        reason = "uses Own, which may decide by who asks"
+    view = type("Mine", (Cards,), attributes)
+    assert reason in listed.not_listed(view())
+    client = site(cards=view)
+    [problem] = [each for each in checks_views.check_views() if each.id == "cachelayer.W033"]
+    assert f"Mine says list_filters, and its pages are never cached: it {reason}" in problem.msg
+    if "distinct" not in reason and "keys" not in reason:
+        assert outcome(client.get("/cards")) == "BYPASS"
+
+
+def test_w033_a_registration_without_pages(site, novels, monkeypatch):
+    monkeypatch.delitem(registry._computed, "novel.page")
+    site(cards=type("Mine", (Novels,), {}))
+    [problem] = [each for each in checks_views.check_views() if each.id == "cachelayer.W033"]
+    assert "its model is not registered with pages=True" in problem.msg
+
+
+def test_a_view_has_no_list_that_it_has_not_without_us():
+    class Rows(CachedViewMixin, viewsets.GenericViewSet):
+        pass
+
+    class List(CachedViewMixin, generics.ListAPIView):
+        pass
+
+    assert not hasattr(Rows, "list")
+    assert not hasattr(Rows(), "list")
+    assert hasattr(List, "list")
+    assert listed.not_listed(List())
+
+
+def test_a_list_that_says_nothing_is_as_it_was(site, novels):
+    view = type("Mine", (Cards,), {"list_filters": None})
+    answer = site(cards=view).get("/cards")
+    assert titles(answer) == ["A", "B"]
+    assert "X-Cache" not in answer

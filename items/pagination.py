@@ -21,7 +21,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # SQL, for the ORM takes longer to put it together than all the rest of a page takes. A
 # number, for to make 50 datetimes takes as long as the query.
 _PAGE: Final = """
-    SELECT id, (extract(epoch FROM created_at) * 1000000)::bigint FROM items {where}
+    SELECT id, (extract(epoch FROM items.created_at) * 1000000)::bigint FROM items {where}
     ORDER BY created_at DESC, id DESC LIMIT %s
 """
 _FIRST: Final = _PAGE.format(where="")

@@ -102,6 +102,8 @@ FAST = {
     "behind a proxy": {"HTTP_X_FORWARDED_FOR": "1.2.3.4", "HTTP_X_FORWARDED_PROTO": "https"},
     "script prefix": {"SCRIPT_NAME": "/shop"},
     "https": {"wsgi.url_scheme": "https"},
+    "list": {"path": "/items"},
+    "page of the list": {"path": "/items?limit=5"},
 }
 HANDED_OVER = {
     "query string": {"path": f"{PATH}?a=1"},
@@ -113,7 +115,7 @@ HANDED_OVER = {
     "slash": {"path": f"{PATH}/"},
     "no id": {"path": "/items/abc"},
     "absent": {"path": OTHER},
-    "list": {"path": "/items"},
+    "list by what decides nothing": {"path": "/items?a=1"},
     "elsewhere": {"path": "/health"},
     "UTF-8": {"path": f"{PATH}%C3%BC"},
     "foreign host": {"HTTP_HOST": "evil.example"},

@@ -50,11 +50,15 @@ def test_a_page_has_ten_items_unless_limit_says_otherwise(api, items):
     assert api.get("/items").json()["count"] == 10
 
 
-def test_a_page_is_one_query_whatever_its_place(api, items, django_assert_num_queries):
+def test_a_page_is_one_query_whatever_its_place_and_then_none(
+    api, items, django_assert_num_queries
+):
     following = api.get("/items?limit=5").json()["next"]
-    for path in ("/items?limit=5", following):
+    for path in ("/items?limit=6", following):
         with django_assert_num_queries(1):
-            api.get(path)
+            assert api.get(path)["X-Cache"] == "MISS"
+        with django_assert_num_queries(0):
+            assert api.get(path)["X-Cache"] == "HIT"
 
 
 def test_an_item_in_a_list_is_byte_for_byte_what_its_get_answers(api, items):

@@ -19,6 +19,7 @@ from importlib import metadata
 from typing import Any, Final
 
 from django.conf import settings
+from django.core.exceptions import EmptyResultSet
 from django.db import models
 from django.urls import get_resolver
 from django.utils import translation
@@ -105,7 +106,17 @@ def _text(value: Any) -> str:
         return ",".join(sorted(map(_text, value)))
     if isinstance(value, (list, tuple)):
         return f"[{','.join(map(_text, value))}]"
+    if isinstance(value, models.QuerySet):
+        return _query(value)
     return _ADDRESS.sub("", repr(value))
+
+
+def _query(queryset: models.QuerySet[Any]) -> str:
+    """Not its repr: that asks for its rows, so each process would have another hash of a view."""
+    try:
+        return str(queryset.query)
+    except EmptyResultSet:
+        return f"{queryset.model._meta.label}: none"
 
 
 class _Code:

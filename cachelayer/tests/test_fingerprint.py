@@ -204,6 +204,21 @@ def test_code_of_the_model_counts_where_the_serializer_may_reach_it():
     assert fingerprint.of(Priced, Taxed) != fingerprint.of(Dear, Taxed)
 
 
+def view_of(queryset):
+    return type("NotesView", (), {"queryset": queryset})
+
+
+def test_a_views_queryset_counts_and_not_its_rows(transactional_db):
+    """A worker that starts when there are other rows has the same keys for its pages."""
+    found = set()
+    for stars in range(2):
+        Note.objects.create(stars=stars)
+        found.add(fingerprint.of_function(view_of(Note.objects.all())))
+    found.add(fingerprint.of_function(view_of(Note.objects.filter(stars=1))))
+    found.add(fingerprint.of_function(view_of(Note.objects.none())))
+    assert len(found) == 3
+
+
 def test_every_process_finds_the_same(transactional_db):
     """Whatever the seed of its hashes, and the addresses of its objects."""
     program = (

@@ -10,6 +10,8 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
+from django.db import connections
+
 from cachelayer import keyspace, link, registry, scripts, shapes
 from cachelayer.gate import CacheUnavailable
 
@@ -97,3 +99,5 @@ def _refresh() -> None:
             link.round_trip(("SET", keyspace.of(KEY), others))
     except CacheUnavailable:
         pass  # The next walk is due in REFRESH seconds.
+    finally:
+        connections.close_all()  # As in ``counters``.

@@ -17,6 +17,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from django.db import connections
+
 from cachelayer import conf, keyspace, link, scripts
 from cachelayer.gate import CacheUnavailable
 from cachelayer.ticker import Ticker
@@ -111,6 +113,9 @@ class Counts:
             self.flush()
         except Exception:
             logger.exception("Counts not flushed; they are kept for the next time.")
+        finally:
+            # A new connection to Redis is compared with what Postgres says.
+            connections.close_all()
         return bool(self._sent or self._waiting or self._pending)
 
 

@@ -7,9 +7,10 @@ import threading
 
 import pytest
 from django.conf import settings as django_settings
+from django.db.backends.signals import connection_created
 
 import cachelayer
-from cachelayer import counters, link
+from cachelayer import counters, epoch, link
 from cachelayer.gate import Mode, gate
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.polling import until
@@ -203,6 +204,24 @@ def test_the_flusher_survives_an_error_that_nobody_expected(settings, monkeypatc
     until(lambda: totals_in_redis() == {"hit": 3})
     assert failed.is_set()
     assert "kept for the next time" in caplog.text
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_flusher_keeps_no_connection_to_postgres(settings):
+    """Each process would hold one more, and no test database could be dropped."""
+    settings.CACHELAYER = {"COUNT_INTERVAL": 0.01}
+    opened = []
+
+    def note(connection, **kwargs):
+        if threading.current_thread().name == "cachelayer-counters":
+            opened.append(connection.connection)
+
+    connection_created.connect(note)
+    # As in a new process, whose first connection to Redis is compared with what Postgres says.
+    link.forget_connections()
+    epoch.forget()
+    counters.Counts().add("hit")
+    until(lambda: opened and all(raw.closed for raw in opened), seconds=20)
 
 
 def test_a_read_while_the_interpreter_goes_down_is_counted(counts, monkeypatch):

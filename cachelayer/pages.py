@@ -22,7 +22,9 @@ import orjson
 from django.core.exceptions import ImproperlyConfigured
 from django.core.handlers.wsgi import WSGIRequest
 from django.db import connections
+from django.http import Http404
 from django.urls import Resolver404, resolve
+from rest_framework.exceptions import APIException
 from rest_framework.response import Response
 
 from cachelayer import (
@@ -85,10 +87,15 @@ class Pages(Computed):
         return values
 
     def compute(self, values: Sequence[Any], *, fresh: bool) -> tuple[bytes, set[str]]:
-        """The page as it is cached. Raises what the view raises."""
+        """The page as it is cached. Raises what the view raises; *fresh*, ``null`` is no page."""
         assert self.cached
-        with neutral.context():
-            return _make(self.cached, view_of(*values[:2]), self.tables(), fresh=fresh)
+        try:
+            with neutral.context():
+                return _make(self.cached, view_of(*values[:2]), self.tables(), fresh=fresh)
+        except (Http404, APIException):
+            if not fresh:
+                raise
+            return states.NULL, set()
 
 
 def prefix_of(cached: CachedModel) -> str:

@@ -31,7 +31,7 @@ def register(
     version: str = "",
     depends_on: "Iterable[str]" = (),
     read_by: "Iterable[str]" = (),
-    pages: bool = False,
+    pages: "bool | Iterable[type[Model] | str]" = False,
     lifetime: float | None = None,
 ) -> None:
     """Cache the rows of *model*, rendered by *serializer*.
@@ -43,7 +43,8 @@ def register(
 
     A model may have several serializers; the first is what ``read`` gives where none is named.
     *read_by* names other unique columns for ``read_by``. With *pages*, a view may cache pages of
-    its rows (``CachedViewMixin.list``). *prefix* begins the keys (default: the model's name, and
+    its rows (``CachedViewMixin.list``); a list names other models by which they are filtered.
+    *prefix* begins the keys (default: the model's name, and
     for a second serializer that of both). *lifetime* is how long a row stays, in seconds
     (default: ``ROW_TTL``). A release whose *version* differs has rows of its own, as one whose
     serializer or columns differ: say another where what decides the bytes is neither (a constant
@@ -62,7 +63,7 @@ def register(
     if pages:
         from cachelayer.pages import Pages
 
-        registry.add(Pages.of(cached))
+        registry.add(Pages.of(cached, () if pages is True else pages))
 
 
 def render(instance: "Model", serializer: rendering.Serializer | None = None) -> bytes:

@@ -11,7 +11,7 @@ and fills the old row: stale.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
@@ -39,7 +39,7 @@ from cachelayer import (
 )
 from cachelayer.computed import Computed, Rows
 from cachelayer.loading import read_rows
-from cachelayer.registration import CachedModel
+from cachelayer.registration import AnyModel, CachedModel
 
 logger = logging.getLogger("cachelayer.pages")
 
@@ -60,9 +60,9 @@ class Pages(Computed):
     cached: CachedModel | None = None
 
     @classmethod
-    def of(cls, cached: CachedModel) -> "Pages":
-        """Those of the rows of *cached*."""
-        rows = [Rows(cached.model)]
+    def of(cls, cached: CachedModel, more: Iterable[AnyModel | str] = ()) -> "Pages":
+        """Those of the rows of *cached*, which are filtered by rows of *more* models as well."""
+        rows = [Rows(cached.model), *map(Rows, more)]
         for link in registration.links(cached):
             through: Any = link.remote_field.through
             rows.append(Rows(through))

@@ -7,8 +7,10 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 import tomllib
 import uuid
+from contextlib import contextmanager
 from fnmatch import fnmatch
 from importlib.metadata import packages_distributions
 
@@ -49,6 +51,7 @@ class Book(models.Model):
     author = models.ForeignKey(Author, on_delete=models.CASCADE)
     publisher = models.ForeignKey(Publisher, null=True, on_delete=models.SET_NULL)
     tags = models.ManyToManyField(Tag)
+    isbn = models.CharField(max_length=20, unique=True, null=True)
 
 
 class Review(models.Model):
@@ -88,6 +91,7 @@ router = SimpleRouter(trailing_slash=False)
 router.register("books", BookViewSet)
 urlpatterns = [path("", include(router.urls)), path("admin/", admin.site.urls)]
 """
+REGISTER = "cachelayer.register(Book, BookSerializer)\n"
 #: What every script of a test begins with.
 PRELUDE = """
 import json
@@ -144,6 +148,22 @@ class Project:
     def script(self, text):
         """Run a script in it; what it prints, which is JSON."""
         return json.loads(self.run("-c", PRELUDE + text))
+
+    @contextmanager
+    def changed(self, **modules):
+        """With other modules of its shop, and after a ``migrate``."""
+        before = {}
+        for name, text in modules.items():
+            path = self.folder / "shop" / f"{name}.py"
+            before[path] = path.read_text() if path.exists() else None
+            path.write_text(text)
+        self.run("manage.py", "migrate")
+        try:
+            yield
+        finally:
+            for path, text in before.items():
+                path.unlink() if text is None else path.write_text(text)
+            self.run("manage.py", "migrate")
 
     def sql(self, statement):
         """As psql or another program would."""
@@ -313,20 +333,38 @@ print(json.dumps(seen))
     assert found["deleted"] == [204, 404]
 
 
+def blocks(section):
+    """The python of one of the README's smaller sections."""
+    [text] = re.findall(rf"^### {section}\n(.*?)^##", SECTION + "##", re.M | re.S)
+    return re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+
+
+def ready(*lines):
+    """An apps.py that registers what the README's lines say."""
+    body = textwrap.indent("".join(lines), " " * 8)
+    return f"""
+from django.apps import AppConfig
+
+
+class ShopConfig(AppConfig):
+    name = "shop"
+
+    def ready(self):
+        import cachelayer
+        from shop.models import Book
+        from shop import serializers
+        globals().update(vars(serializers))
+
+{body}
+"""
+
+
 def test_rows_that_show_other_rows_are_followed(project):
     """The README's book, with its author's name, its tags and the number of its reviews."""
-    example, register = re.findall(
-        r"^```python\n(.*?)^```", SECTION.partition("### Rows that show")[2], re.M | re.S
-    )
-    found = project.script(f"""
-from django.core.management import call_command
-from rest_framework import serializers
-from cachelayer import registry
+    example, declared = blocks("Rows that show other rows")
+    serializer = f"from rest_framework import serializers\nfrom shop.models import Book\n{example}"
+    script = """
 from shop.models import Review, Tag
-{example}
-del registry._registered[Book]
-cachelayer.register(Book, BookSerializer)
-call_command("migrate", verbosity=0)
 author, tag = Author.objects.create(name="Jane"), Tag.objects.create(name="sea")
 book = Book.objects.create(title="Waves", author=author)
 seen = []
@@ -341,16 +379,103 @@ look()
 Author.objects.update(name="Ann")
 Tag.objects.filter(pk=tag.pk).update(name="war")
 look()
-del registry._registered[Book]
-{register}
-assert set(registry.get(Book).shown.paths()) >= {{"author", "reviews", "reviews__user"}}
+print(json.dumps(seen))
+"""
+    with project.changed(serializers=serializer, apps=ready(REGISTER)):
+        assert project.script(script) == [
+            ["hit", "Jane", [], 0],
+            ["hit", "Jane", ["sea"], 0],
+            ["hit", "Jane", ["sea"], 1],
+            ["hit", "Ann", ["war"], 1],
+        ]
+    with project.changed(serializers=serializer, apps=ready(declared)):
+        paths = project.script("""
+from cachelayer import registry
+print(json.dumps(list(registry.get(Book).shown.paths())))
+""")
+        assert {*paths} >= {"author", "reviews", "reviews__user"}
+
+
+CARD = """
+
+class BookCardSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Book
+        fields = ["id", "title"]
+"""
+
+
+def test_other_serializers_and_columns(project):
+    [register] = blocks("Several serializers, other columns, lifetimes")
+    with project.changed(serializers=HAD["serializers.py"] + CARD, apps=ready(register)):
+        found = project.script("""
+from shop.serializers import BookCardSerializer
+book = Book.objects.create(title="Emma", isbn="1", author=Author.objects.create(name="Jane"))
+mine = Book.objects.filter(pk=book.pk)
+def look(isbn):
+    reads = [cachelayer.read_by(Book, isbn=isbn) for _ in range(2)]
+    return [reads[1].outcome, reads[1].row and json.loads(reads[1].row)["title"]]
+def card():
+    return json.loads(cachelayer.read(Book, book.pk, serializer=BookCardSerializer).row)
+seen = [look("1"), look("2"), card()]
+mine.update(isbn="2", title="Persuasion")
+seen += [look("1"), look("2"), card(), link.client().ttl(f"book:{book.pk}") > 3000]
+del seen[2]["id"], seen[5]["id"]
+print(json.dumps(seen))
+""")
+    emma, persuasion = {"title": "Emma"}, {"title": "Persuasion"}
+    assert found == [
+        *(["hit", "Emma"], ["hit", None], emma),
+        *(["hit", None], ["hit", "Persuasion"], persuasion, True),
+    ]
+
+
+def test_pages_and_any_bytes(project):
+    register, view = blocks("Pages of a list")
+    [shelf] = blocks("Any bytes")
+    views = f"""
+from cachelayer.rest import CachedViewMixin
+from django_filters.rest_framework import DjangoFilterBackend
+from rest_framework import viewsets
+from rest_framework.filters import SearchFilter
+from rest_framework.pagination import PageNumberPagination as Numbers
+from shop.models import Book
+from shop.serializers import BookSerializer
+
+class PageNumberPagination(Numbers):
+    page_size = 2
+
+{view}
+"""
+    documents = f"import json\nimport cachelayer\nfrom shop.models import Book\n\n{shelf}"
+    apps = ready(register, "from shop import documents  # noqa: F401\n")
+    with project.changed(views=views, apps=apps, documents=documents):
+        project.run("manage.py", "check", "--database", "default", "--fail-level", "WARNING")
+        found = project.script("""
+from shop.documents import shelf
+author = Author.objects.create(name="Jane")
+Book.objects.all().delete()
+Book.objects.bulk_create(Book(title=title, author=author) for title in "ABC")
+client = Client(SERVER_NAME="localhost")
+def page(query=""):
+    for _ in range(2):
+        answer = client.get(f"/books{query}")
+    return [answer["X-Cache"], *(book["title"] for book in answer.json()["results"])]
+def read():
+    return [[found.outcome, json.loads(found.row)] for found in map(shelf.read, [author.pk] * 2)]
+seen = [page(), page(f"?author={author.pk}&page=2"), page("?x=1"), read()]
+Book.objects.create(title="0", author=author)
+seen += [page(), page(f"?author={author.pk}&page=2"), read()]
 print(json.dumps(seen))
 """)
     assert found == [
-        ["hit", "Jane", [], 0],
-        ["hit", "Jane", ["sea"], 0],
-        ["hit", "Jane", ["sea"], 1],
-        ["hit", "Ann", ["war"], 1],
+        ["HIT", "A", "B"],
+        ["HIT", "C"],
+        ["BYPASS", "A", "B"],
+        [["miss", ["A", "B", "C"]], ["hit", ["A", "B", "C"]]],
+        ["HIT", "0", "A"],
+        ["HIT", "B", "C"],
+        [["miss", ["0", "A", "B", "C"]], ["hit", ["0", "A", "B", "C"]]],
     ]
 
 

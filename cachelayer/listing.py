@@ -53,9 +53,13 @@ class CachedListMixin:
         return response
 
     def _list_without_cache(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        view: Any = self
         cached = audience.cached_of(self)
         if hasattr(self, "list_keys") and cached:
-            return RowResponse(pages.uncached(self, cached))
+            body = pages.uncached(self, cached)
+            if getattr(request.accepted_renderer, "renders_rows", False):
+                return view.answer_read(request, Read("bypass", body))  # type: ignore[no-any-return]
+            return RowResponse(body)
         return super().list(request, *args, **kwargs)  # type: ignore[misc,no-any-return]
 
     def _read_page(self, request: Request) -> Read | None:

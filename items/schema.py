@@ -176,8 +176,8 @@ _OPERATIONS: Final = {
         operation_id="items_list",
         tags=["items"],
         summary="One page of items, newest first",
-        description="From Postgres. Follow `next` for what is older; items that are made in the "
-        "meantime come before the first page.",
+        description="A page is cached until any item changes. Follow `next` for what is older; "
+        "items that are made in the meantime come before the first page.",
         parameters=[
             OpenApiParameter(
                 "limit",
@@ -190,7 +190,8 @@ _OPERATIONS: Final = {
                 description="How many items at most.",
             ),
             OpenApiParameter("cursor", str, description="As in the URL of `next`."),
-            cache.server_timing([200]),
+            cache.IF_NONE_MATCH,
+            *cache.READ_HEADERS,
             cache.retry_after([503]),
         ],
         responses={
@@ -199,6 +200,7 @@ _OPERATIONS: Final = {
                 "The page.",
                 [OpenApiExample("The last page", {"items": [_ITEM], "count": 1, "next": None})],
             ),
+            304: OpenApiResponse(None, "The client has it already."),
             400: error("limit or cursor is wrong.", "limit must be a whole number from 1 to 100."),
             503: _READS_AWAY,
         },

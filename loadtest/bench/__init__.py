@@ -10,8 +10,9 @@ plain REST framework without the cache layer (``plain.py``), a naive write-throu
 service on FastAPI (``fast_api.py``). The row ``orm`` needs no server: it compares writes of
 one project (``orm.py``) with the cache layer and without. Nor does the row ``documents``, in
 which one document is served by this project, by django-cacheops and by django-cachalot
-(``documents.py``; without the packages of requirements-load.txt they are left out). Two that are compared are measured
-in turns, so that what else the machine does falls on both; what counts is the ratio.
+(``documents.py``; without the packages of requirements-load.txt they are left out). Those that
+are compared are measured in turns, so that what else the machine does falls on all; what counts
+is the ratio.
 
 Single operations, requests and layers: ``./lab test */tests/bench_*.py``, without a server.
 """

@@ -22,31 +22,37 @@ from loadtest.bench.services import READERS, WRITERS, Service
 from loadtest.bench.staleness import History
 from loadtest.bench.stand import Stand
 
-#: What serves is told apart by; the name is that of ``peers/library/ways.py``.
 _OURS: Final = "cachelayer"
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A way to serve the document, and the package that it needs."""
+    """A way to serve the document: its name in ``peers/library/ways.py``, and what it needs."""
 
     name: str
     title: str
+    #: Of the ways that the package has.
+    how: str = ""
     package: str = ""
     module: str = ""
 
+    def __str__(self) -> str:
+        return ", ".join(filter(None, (self.title, self.how)))
+
     @property
-    def version(self) -> str:
-        return importlib.metadata.version(self.package) if self.package else ""
+    def with_version(self) -> str:
+        version = f" {importlib.metadata.version(self.package)}" if self.package else ""
+        return ", ".join(filter(None, (self.title + version, self.how)))
 
 
+_CACHEOPS: Final = ("django-cacheops", "cacheops")
 WAYS: Final = (
     Way(_OURS, "cachelayer"),
     Way("plain", "no cache"),
-    Way("cacheops", "cacheops, querysets", "django-cacheops", "cacheops"),
-    Way("cacheops_function", "cacheops, cached_as", "django-cacheops", "cacheops"),
-    Way("cacheops_fresh", "cacheops, cached_as, keep_fresh", "django-cacheops", "cacheops"),
-    Way("cachalot", "cachalot", "django-cachalot", "cachalot"),
+    Way("cacheops", "cacheops", "querysets", *_CACHEOPS),
+    Way("cacheops_function", "cacheops", "cached_as", *_CACHEOPS),
+    Way("cacheops_fresh", "cacheops", "keep_fresh", *_CACHEOPS),
+    Way("cachalot", "cachalot", "", "django-cachalot", "cachalot"),
 )
 
 
@@ -84,9 +90,9 @@ class Turns:
 
 
 def missing() -> dict[str, str]:
-    """The titles of the ways that cannot be measured here, and why not."""
+    """The ways that cannot be measured here, and why not."""
     return {
-        way.title: f"{way.package} is not installed: {sys.executable} -m pip install "
+        str(way): f"{way.package} is not installed: {sys.executable} -m pip install "
         "-r requirements-load.txt"
         for way in WAYS
         if way.module and not importlib.util.find_spec(way.module)
@@ -96,19 +102,22 @@ def missing() -> dict[str, str]:
 def measure(stand: Stand, repeats: int, seconds: float) -> list[Outcome]:
     """Our stale reads, which are to be none; the figures of all ways beside them."""
     left_out = missing()
-    for title, reason in left_out.items():
-        say(f"{title} is left out. {reason}")
-    ways = [way for way in WAYS if way.title not in left_out]
+    for name, reason in left_out.items():
+        say(f"{name} is left out. {reason}")
+    ways = [way for way in WAYS if str(way) not in left_out]
     with ExitStack() as stack:
         services = _start(stand, stack, ways, left_out)
         measured = [way for way in ways if way.name in services]
+        races = {name: _race(service) for name, service in services.items()}
         turns = {load.name: _turns(services, load, repeats, seconds) for load in LOADS}
     stale = [found for load in LOADS for found in turns[load.name][_OURS].stale]
     loads = [
         {
             "load": load.name,
             "what": load.what,
-            "ways": [_figures(way, turns[load.name][way.name]) for way in measured],
+            "ways": [
+                _figures(way, turns[load.name][way.name], races[way.name]) for way in measured
+            ],
         }
         for load in LOADS
     ]
@@ -134,9 +143,15 @@ def _start(
         except RuntimeError as error:
             if not way.package:
                 raise
-            left_out[way.title] = str(error)
-            say(f"{way.title} is left out: {error}")
+            left_out[str(way)] = str(error)
+            say(f"{way} is left out: {error}")
     return services
+
+
+def _race(service: Service) -> str:
+    """What a reader that is held up leaves to the next."""
+    service.warm()
+    return "stale" if service.race() else "fresh"
 
 
 def _turns(
@@ -179,11 +194,11 @@ def _stale(history: History, reads: Sequence[Any]) -> Iterator[tuple[int, str]]:
             yield age, thing
 
 
-def _figures(way: Way, turns: Turns) -> dict[str, Any]:
+def _figures(way: Way, turns: Turns, race: str) -> dict[str, Any]:
     """Medians of the turns; of what is stale, sums."""
     return {
         "way": way.name,
-        "title": f"{way.title} {way.version}".strip(),
+        "title": way.with_version,
         "reads_per_s": round(statistics.median(turns.reads), 1),
         "writes_per_s": round(statistics.median(turns.writes), 1),
         "hit_rate": statistics.median(turns.hit_rates),
@@ -192,6 +207,7 @@ def _figures(way: Way, turns: Turns) -> dict[str, Any]:
         "reads": turns.all_reads,
         "stale": sum(turns.stale),
         "stale_of": turns.stale_things,
+        "held_up": race,
         "longest_ms": round(turns.longest_ms, 1),
         "left": sum(turns.left),
         "stale_by_turn": turns.stale,

@@ -61,6 +61,10 @@ class Service:
         reads = [read for reader in self._readers for read in reader.answer()]
         return reads, [write for writer in self._writers for write in writer.answer()]
 
+    def race(self) -> bool:
+        """Whether a reader that is held up leaves something stale; see ``library/race.py``."""
+        return bool(self._readers[0].ask("race"))
+
     def walk(self) -> list[Any]:
         """Every document read once."""
         return list(self._readers[0].ask("walk"))

@@ -115,8 +115,8 @@ def of_documents(title="theirs <2>", stale=3):
     """An outcome of the row ``documents``, with two ways under one load."""
     way = {"way": "theirs", "title": title, "reads": 1000, "stale": stale, "longest_ms": 20.0}
     way |= {"left": 1, "hit_rate": 0.5, "queries_of_a_read": 1.5, "write_ms": 4.0}
-    way |= {"reads_per_s": 100.0, "writes_per_s": 4.0}
-    ours = {**way, "way": "cachelayer", "title": "ours", "stale": 0, "left": 0}
+    way |= {"held_up": "stale", "reads_per_s": 100.0, "writes_per_s": 4.0}
+    ours = {**way, "way": "cachelayer", "title": "ours", "stale": 0, "left": 0, "held_up": "fresh"}
     load = {"load": "calm", "what": "4 writes a second", "ways": [ours, way]}
     figures = {"loads": [load], "left_out": {"other": "it is not installed"}}
     return Outcome("documents", "stale reads", 0, 0, at_least=False, figures=figures)
@@ -129,7 +129,7 @@ def test_ways_to_serve_documents_are_drawn_and_put_into_a_table(tmp_path, capsys
     bars = [each.get("class") for each in drawn.iter("{http://www.w3.org/2000/svg}rect")]
     assert sorted(bars) == ["met"] * 3 + ["missed"] * 2 + ["other"] * 3
     table = markdown.tables(json.loads((tmp_path / "bench.json").read_bytes()))
-    assert "| ours | 0 of 1,000 |  | 0 | 50.0% | 1.50 | 100 | 4 | 4.0 |" in table
+    assert "| ours | 0 of 1,000 |  | 0 | fresh | 50.0% | 1.50 | 100 | 4 | 4.0 |" in table
     report.show_documents([outcome])
     said = capsys.readouterr().out
     assert "3 of 1,000" in said
@@ -195,5 +195,8 @@ def test_it_measures_documents_beside_other_caches(tmp_path):
         ways = {way["way"]: way for way in load["ways"]}
         assert set(ways) == {way.name for way in documents.WAYS}
         assert all(way["reads"] and way["writes_per_s"] for way in ways.values())
+        held_up = {name: way["held_up"] for name, way in ways.items()}
+        assert held_up["cachelayer"] == held_up["plain"] == "fresh"
+        assert "stale" in held_up.values(), "a measurement that finds nothing proves nothing"
         assert (ways["plain"]["hit_rate"], ways["plain"]["stale"]) == (0, 0)
     assert (tmp_path / "documents.svg").exists()

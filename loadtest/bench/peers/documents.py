@@ -9,6 +9,7 @@ standard input, a line each, and answer each with a line of JSON:
     warm                      read every book until all come from the cache
     run PAUSE START UNTIL     read, or write, between two instants of the monotonic clock
     walk                      read every book once
+    race                      whether a reader that is held up leaves something stale
 
 DATABASE_URL is a database of its own, and so is REDIS_URL.
 """
@@ -53,7 +54,7 @@ django.setup()
 from django.core.management import call_command  # noqa: E402
 from django.db import connection  # noqa: E402
 
-from loadtest.bench.peers.library import contents  # noqa: E402
+from loadtest.bench.peers.library import contents, race  # noqa: E402
 from loadtest.bench.peers.library.writing import Writer  # noqa: E402
 
 #: When a read began and ended, how many queries it sent, and the bytes.
@@ -108,6 +109,10 @@ class Reader:
     def walk(self) -> list[Any]:
         """Every book once."""
         return [_parsed(self._one(pk)) for pk in range(1, contents.BOOKS + 1)]
+
+    def race(self) -> bool:
+        """Whether a reader that is held up leaves something stale."""
+        return race.is_lost(self._read)
 
     def warm(self) -> None:
         """Read until a whole walk is of hits; ``RuntimeError`` when that takes too long."""

@@ -11,6 +11,9 @@ AUTHORS: Final = 50
 TAGS: Final = 50
 #: Tags of one book.
 _TAGS_OF_A_BOOK: Final = 2
+#: A book that nobody wants, and its author, whom no other book has: for ``race.py``.
+RACED: Final = BOOKS + 1
+RACED_AUTHOR: Final = AUTHORS + 1
 #: Zipf's law, as of whatever people choose: book 2 is wanted half as often as book 1.
 _WANTED: Final = list(accumulate(1 / number for number in range(1, BOOKS + 1)))
 
@@ -45,6 +48,8 @@ def fill() -> None:
         title = name("title", number, 0)
         book = Book.objects.create(pk=number, title=title, author_id=author_of(number))
         book.tags.set(tags_of(number))
+    Author.objects.create(pk=RACED_AUTHOR, name="somebody|0")
+    Book.objects.create(pk=RACED, title="held up|0", author_id=RACED_AUTHOR)
 
 
 def shown(document: dict[str, object]) -> list[tuple[str, int]]:

@@ -7,7 +7,7 @@ COLUMNS: Final = (
     "stale reads",
     "longest, ms",
     "stale at rest",
-    "after a reader held up",
+    "held reader",
     "hits",
     "queries a read",
     "reads/s",

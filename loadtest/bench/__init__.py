@@ -8,8 +8,11 @@ It starts a lab of its own, and beside it the peers in ``peers/``: the same serv
 plain REST framework without the cache layer (``plain.py``), a naive write-through cache
 (``loadtest/naive.py``), WSGI applications of a few lines (``bare.py``), and an async
 service on FastAPI (``fast_api.py``). The row ``orm`` needs no server: it compares writes of
-one project (``orm.py``) with the cache layer and without. Two that are compared are measured
-in turns, so that what else the machine does falls on both; what counts is the ratio.
+one project (``orm.py``) with the cache layer and without. Nor does the row ``documents``, in
+which one document is served by this project, by django-cacheops and by django-cachalot
+(``documents.py``; without the packages of requirements-load.txt they are left out). Those that
+are compared are measured in turns, so that what else the machine does falls on all; what counts
+is the ratio.
 
 Single operations, requests and layers: ``./lab test */tests/bench_*.py``, without a server.
 """

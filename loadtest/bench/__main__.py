@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import loadtest.bench
-from loadtest.bench import bulk, memory, orm, report, scaling, servers, stampede, wrk
+from loadtest.bench import bulk, documents, memory, orm, report, scaling, servers, stampede, wrk
 from loadtest.bench.comparisons import compare, comparisons
 from loadtest.bench.outcome import Outcome
 from loadtest.bench.say import say
 from loadtest.bench.stand import Stand, missing_for_fast_api
 
-_OTHERS: Final = ("stampede", "scaling", "memory", "bulk", "orm")
+_OTHERS: Final = ("stampede", "scaling", "memory", "bulk", "orm", "documents")
+#: What needs no load generator.
+_WITHOUT_WRK: Final = {"orm", "documents"}
 _NAMES: Final = (*(each.row for each in comparisons(100_000)), *_OTHERS)
 
 
@@ -25,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit 0 when every goal is met, 1 when one is missed, 2 when it could not be measured."""
     options = _parse(arguments)
     rows = list(options.row or _NAMES)
-    if rows != ["orm"] and not wrk.is_installed():
+    if set(rows) - _WITHOUT_WRK and not wrk.is_installed():
         say(
             "The load generator wrk is not installed. Install it (Debian and Ubuntu: "
             "apt install wrk; macOS: brew install wrk), then run this again."
@@ -69,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         shutil.rmtree(directory, ignore_errors=True)
     report.show(outcomes)
     report.show_cpu(outcomes)
+    report.show_documents(outcomes)
     if settings:
         report.show_servers(settings)
     earlier = report.earlier(options.out, rows) if options.add else []
@@ -91,6 +94,8 @@ def _measure(stand: Stand, name: str, options: argparse.Namespace) -> list[Outco
         return bulk.measure(stand, options.rows or many, repeats)
     if name == "orm":
         return orm.measure(stand, options.repeats, quick=options.quick)
+    if name == "documents":
+        return documents.measure(stand, options.repeats, options.seconds)
     for comparison in comparisons(stand.rows):
         if comparison.row == name:
             return [compare(stand, comparison, options.repeats, options.seconds)]

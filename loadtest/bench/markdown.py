@@ -10,10 +10,14 @@ from typing import Any
 
 import orjson
 
+from loadtest.bench import documents_table
+
 
 def tables(measured: Mapping[str, Any]) -> str:
-    """What was reached, where the processor's time went, and what gunicorn's settings do."""
-    parts = [_goals(measured["rows"]), _cpu(measured["rows"]), _servers(measured["servers"])]
+    """What was reached, where the processor's time went, documents, and gunicorn's settings."""
+    rows = measured["rows"]
+    loads = [load for row in rows for load in row["figures"].get("loads", ())]
+    parts = [_goals(rows), _cpu(rows), *map(_documents, loads), _servers(measured["servers"])]
     return "\n\n".join("\n".join(part) for part in map(list, parts) if part)
 
 
@@ -45,6 +49,13 @@ def _cpu(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             base = figures["cpu_us_of_base"]
             cells = " | ".join(f"{spent[name]:,.0f} / {base[name]:,.0f}" for name in names)
             yield f"| {row['what']} | {cells} |"
+
+
+def _documents(load: Mapping[str, Any]) -> Iterator[str]:
+    yield f"| {load['what']} | {' | '.join(documents_table.COLUMNS)} |"
+    yield "|---|" + "---|" * len(documents_table.COLUMNS)
+    for way in load["ways"]:
+        yield f"| {way['title']} | {' | '.join(documents_table.cells(way))} |"
 
 
 def _servers(points: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -2,14 +2,12 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit, urlunsplit
 
-from psycopg import sql
-
+from loadtest.bench.databases import database, redis_url
 from loadtest.bench.outcome import Outcome, of_seconds
 from loadtest.bench.stand import Stand
 
@@ -73,8 +71,8 @@ class _Writer:
 
 @contextmanager
 def _writer(stand: Stand, kind: str) -> Iterator[_Writer]:
-    with _database(stand, f"bench_{kind}") as url:
-        settings = {"DATABASE_URL": url, "REDIS_URL": _redis(stand.lab.settings)}
+    with database(stand, f"bench_{kind}") as url:
+        settings = {"DATABASE_URL": url, "REDIS_URL": redis_url(stand, _REDIS_DATABASE)}
         with subprocess.Popen(
             [sys.executable, "-m", "loadtest.bench.peers.orm", kind],
             cwd=stand.lab.root,
@@ -89,26 +87,3 @@ def _writer(stand: Stand, kind: str) -> Iterator[_Writer]:
                 yield writer
             finally:
                 process.kill()
-
-
-@contextmanager
-def _database(stand: Stand, name: str) -> Iterator[str]:
-    """An empty database beside the lab's; its URL."""
-    quoted = sql.Identifier(name)
-    drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(quoted)
-    with stand.postgres() as connection:
-        connection.execute(drop)
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(quoted))
-    try:
-        yield _at(stand.lab.settings["DATABASE_URL"], name)
-    finally:
-        with stand.postgres() as connection:
-            connection.execute(drop)
-
-
-def _redis(settings: Mapping[str, str]) -> str:
-    return _at(settings["REDIS_URL"], str(_REDIS_DATABASE))
-
-
-def _at(url: str, database: str) -> str:
-    return urlunsplit(urlsplit(url)._replace(path=f"/{database}"))

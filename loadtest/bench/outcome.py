@@ -29,6 +29,8 @@ class Outcome:
     @property
     def share(self) -> float:
         """How much of the goal was reached: 1 is just met, 2 twice as good."""
+        if self.value == self.goal:
+            return 1.0  # Also where none is to be, and none was.
         if self.at_least:
             return self.value / self.goal
         return self.goal / max(self.value, self.goal / 10)

@@ -11,16 +11,16 @@ _STYLE: Final = """
   svg { font: 13px system-ui, sans-serif; }
   text { fill: #1f2328; } .faint { fill: #59636e; } .axis { stroke: #d1d9e0; }
   .goal { stroke: #1f2328; stroke-dasharray: 4 3; }
-  .met { fill: #1a7f37; } .missed { fill: #bc4c00; }
+  .met { fill: #1a7f37; } .missed { fill: #bc4c00; } .other { fill: #8c959f; }
   .rate { stroke: #0969da; } .p99 { stroke: #bc4c00; } polyline { fill: none; stroke-width: 2; }
   @media (prefers-color-scheme: dark) {
     text { fill: #f0f6fc; } .faint { fill: #9198a1; } .axis { stroke: #3d444d; }
     .goal { stroke: #f0f6fc; } .met { fill: #3fb950; } .missed { fill: #f0883e; }
-    .rate { stroke: #58a6ff; } .p99 { stroke: #f0883e; }
+    .other { fill: #6e7681; } .rate { stroke: #58a6ff; } .p99 { stroke: #f0883e; }
   }
 """
-_WIDTH: Final = 860
-_LINE: Final = 26
+WIDTH: Final = 860
+LINE: Final = 26
 _LABELS: Final = 400
 #: Bars end here, however far above its goal a row is.
 _MOST: Final = 3.0
@@ -28,11 +28,11 @@ _MOST: Final = 3.0
 
 def bars(outcomes: Sequence[Outcome]) -> str:
     """How much of its goal each row reached; the dashed line is the goal."""
-    room = _WIDTH - _LABELS - 90
-    height = 40 + _LINE * len(outcomes)
+    room = WIDTH - _LABELS - 90
+    height = 40 + LINE * len(outcomes)
     parts = [f'<text x="{_LABELS + room / _MOST:.0f}" y="16" text-anchor="middle">goal</text>']
     for i, outcome in enumerate(outcomes):
-        y = 28 + _LINE * i
+        y = 28 + LINE * i
         length = room * min(outcome.share, _MOST) / _MOST
         name = "met" if outcome.met else "missed"
         said = f"{outcome.value:,.2f} {outcome.unit}"
@@ -43,18 +43,18 @@ def bars(outcomes: Sequence[Outcome]) -> str:
         ]
     x = _LABELS + room / _MOST
     parts.append(f'<line class="goal" x1="{x:.0f}" x2="{x:.0f}" y1="22" y2="{height - 8}"/>')
-    return _svg(_WIDTH, height, "What each row reached of its goal", parts)
+    return svg(WIDTH, height, "What each row reached of its goal", parts)
 
 
 def curves(sweeps: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """One panel for each thing that grows: hits per second, and the 99th percentile."""
-    panel, height = _WIDTH // 2, 240
+    panel, height = WIDTH // 2, 240
     parts: list[str] = []
     for i, (name, points) in enumerate(sweeps.items()):
         left, top = (i % 2) * panel + 56, (i // 2) * height + 34
         parts += _panel(name, points, left, top, panel - 110, height - 80)
     rows = math.ceil(len(sweeps) / 2)
-    return _svg(_WIDTH, rows * height + 10, "How the cost of a hit grows", parts)
+    return svg(WIDTH, rows * height + 10, "How the cost of a hit grows", parts)
 
 
 def _panel(
@@ -89,7 +89,8 @@ def _panel(
     return parts
 
 
-def _svg(width: int, height: int, title: str, parts: Sequence[str]) -> str:
+def svg(width: int, height: int, title: str, parts: Sequence[str]) -> str:
+    """*parts* in one picture, in the colours of a light or a dark page."""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
         f'width="{width}" height="{height}" role="img">\n<title>{escape(title)}</title>\n'

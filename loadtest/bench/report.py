@@ -12,7 +12,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from loadtest.bench import plot
+from loadtest.bench import documents_table, plot, plot_documents
 from loadtest.bench.outcome import Outcome
 from loadtest.bench.stand import versions
 
@@ -55,6 +55,18 @@ def show_cpu(outcomes: Sequence[Outcome]) -> None:
         _print(table)
 
 
+def show_documents(outcomes: Sequence[Outcome]) -> None:
+    """Each way to serve documents, under each load; and which could not be measured."""
+    for outcome in outcomes:
+        for load in outcome.figures.get("loads", ()):
+            table = Table("", *documents_table.COLUMNS, title=f"Documents, {load['what']}")
+            for way in load["ways"]:
+                table.add_row(way["title"], *documents_table.cells(way))
+            _print(table)
+        for title, reason in outcome.figures.get("left_out", {}).items():
+            Console(width=150).print(f"{title} was not measured: {reason}", markup=False)
+
+
 def show_servers(points: Sequence[Mapping[str, Any]]) -> None:
     """What gunicorn's settings do: requests per second, and the 99th percentile."""
     table = Table("gunicorn", *(f"{load}/s (p99 ms)" for load in points[0]["rates"]))
@@ -84,7 +96,7 @@ def write(
     servers: Sequence[Mapping[str, Any]],
     options: dict[str, Any],
 ) -> None:
-    """bench.json, goals.svg and, after a sweep, scaling.svg in *folder*."""
+    """bench.json, goals.svg and, where they were measured, documents.svg and scaling.svg."""
     folder.mkdir(parents=True, exist_ok=True)
     body = {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -103,5 +115,8 @@ def write(
     (folder / "bench.json").write_bytes(orjson.dumps(body, option=orjson.OPT_INDENT_2))
     if outcomes:
         (folder / "goals.svg").write_text(plot.bars(outcomes))
+    for outcome in outcomes:
+        if loads := outcome.figures.get("loads"):
+            (folder / "documents.svg").write_text(plot_documents.panels(loads))
     if sweeps:
         (folder / "scaling.svg").write_text(plot.curves(sweeps))

@@ -205,6 +205,9 @@ def versions() -> dict[str, str]:
     listed = subprocess.run(
         [sys.executable, "-m", "pip", "freeze"], capture_output=True, text=True, check=False
     ).stdout
-    wanted = ("django", "djangorestframework", "redis", "hiredis", "psycopg", "gunicorn", "fastapi")
+    wanted = (
+        *("django", "djangorestframework", "redis", "hiredis", "psycopg", "gunicorn", "fastapi"),
+        *("django-cacheops", "django-cachalot"),
+    )
     pairs = (line.lower().partition("==") for line in listed.splitlines())
     return {name: version for name, _, version in pairs if name in wanted}

@@ -10,9 +10,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from loadtest.bench import markdown, plot, report
+from loadtest.bench import documents, markdown, plot, report
 from loadtest.bench.cpu import Account
 from loadtest.bench.outcome import Outcome, of_rates, of_seconds
+from loadtest.bench.staleness import History
 
 pytestmark = pytest.mark.slow
 
@@ -59,6 +60,35 @@ def test_a_goal_is_a_floor_or_a_ceiling(value, goal, at_least, met, share):
     assert (outcome.met, outcome.share) == (met, share)
 
 
+def test_where_none_may_be_none_just_meets_the_goal():
+    none, one = (Outcome("row", "what", value, 0, at_least=False) for value in (0, 1))
+    assert (none.met, none.share) == (True, 1.0)
+    assert (one.met, one.share) == (False, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("value", "began", "ended", "age"),
+    [
+        pytest.param(0, 5, 30, 0, id="the read began before the first was acknowledged"),
+        pytest.param(1, 5, 30, 0, id="and ended after it began"),
+        pytest.param(0, 25, 26, 5, id="five after the first was acknowledged"),
+        pytest.param(1, 25, 26, 0, id="between two writes"),
+        pytest.param(2, 35, 36, 0, id="the second is being written"),
+        pytest.param(0, 45, 46, 25, id="two versions too old"),
+        pytest.param(2, 45, 46, 0, id="the last"),
+    ],
+)
+def test_a_read_is_stale_that_shows_less_than_was_acknowledged_before_it(value, began, ended, age):
+    history = History()
+    history.add([("author 1", 1, 10, 20), ("author 1", 2, 30, 40)])
+    assert history.age("author 1", value, began, ended) == age
+
+
+def test_a_version_that_nobody_has_written_is_a_fault_of_the_measurement():
+    with pytest.raises(RuntimeError, match="nobody had written"):
+        History().age("author 1", 1, 5, 6)
+
+
 def test_an_account_has_the_time_of_a_process_since_it_was_opened():
     with subprocess.Popen(
         [sys.executable, "-c", BURN], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -79,6 +109,31 @@ def test_the_plots_are_svg_with_a_bar_for_each_row():
     assert bars == ["met", "missed"]
     points = [{"x": x, "rate": 10.0 * x, "p99_ms": 1.0} for x in (1, 10)]
     assert "10" in "".join(ElementTree.fromstring(plot.curves({"clients": points})).itertext())
+
+
+def of_documents(title="theirs <2>", stale=3):
+    """An outcome of the row ``documents``, with two ways under one load."""
+    way = {"way": "theirs", "title": title, "reads": 1000, "stale": stale, "longest_ms": 20.0}
+    way |= {"left": 1, "hit_rate": 0.5, "queries_of_a_read": 1.5, "write_ms": 4.0}
+    way |= {"held_up": "stale", "reads_per_s": 100.0, "writes_per_s": 4.0}
+    ours = {**way, "way": "cachelayer", "title": "ours", "stale": 0, "left": 0, "held_up": "fresh"}
+    load = {"load": "calm", "what": "4 writes a second", "ways": [ours, way]}
+    figures = {"loads": [load], "left_out": {"other": "it is not installed"}}
+    return Outcome("documents", "stale reads", 0, 0, at_least=False, figures=figures)
+
+
+def test_ways_to_serve_documents_are_drawn_and_put_into_a_table(tmp_path, capsys):
+    outcome = of_documents()
+    report.write(tmp_path, [outcome], {}, [], {})
+    drawn = ElementTree.fromstring((tmp_path / "documents.svg").read_text())
+    bars = [each.get("class") for each in drawn.iter("{http://www.w3.org/2000/svg}rect")]
+    assert sorted(bars) == ["met"] * 3 + ["missed"] * 2 + ["other"] * 3
+    table = markdown.tables(json.loads((tmp_path / "bench.json").read_bytes()))
+    assert "| ours | 0 of 1,000 |  | 0 | fresh | 50.0% | 1.50 | 100 | 4 | 4.0 |" in table
+    report.show_documents([outcome])
+    said = capsys.readouterr().out
+    assert "3 of 1,000" in said
+    assert "other was not measured: it is not installed" in said
 
 
 def test_the_results_are_written_for_people_and_programs(tmp_path, capsys):
@@ -122,3 +177,26 @@ def test_it_measures_writes_by_the_orm_in_databases_of_their_own(tmp_path):
     rows = json.loads((tmp_path / "bench.json").read_bytes())["rows"]
     assert [(row["row"], row["goal"]) for row in rows] == [("orm", 1.6), ("orm", 2.0), ("orm", 2.0)]
     assert all(row["value"] > 0.5 for row in rows), "whoever writes and marks is not twice as fast"
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.skipif(
+    bool(documents.missing()),
+    reason="django-cacheops and django-cachalot are not installed (requirements-load.txt)",
+)
+def test_it_measures_documents_beside_other_caches(tmp_path):
+    arguments = ("--repeats", "1", "--seconds", "1", "--out", str(tmp_path))
+    done = bench("--row", "documents", *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    [row] = json.loads((tmp_path / "bench.json").read_bytes())["rows"]
+    assert row["value"] == 0, "this project's stale reads"
+    assert row["figures"]["left_out"] == {}
+    for load in row["figures"]["loads"]:
+        ways = {way["way"]: way for way in load["ways"]}
+        assert set(ways) == {way.name for way in documents.WAYS}
+        assert all(way["reads"] and way["writes_per_s"] for way in ways.values())
+        held_up = {name: way["held_up"] for name, way in ways.items()}
+        assert held_up["cachelayer"] == held_up["plain"] == "fresh"
+        assert "stale" in held_up.values(), "a measurement that finds nothing proves nothing"
+        assert (ways["plain"]["hit_rate"], ways["plain"]["stale"]) == (0, 0)
+    assert (tmp_path / "documents.svg").exists()

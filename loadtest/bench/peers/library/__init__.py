@@ -1,0 +1,1 @@
+"""An app of documents, for ``loadtest/bench/peers/documents.py``: the README's books."""

@@ -212,14 +212,21 @@ def _wrong_cache(settings: conf.Settings) -> Iterator[CheckMessage]:
 
 def _computed_fields(cached: CachedModel) -> Iterator[CheckMessage]:
     """What is computed may read what nobody sees."""
-    if not isinstance(cached.serializer, type) or cached.depends_on:
+    if cached.depends_on:
+        return
+    if not isinstance(cached.serializer, type):
+        # Of a model that no relation leads from there is nothing to be named.
+        if not any(each.is_relation for each in cached.model._meta.get_fields()):
+            return
+        name = getattr(cached.serializer, "__qualname__", repr(cached.serializer))
+        yield _computed(cached, f"{name} is a function")
         return
     try:
         fields = cached.serializer().fields.items()
     except AttributeError:
         return
     if not rendering.is_of_rest_framework(cached.serializer, "to_representation"):
-        yield _computed(cached, "to_representation")
+        yield _computed(cached, f"{cached.serializer.__name__}.to_representation is computed")
     columns = {"pk"}
     for column in cached.model._meta.get_fields():
         columns |= {column.name, getattr(column, "attname", column.name)}
@@ -227,13 +234,12 @@ def _computed_fields(cached: CachedModel) -> Iterator[CheckMessage]:
         path = (field.source or name).split(".")
         is_seen = path[0] in columns or dependencies.is_relation(cached.model, path[0])
         if not is_seen and not _is_own_url(field, columns):
-            yield _computed(cached, name)
+            yield _computed(cached, f"{cached.serializer.__name__}.{name} is computed")
 
 
-def _computed(cached: CachedModel, name: str) -> CheckMessage:
+def _computed(cached: CachedModel, what: str) -> CheckMessage:
     return Warning(
-        f"{cached.serializer.__name__}.{name} is computed: nobody can see whether it reads more "
-        "than the row's own columns.",
+        f"{what}: nobody can see whether it reads more than the row's own columns.",
         hint="Name in depends_on the relations that it reads. If there are none, make sure, and "
         "silence cachelayer.W001: in tests what it reads beside the row is an error.",
         obj=cached.model,

@@ -177,16 +177,24 @@ class _Queries:
         return execute(sql, params, many, context)
 
 
-_complained: set[tuple[str, str]] = set()
+_complained: set[tuple[str, str, bool]] = set()
 
 
 def _complain_of_rows(cached: CachedModel, tables: set[str]) -> None:
-    _complain(
-        cached.prefix,
-        f"{cached.model._meta.label} shows rows of {', '.join(sorted(tables))} that nobody has "
-        "declared, so its rows are not cached. Name the relations in depends_on of "
-        "cachelayer.register().",
-    )
+    assert cached.shown
+    label, names = cached.model._meta.label, ", ".join(sorted(tables))
+    if tables <= cached.shown.tables():
+        problem = (
+            f"{label} queries {names} again while a row is shown, so its rows are not cached. What "
+            "depends_on names is loaded with the row: take it by .all(), and choose among it in "
+            "Python."
+        )
+    else:
+        problem = (
+            f"{label} shows rows of {names} that nobody has declared, so its rows are not cached. "
+            "Name the relations in depends_on of cachelayer.register()."
+        )
+    _complain(cached.prefix, problem)
 
 
 def _complain(prefix: str, problem: str) -> None:

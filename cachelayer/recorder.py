@@ -26,6 +26,10 @@ logger = logging.getLogger("cachelayer.recorder")
 _TRANSLATES: Final = ("gettext", "ngettext", "pgettext", "npgettext")
 #: Whose lines tell nobody what to change.
 _LIBRARIES: Final = frozenset({"django", "rest_framework", "psycopg", "python", "cachelayer"})
+_DECLARE: Final = (
+    "Name the relations that it reads in depends_on of cachelayer.register(), and take their rows "
+    "by .all(), for others are not loaded with it. Or: "
+)
 _NEXT: Final = (
     "Show only what the row has itself; or do not register {model}; or call "
     "cachelayer.invalidate() wherever that changes, and set CACHELAYER['RECORDER'] to 'off'."
@@ -103,16 +107,17 @@ class _Watch:
             field, shown, place = _where()
             if not row.is_shown(shown):
                 tables = ", ".join(sorted(declared.tables(str(sql))))
-                self.report(field, place, f"queries {tables} for more than this row")
+                what = f"queries {tables} for more than this row"
+                self.report(field, place, what, _DECLARE)
         return execute(sql, params, many, context)
 
-    def report(self, field: str, place: str, what: str) -> None:
+    def report(self, field: str, place: str, what: str, first: str = "") -> None:
         name = getattr(self._serializer, "__qualname__", repr(self._serializer))
         model = self._model._meta.label
         found = UndeclaredRead(
             f"{model} is cached as {name} shows it, and {name}{field and '.'}{field} {what}"
             f"{place and f', at {place}'}. The cached row would not follow that. "
-            f"{_NEXT.format(model=model)}"
+            f"{first}{_NEXT.format(model=model)}"
         )
         if self._raises:
             self.found = self.found or found

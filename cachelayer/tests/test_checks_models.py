@@ -8,7 +8,7 @@ from django.test.utils import isolate_apps
 from rest_framework import serializers
 
 from cachelayer import checks, checks_documents, checks_views, registration, registry
-from cachelayer.tests.bookshop.models import Audiobook, Author, Book, Note
+from cachelayer.tests.bookshop.models import Audiobook, Author, Book, Note, Stamp
 
 
 def ids(problems):
@@ -118,6 +118,25 @@ def test_w001_a_representation_of_its_own(registered):
     assert problem.id == "cachelayer.W001"
     assert "to_representation" in problem.msg
     assert "depends_on" in problem.hint
+
+
+def test_w001_a_function(registered):
+    """In production nobody looks what one queries of which nothing is declared."""
+    registered(Book, written_by)
+    [problem] = checks.check_models()
+    assert problem.id == "cachelayer.W001"
+    assert "written_by is a function" in problem.msg
+    registry._registered[Book] = replace(registry.get(Book), depends_on=("author",))
+    assert checks.check_models() == []
+
+
+def test_a_function_of_a_row_without_relations_is_fine(registered):
+    registered(Stamp, written_by)
+    assert checks.check_models() == []
+
+
+def written_by(found):
+    return {"author": found.author.name}
 
 
 def test_what_is_computed_may_be_declared(registered):

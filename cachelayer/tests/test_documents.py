@@ -411,6 +411,20 @@ def test_what_is_not_declared_is_not_cached_and_said_once(only_writer, settings,
     assert "depends_on" in line
 
 
+def test_what_is_declared_and_queried_all_the_same_is_not_cached_and_said(
+    only_writer, settings, caplog
+):
+    def with_first_topic(found):
+        return {"topic": found.topics.order_by("label").first().label}
+
+    settings.CACHELAYER = {**settings.CACHELAYER, "RECORDER": "off"}  # As in production.
+    registry._registered[Novel] = registry.make(Novel, with_first_topic, depends_on=["topics"])
+    assert cachelayer.read(Novel, only_writer.pk).outcome == "bypass"
+    [line] = [each for each in caplog.messages if "bookshop_topic" in each]
+    assert "nobody has declared" not in line
+    assert "take it by .all()" in line
+
+
 class Active(models.Manager):
     """Asks for rows of another table, too."""
 

@@ -53,6 +53,7 @@ def fails(shown, serializer, row, field, what, line=None):
     assert f"{name} {what}" in said
     assert type(row)._meta.label in said
     assert "do not register" in said
+    assert ("in depends_on" in said) is what.startswith("queries")
     if line:
         [path, number] = re.search(r"at (\S+):(\d+)\.", said).groups()
         with open(path) as source:

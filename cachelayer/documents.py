@@ -10,7 +10,7 @@ stamp of agency 2 among those noted, and begins again.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -51,11 +51,15 @@ def fill(
             return rows, set(keys)
         rows, sealed = _load_sealed(using, cached, keys, values)
     except Exception:
-        # Others need not wait for a reader that has failed.
-        store(dict.fromkeys(keys, states.INVALIDATE), lease)
+        release(keys, lease)
         raise
     store({key: sealed.get(pk, states.INVALIDATE) for key, pk in keys.items()}, lease)
     return rows, {key for key, pk in keys.items() if pk in sealed}
+
+
+def release(keys: Iterable[str], lease: bytes) -> None:
+    """Fill nothing: what should have been could not be loaded, and no reader need wait for it."""
+    store(dict.fromkeys(keys, states.INVALIDATE), lease)
 
 
 def store(rows: Mapping[str, bytes], lease: bytes) -> None:

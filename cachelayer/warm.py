@@ -1,17 +1,21 @@
 """Warming: every row that is not cached yet is loaded and filled, under leases."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from django.db import connections, models
+from django.db import Error, connections, models
 from django.db.transaction import TransactionManagementError
 
-from cachelayer import documents, registry, states, takeover
+from cachelayer import documents, recorder, registry, states, takeover
 from cachelayer.batches import batched, patiently
+from cachelayer.gate import CacheUnavailable
 from cachelayer.loading import read_rows
 from cachelayer.registration import CachedModel
 from cachelayer.rendering import Serializer
+
+logger = logging.getLogger("cachelayer.warm")
 
 
 def warm(
@@ -33,9 +37,27 @@ def warm(
     rows = cached.rows().exclude(**{f"{name}__isnull": True}).order_by(name)
     pks = rows.values_list(name, flat=True).iterator(chunk_size=1000)
     for batch in batched(pks):
-        filled += patiently(partial(_fill_neighbours, cached), batch)
+        filled += _fill_what_can_be(cached, batch)
         seen += len(batch)
         yield seen, filled
+
+
+def _fill_what_can_be(cached: CachedModel, pks: Sequence[Any]) -> int:
+    """As ``fill``, of *pks* between which there are no others; a row that fails is left out."""
+    try:
+        return patiently(partial(_fill_neighbours, cached), pks)
+    except (CacheUnavailable, Error, recorder.UndeclaredRead):
+        raise
+    except Exception:
+        if len(pks) > 1:
+            middle = len(pks) // 2
+            return sum(_fill_what_can_be(cached, half) for half in (pks[:middle], pks[middle:]))
+        logger.exception(
+            "%s could not be rendered, so it is not warmed. Mend the serializer: a cached row is "
+            "rendered without a request.",
+            cached.key(pks[0]),
+        )
+        return 0
 
 
 def fill(cached: CachedModel, pks: Sequence[Any]) -> int:
@@ -67,7 +89,11 @@ def _fill(cached: CachedModel, pks: Sequence[Any], read: Callable[..., dict[Any,
     if cached.is_document:
         keys = {cached.key(pk): pk for pk in leased}
         return len(documents.fill(cached.database, cached, keys, wanted, token)[1])
-    rows = read(None, cached, leased)
+    try:
+        rows = read(None, cached, leased)
+    except Exception:
+        documents.release(keys, token)
+        raise
     return sum(states.fill({cached.key(pk): row for pk, row in rows.items()}, token))
 
 

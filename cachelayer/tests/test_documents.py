@@ -425,6 +425,19 @@ def test_what_is_declared_and_queried_all_the_same_is_not_cached_and_said(
     assert "take it by .all()" in line
 
 
+@pytest.mark.parametrize("depends_on", [["writer"], []], ids=["a document", "a row"])
+def test_a_read_whose_serializer_fails_leaves_no_lease(only_writer, value, depends_on):
+    """The next reader would wait for it, and each after that."""
+
+    def failing(found):
+        raise ValueError("no request")
+
+    registry._registered[Novel] = registry.make(Novel, failing, depends_on=depends_on)
+    with pytest.raises(ValueError, match="no request"):
+        cachelayer.read(Novel, only_writer.pk)
+    assert value(f"novel:{only_writer.pk}") is None
+
+
 class Active(models.Manager):
     """Asks for rows of another table, too."""
 

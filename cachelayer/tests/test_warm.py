@@ -6,7 +6,7 @@ from django.db import connection, transaction
 from django.db.transaction import TransactionManagementError
 
 import cachelayer
-from cachelayer import link, states, warm
+from cachelayer import link, registry, states, warm
 from cachelayer.gate import CacheUnavailable
 from cachelayer.tests.bookshop.models import Audiobook, Book, Note
 from cachelayer.tests.fresh import empty_redis
@@ -37,6 +37,18 @@ def test_every_row_that_is_absent_is_filled(notes):
         read = cachelayer.read(Note, note.pk)
         assert read.outcome == "hit"
         assert read.row == cachelayer.render(note)
+
+
+def test_a_row_that_cannot_be_rendered_is_left_out_and_named(notes, monkeypatch, caplog, value):
+    def picky(note):
+        return {"stars": 6 // (note.stars - 1)}
+
+    monkeypatch.setitem(registry._registered, Note, registry.make(Note, picky))
+    assert warm_up() == (3, 2)
+    [record] = caplog.records
+    key = f"note:{notes[1].pk}"
+    assert key in record.getMessage()
+    assert value(key) is None, "no lease, which the next reader would wait for"
 
 
 def test_an_empty_table_is_warm():

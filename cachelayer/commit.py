@@ -65,19 +65,24 @@ class Commit:
         epoch.hear_first(connection.alias, self._epoch)
         reconcile.look_if_late(gate)
         logged = {f"{prefix}:{EVERY}" for prefix in self._every}
+        if logged:
+            logged |= {key for key in self.rows if relations.is_stamp(key.partition(":")[0])}
         try:
             try:
                 counts = self._mark(connection.alias)
             except link.BrokenConnection:
                 self._token, self._marked = states.new_mark(self._xid), []
                 counts = self._mark(connection.alias)
-            if not counts:
-                logged |= self.rows.keys()
         except Barred:
-            logged |= self.rows.keys() - set(self._marked)
+            counts = False
         except CacheUnavailable as error:
             gate.open(error)
-            logged |= self.rows.keys() - set(self._marked)
+            counts = False
+        if not counts:
+            # All of them, also those that are marked. 1. A stamp is marked, its row is not, and
+            # the row alone is logged. 2. After the COMMIT the stamp is released. 3. A page is made
+            # under a new stamp of the old row. 4. The row is repaired, and the page stays.
+            logged |= self.rows.keys()
         if logged:
             if strict.is_on():
                 strict.trust.declare(connection)
@@ -102,13 +107,14 @@ class Commit:
         """Push every row, once; never raises: the transaction is committed."""
         if not self._pushed:
             self._pushed = True
+            # Before any stamp is released: a page could be made of what is not swept yet.
+            self._sweep()
             are_all = len(self._marked) == len(self.rows)
             marked = self.rows if are_all else {key: self.rows[key] for key in self._marked}
             self._replace_marks(marked)
             if unmarked := [] if are_all else self.rows.keys() - marked.keys():
                 _count_unsent(unmarked)
                 watch.ticker.hurry()
-            self._sweep()
             self.spent.pushed()
 
     def withdraw(self) -> None:

@@ -53,8 +53,23 @@ def fill(
     except Exception:
         release(keys, lease)
         raise
-    store({key: sealed.get(pk, states.INVALIDATE) for key, pk in keys.items()}, lease)
+    stored = {key: sealed.get(pk, states.INVALIDATE) for key, pk in keys.items()}
+    if cached.kind == "page":
+        return rows, _confirmed(stored, {key: rows[pk] for key, pk in keys.items()}, lease)
+    store(stored, lease)
     return rows, {key for key, pk in keys.items() if pk in sealed}
+
+
+def _confirmed(stored: Mapping[str, bytes], pages: Mapping[str, bytes], lease: bytes) -> set[str]:
+    """Fill *stored* under *lease*; the keys whose *pages* are still what they were made to be.
+
+    1. A reader asks which rows are public. 2. One of them ceases to be, with a secret in it, and is
+    pushed. 3. The reader takes it from the cache. Such a page the view would never have shown.
+    """
+    with suppress(CacheUnavailable):
+        held = dict(zip(stored, states.fill_and_get(stored, lease), strict=True))
+        return {key for key, page in pages.items() if held[key] == page}
+    return set()
 
 
 def release(keys: Iterable[str], lease: bytes) -> None:
@@ -181,7 +196,7 @@ class _Queries:
         return execute(sql, params, many, context)
 
 
-_complained: set[tuple[str, str, bool]] = set()
+_complained: set[tuple[str, str]] = set()
 
 
 def _complain_of_rows(cached: CachedModel, tables: set[str]) -> None:

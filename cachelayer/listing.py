@@ -1,6 +1,7 @@
 """``CachedViewMixin.list``: pages from the cache, where the view says what decides them."""
 
 import logging
+import time
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -10,8 +11,9 @@ from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from cachelayer import activated, audience, listed, pages, reads
+from cachelayer import activated, audience, listed, metrics, pages, reads
 from cachelayer.answers import RowResponse
+from cachelayer.pages import Pages
 from cachelayer.reads import Read
 from cachelayer.recorder import UndeclaredRead
 
@@ -65,16 +67,13 @@ class CachedListMixin:
     def _read_page(self, request: Request) -> Read | None:
         """The page; None where it is not one that can be cached, or has gone wrong."""
         cached = audience.cached_of(self)
-        found = cached and pages.find(cached)
+        found = pages.find(cached) if cached else None
         if cached is None or found is None or not self._is_page(request):
             return None
         if activated.shows_otherwise(cached) or not audience.is_in_context(self, cached):
             return None
         try:
-            values = pages.values_of(self)
-            request.META[BASE] = values[0]
-            read = reads.read_one(found, values, request.META.get(LOOKED_UP))
-            body = pages.body(cached, read.row or b"")
+            return self._find_page(request, found)
         except (Http404, APIException, DatabaseError, InterfaceError, UndeclaredRead):
             raise
         except Exception:
@@ -84,7 +83,21 @@ class CachedListMixin:
                 type(self).__name__,
             )
             return None
-        return None if body is None else Read(read.outcome, body)
+
+    def _find_page(self, request: Request, found: Pages) -> Read | None:
+        start = time.perf_counter()
+        values = pages.values_of(self)
+        request.META[BASE] = values[0]
+        read = reads.find_one(found, values, request.META.get(LOOKED_UP))
+        if read is None:
+            reads.note_bypass(found)
+        if read is None or read.row is None or read.outcome == "bypass":
+            return None  # By the view itself, in one statement: rows and keys of one moment.
+        body = pages.body(found, values, read.row)
+        if body is None:
+            return None
+        metrics.read_seconds[read.outcome].observe(time.perf_counter() - start)
+        return Read(read.outcome, body)
 
     def _is_page(self, request: Request) -> bool:
         renderer: Any = request.accepted_renderer

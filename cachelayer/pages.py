@@ -12,6 +12,7 @@ and fills the old row: stale.
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
@@ -38,6 +39,7 @@ from cachelayer import (
     states,
 )
 from cachelayer.computed import Computed, Rows
+from cachelayer.gate import CacheUnavailable
 from cachelayer.loading import read_rows
 from cachelayer.registration import AnyModel, CachedModel
 
@@ -159,13 +161,18 @@ def renderer_of(view: Any) -> Any:
     return next(each for each in view.get_renderers() if getattr(each, "renders_rows", False))
 
 
-def body(cached: CachedModel, content: bytes) -> bytes | None:
-    """The page that *content* is of; None where a row of it was deleted meanwhile."""
+def body(found: Pages, values: Sequence[Any], content: bytes) -> bytes | None:
+    """The page that *content* is of; None where its rows have become others meanwhile."""
     if content[:1] == WHOLE:
         return content[1:]
+    assert found.cached
     before, after, keys = orjson.loads(content)
-    rows = reads.rows_of(cached, keys)
-    return _joined(before.encode(), rows, after.encode()) if len(rows) == len(keys) else None
+    rows = reads.rows_of(found.cached, keys)
+    with suppress(CacheUnavailable):
+        # After the rows: one that is not on the page any more may show what the page never did.
+        if len(rows) == len(keys) and reads.look_up(found.key(values)) == computed.VALUE + content:
+            return _joined(before.encode(), rows, after.encode())
+    return None
 
 
 def uncached(view: Any, cached: CachedModel) -> bytes:
@@ -186,8 +193,13 @@ def _make(
         # Its rows are looked up when it is read: what they show may change without the page.
         content = orjson.dumps([frame.before.decode(), frame.after.decode(), frame.texts])
     else:
-        content = WHOLE + _whole(cached, view, frame, _read if fresh else reads.rows_of)
+        content = WHOLE + _whole(cached, view, frame, _read if fresh else _verified)
     return computed.VALUE + content, frame.tables - tables - {declared.CONSTANT}
+
+
+def _verified(cached: CachedModel, keys: Sequence[Any]) -> list[bytes]:
+    """From the server that the page goes to: a row of another may be an old one."""
+    return reads.rows_of(cached, keys, verified=True)
 
 
 def _read(cached: CachedModel, keys: Sequence[Any]) -> list[bytes]:

@@ -13,6 +13,7 @@ from cachelayer import (
     conf,
     counters,
     documents,
+    epoch,
     livecheck,
     metrics,
     registry,
@@ -64,16 +65,18 @@ def look_up(key: str) -> bytes | None:
     return _look_up([key])[0]
 
 
-def _look_up(keys: Sequence[str]) -> list[bytes | None]:
-    if not strict.is_on():
+def _look_up(keys: Sequence[str], verified: bool = False) -> list[bytes | None]:
+    is_strict = strict.is_on()
+    if not is_strict and not verified:
         return states.get(keys)
-    epoch = strict.trust.held()
-    if not epoch:
+    wanted = strict.trust.held() if is_strict else epoch.known()
+    if not wanted:
         raise CacheUnavailable(_NO_TRUST)
     # In the same round trip: this connection may lead to another server since the last one.
     values, found = states.get_verified(keys)
-    if found != epoch:
-        strict.trust.ask_again()
+    if found != wanted:
+        if is_strict:
+            strict.trust.ask_again()
         raise CacheUnavailable(_NO_TRUST)
     return values
 
@@ -125,14 +128,20 @@ def read_by(
 def read_one(cached: Cached, pk: Any, looked_up: LookedUp | None = None) -> Read:
     """As ``read``, of one registration; *pk* is what its keys have behind the colon."""
     pk = cached.to_python(pk)
+    if found := find_one(cached, pk, looked_up):
+        return found
+    return _count(cached, Read("bypass", _unwrap(read_rows(cached.database, cached, [pk])[pk])))
+
+
+def find_one(cached: Cached, pk: Any, looked_up: LookedUp | None = None) -> Read | None:
+    """As ``read_one``; None, and nothing counted, where Postgres must be asked past the cache."""
     using = cached.database
     with suppress(CacheUnavailable):
         key = cached.key(pk)
         if not _reads_otherwise(using, cached, key):
             value = looked_up.value if looked_up and looked_up.key == key else look_up(key)
-            if found := _read_cached(using, cached, pk, key, value):
-                return found
-    return _count(cached, Read("bypass", _unwrap(read_rows(using, cached, [pk])[pk])))
+            return _read_cached(using, cached, pk, key, value)
+    return None
 
 
 def read_many(
@@ -159,14 +168,14 @@ def rows(
     return rows_of(registry.get(model, serializer), pks)
 
 
-def rows_of(cached: CachedModel, pks: Iterable[Any]) -> list[bytes]:
-    """As ``rows``, of one registration."""
+def rows_of(cached: CachedModel, pks: Iterable[Any], *, verified: bool = False) -> list[bytes]:
+    """As ``rows``, of one registration; *verified*: hits of the server of this epoch only."""
     try:
         keys = _keys(cached, pks)
     except CacheUnavailable:
         loaded = read_rows(cached.database, cached, map(cached.to_python, pks))
         return [row for row in loaded.values() if row != states.NULL]
-    rows, outcomes = _find(cached.database, cached, keys)
+    rows, outcomes = _find(cached.database, cached, keys, verified=verified)
     if "hit" in outcomes.values():
         watch.ticker.poke()
     return [row for row in map(rows.__getitem__, keys) if row != states.NULL]
@@ -179,7 +188,7 @@ def _keys(cached: CachedModel, pks: Iterable[Any]) -> dict[str, Any]:
 
 
 def _find(
-    using: str, cached: CachedModel, keys: dict[str, Any]
+    using: str, cached: CachedModel, keys: dict[str, Any], *, verified: bool = False
 ) -> tuple[dict[str, bytes], dict[str, Outcome]]:
     """The rows of *keys*, and where each has come from. What was absent is filled."""
     # One token serves for all: it says which reader may fill, not which row.
@@ -188,7 +197,7 @@ def _find(
     leased: dict[str, Any] = {}
     values: dict[str, bytes | None] = {}
     with suppress(CacheUnavailable):
-        values = _look_up_many(using, cached, keys)
+        values = _look_up_many(using, cached, keys, verified)
         rows = _known(cached, keys, values)
         if len(rows) == len(keys):
             return rows, dict.fromkeys(keys, "hit")
@@ -225,10 +234,12 @@ def _load(
     return loaded | rows, filled
 
 
-def _look_up_many(using: str, cached: CachedModel, keys: dict[str, Any]) -> dict[str, bytes | None]:
+def _look_up_many(
+    using: str, cached: CachedModel, keys: dict[str, Any], verified: bool
+) -> dict[str, bytes | None]:
     """As ``look_up``, without the rows that this transaction has written itself."""
     wanted = [key for key in keys if not _reads_otherwise(using, cached, key)]
-    return dict(zip(wanted, _look_up(wanted), strict=True)) if wanted else {}
+    return dict(zip(wanted, _look_up(wanted, verified), strict=True)) if wanted else {}
 
 
 def _known(

@@ -30,9 +30,9 @@ class Backlog:
 
 
 def log(connection: BaseDatabaseWrapper, keys: Iterable[str]) -> None:
-    """Note *keys* in the transaction that runs on *connection*."""
+    """Note *keys* in the transaction that runs on *connection*, rows before stamps."""
     with connection.cursor() as cursor:
-        for batch in batched(keys):
+        for batch in batched(ordered(keys)):
             cursor.execute(
                 "INSERT INTO cachelayer_repair (key) SELECT unnest(%s::text[])", [list(batch)]
             )
@@ -74,9 +74,19 @@ def drain_batch(using: str, reconciled: str | None = None) -> int:
         if incarnation.epoch_in(wanted.encode()) != last:
             raise CacheUnavailable("Another reconcile has begun since.")
         keys = {key for key, _ in found}
-        for batch in batched(expand(keys)):
+        for batch in batched(expand(ordered(keys))):
             states.repair(batch, wanted)
     return len(keys)
+
+
+def ordered(keys: Iterable[str]) -> list[str]:
+    """*keys*, rows before stamps.
+
+    1. psql writes a row; row and stamp are in the log. 2. The stamp is repaired. 3. A page is made
+    under a new stamp, and takes the row from the cache, which is the old one. 4. The row is
+    repaired. The page would stay.
+    """
+    return sorted(keys, key=lambda key: (relations.is_stamp(key.partition(":")[0]), key))
 
 
 def expand(keys: Iterable[str]) -> Iterator[str]:

@@ -204,6 +204,25 @@ def fill(rows: Mapping[str, bytes], token: bytes) -> list[bool]:
     return [answer == 1 for answer in answers]
 
 
+@spans.operation("fill")
+def fill_and_get(rows: Mapping[str, bytes], token: bytes) -> list[bytes | None]:
+    """As ``fill``; answer what each key reads as then, None where it did not take.
+
+    Nor where a stamp has changed, or the server is not trusted for the epoch that Postgres has.
+    """
+    values = (part for key, row in rows.items() for part in (row, lifetime(key, row)))
+    stored = shapes.stored(rows)
+    taken, [*held, found] = link.round_trip(
+        _fill(stored, token, *values),
+        _document([*stored, incarnation.KEY], keyspace.prefix(), 1),
+        use=Use.READ,
+    )
+    is_trusted = incarnation.trusted_epoch(found) == epoch.known()
+    return [
+        value if took == 1 and is_trusted else None for took, value in zip(taken, held, strict=True)
+    ]
+
+
 @spans.operation("mark")
 def mark(keys: Sequence[str], token: bytes) -> str:
     """Put the mark *token* on *keys*, behind those that stand there; answer the server's epoch.

@@ -105,7 +105,7 @@ def install(using: str) -> set[str]:
         _drop_others(cursor, relations)
         # In this transaction: were it another, and this process killed before it, the triggers
         # would be there, and nothing would say that rows were written without them.
-        repair.log(connection, [f"{prefix}:{EVERY}" for prefix in sorted(unseen)])
+        repair.log(connection, [f"{prefix}:{EVERY}" for prefix in unseen])
     return unseen
 
 

@@ -86,8 +86,8 @@ def _fill(cached: CachedModel, pks: Sequence[Any], read: Callable[..., dict[Any,
     leased = [pk for pk, took in zip(pks, taken, strict=True) if took]
     if not leased:
         return 0
+    keys = {cached.key(pk): pk for pk in leased}
     if cached.is_document:
-        keys = {cached.key(pk): pk for pk in leased}
         return len(documents.fill(cached.database, cached, keys, wanted, token)[1])
     try:
         rows = read(None, cached, leased)

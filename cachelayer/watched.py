@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from cachelayer import registration, registry, row_json, tenancy
+from cachelayer import registration, registry, relations, row_json, tenancy
 from cachelayer.registration import CachedModel
 
 #: The trigger function of all of them.
@@ -45,7 +45,8 @@ class Relation:
 
     @property
     def arguments(self) -> list[str]:
-        pairs = sorted(self.columns.items())
+        # Rows before stamps: so they are logged, and repaired (``repair.ordered``).
+        pairs = sorted(self.columns.items(), key=lambda pair: (relations.is_stamp(pair[0]), pair))
         return [self.mode, *(part for pair in pairs for part in pair)]
 
     def lacks(self, operation: str) -> bool:

@@ -259,6 +259,24 @@ CONFIGURATIONS = (
         protocol="documents.pml",
     ),
     Configuration(
+        "pure",
+        _document(2, 2, 2, 0, 0, "PURE"),
+        "a document without a row of its own, and two stamps: kills, rollbacks, evictions",
+        protocol="documents.pml",
+    ),
+    Configuration(
+        "pure-outage",
+        _document(1, 2, 1, 1, 1, "PURE"),
+        "and Redis flushed, restarted empty or restarted with old data, or its incarnation deleted",
+        protocol="documents.pml",
+    ),
+    Configuration(
+        "pure-partition",
+        _document(2, 1, 2, 1, 0, "PARTITION", "PURE", "UNFOLLOWED=1"),
+        "one of two writers is psql, and the other gets no answer",
+        protocol="documents.pml",
+    ),
+    Configuration(
         "document-2-2",
         _document(2, 2, 2),
         "two stamps, and two readers",

@@ -1,4 +1,4 @@
-"""What is checked: configurations of the two protocols, and what a mutant of one is.
+"""What is checked: configurations of the protocols, and what a mutant of one is.
 
 A configuration gives ``protocol.pml`` its sizes and faults. A mutant takes one
 part of the protocol away by editing its text, so that the protocol itself can

@@ -6,22 +6,22 @@
  * marks; no writer marks the page. The row is written by some of them, under its lock.
  *
  * Who fills a page asks Postgres which rows it has, and takes a row as the row's own key has it.
- * So what is stored is no longer than that key's promise away from Postgres, while the page
- * outlives it: whatever mends an old row has to end, after it, what was made of it.
+ * That key's promise is of one moment, and the page outlives it: whatever mends an old row has to
+ * end, after it, what was made of it.
  *
  * What is proved: at HIT, the page has of its list and its row what Postgres has at that moment.
  * At TAKEN, so has the row. At ANSWER, so has what its filler answers: all is of one moment, and
  * no row is shown that this list would not have.
  *
- * Macros: WRITERS, READERS, RECONCILERS, FAULTS; and
- *   PARTITION   any process may get no answer from Redis at any time
+ * Macros: WRITERS (two at most), READERS, RECONCILERS, FAULTS; and
+ *   PARTITION   any writer or repair may get no answer from Redis at any time
  *   UNFOLLOWED  so many of the writers are psql: nobody marks for them
  *   BULK        a writer may write so many rows that it marks the stamp alone, and logs the rows
  *   ELSEWHERE   a reader's connection may lead to another server, for a command */
 #define PROCESSES (WRITERS + READERS + RECONCILERS)
 #define BIT(p) (1 << (p))
 
-/* ---- Postgres: a writer changes the row, or another row of the table. Either changes the list. ---- */
+/* ---- Postgres: a writer changes the row, or another of its table; and with it the list ---- */
 #define OF_STAMP 1
 #define OF_ROW   2
 byte writes[WRITERS];      /* the keys that its transaction's rows have */
@@ -161,7 +161,8 @@ inline age() {
   listed = 0; page = AGED(page);
   if
   :: writes[w] & OF_ROW ->
-     one = one & rowed; rowed = 0; row = AGED(row); mine[0] = AGED(mine[0]); mine[WRITERS - 1] = AGED(mine[WRITERS - 1]);
+     one = one & rowed; rowed = 0; row = AGED(row);
+     mine[0] = AGED(mine[0]); mine[WRITERS - 1] = AGED(mine[WRITERS - 1]);
      if :: mine[w] = EXACT :: true fi                  /* cannot be rendered, another isolation */
   :: else
   fi
@@ -240,7 +241,7 @@ note:
        row = LEASE(r); leased = true
     :: !(gate[r] == TRUSTING && IS_KNOWN(row))         /* past the cache */
 #ifdef ELSEWHERE
-    :: gate[r] == TRUSTING -> skip                     /* the answer has another epoch: past it too */
+    :: gate[r] == TRUSTING -> skip                     /* its answer has another epoch */
 #endif
     fi
   }

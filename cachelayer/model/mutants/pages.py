@@ -154,6 +154,14 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "page-answer-untrusted",
+        "page-outage",
+        "that the answer of a fill counts only from a Redis that is believed",
+        "Redis restarts with old data while a page is being made: the lease and the noted stamp "
+        "are back, and the marks of the writer that came between list and row are not.",
+        (("if :: gate[r] == TRUSTING && same & ME -> MUST", "if :: same & ME -> MUST"),),
+    ),
+    Mutant(
         "page-repaired-first",
         "page-unfollowed",
         "that a repair comes to rows before stamps: it comes to stamps first",

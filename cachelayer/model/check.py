@@ -1,8 +1,8 @@
 """Check the protocol exhaustively: ``python -m cachelayer.model.check [NAME...]``.
 
-For every configuration and mutant, ``spin`` makes a program of ``protocol.pml``, or of
-``documents.pml``, that visits every state, and gcc compiles it. Exit code 1: the protocol has a
-stale read (or a gate that never closes), or a mutant has none; 2: it could not
+For every configuration and mutant, ``spin`` makes a program of ``protocol.pml``, of
+``documents.pml`` or of ``pages.pml``, that visits every state, and gcc compiles it. Exit code 1:
+the protocol has a stale read (or a gate that never closes), or a mutant has none; 2: it could not
 be checked.
 """
 
@@ -167,7 +167,7 @@ def interleaving(variant: Variant) -> Iterator[str]:
 
 
 def _search(variant: Variant, folder: Path, *options: str) -> str:
-    # Of either protocol, under one name.
+    # Of any protocol, under one name.
     (folder / "protocol.pml").write_text(text_of(variant))
     _run(["spin", "-a", *macros_of(variant), "protocol.pml"], folder)
     # Fairness: a process that can move does; else nothing would ever close again.

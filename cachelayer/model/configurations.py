@@ -1,4 +1,4 @@
-"""What is checked: configurations of the two protocols, and what a mutant of one is.
+"""What is checked: configurations of the protocols, and what a mutant of one is.
 
 A configuration gives ``protocol.pml`` its sizes and faults. A mutant takes one
 part of the protocol away by editing its text, so that the protocol itself can
@@ -65,6 +65,21 @@ def _document(
         "WRITERS": writers,
         "READERS": readers,
         "STAMPS": stamps,
+        "RECONCILERS": reconcilers,
+        "FAULTS": faults,
+        "UNFOLLOWED": 0,
+    }
+    given = {flag.partition("=")[0] for flag in flags}
+    return (*(f"{name}={value}" for name, value in sizes.items() if name not in given), *flags)
+
+
+def _page(
+    writers: int, readers: int, reconcilers: int = 0, faults: int = 0, *flags: str
+) -> tuple[str, ...]:
+    """As ``_macros``, of ``pages.pml``."""
+    sizes = {
+        "WRITERS": writers,
+        "READERS": readers,
         "RECONCILERS": reconcilers,
         "FAULTS": faults,
         "UNFOLLOWED": 0,
@@ -259,6 +274,24 @@ CONFIGURATIONS = (
         protocol="documents.pml",
     ),
     Configuration(
+        "pure",
+        _document(2, 2, 2, 0, 0, "PURE"),
+        "a document without a row of its own, and two stamps: kills, rollbacks, evictions",
+        protocol="documents.pml",
+    ),
+    Configuration(
+        "pure-outage",
+        _document(1, 2, 1, 1, 1, "PURE"),
+        "and Redis flushed, restarted empty or restarted with old data, or its incarnation deleted",
+        protocol="documents.pml",
+    ),
+    Configuration(
+        "pure-partition",
+        _document(2, 1, 2, 1, 0, "PARTITION", "PURE", "UNFOLLOWED=1"),
+        "one of two writers is psql, and the other gets no answer",
+        protocol="documents.pml",
+    ),
+    Configuration(
         "document-2-2",
         _document(2, 2, 2),
         "two stamps, and two readers",
@@ -270,6 +303,50 @@ CONFIGURATIONS = (
         _document(2, 1, 1, 1, 1),
         "an outage, and two writers",
         protocol="documents.pml",
+        long=True,
+    ),
+    Configuration(
+        "page",
+        _page(2, 2),
+        "a page of rows that the cache has: kills, rollbacks, expiry and eviction of any key",
+        protocol="pages.pml",
+    ),
+    Configuration(
+        "page-bulk",
+        _page(2, 1, 1, 0, "BULK"),
+        "and writers that mark the stamp alone, and log their rows",
+        protocol="pages.pml",
+    ),
+    Configuration(
+        "page-unfollowed",
+        _page(2, 1, 1, 0, "UNFOLLOWED=1"),
+        "one of two writers is psql: the repair log alone knows of it",
+        protocol="pages.pml",
+    ),
+    Configuration(
+        "page-outage",
+        _page(1, 1, 1, 1),
+        "and Redis flushed, restarted empty or restarted with old data, or its incarnation deleted",
+        protocol="pages.pml",
+    ),
+    Configuration(
+        "page-partition",
+        _page(1, 1, 1, 0, "PARTITION", "ELSEWHERE"),
+        "and a writer gets no answer, or one of several; a reader is led to another server",
+        protocol="pages.pml",
+    ),
+    Configuration(
+        "page-outage-readers",
+        _page(1, 2, 1, 1),
+        "an outage, and two readers",
+        protocol="pages.pml",
+        long=True,
+    ),
+    Configuration(
+        "page-partition-writers",
+        _page(2, 1, 1, 0, "PARTITION", "ELSEWHERE", "UNFOLLOWED=1"),
+        "a partition, and a second writer, who is psql",
+        protocol="pages.pml",
         long=True,
     ),
 )

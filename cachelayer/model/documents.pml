@@ -12,10 +12,16 @@
  *
  * Macros: WRITERS, READERS, RECONCILERS, STAMPS, FAULTS; and
  *   PARTITION   any process may get no answer from Redis at any time
- *   UNFOLLOWED  so many of the writers are psql: nobody marks for them */
+ *   UNFOLLOWED  so many of the writers are psql: nobody marks for them
+ *   PURE        the document has no row of its own: no writer marks key 0 */
 #define PROCESSES (WRITERS + READERS + RECONCILERS)
 #define KEYS (1 + STAMPS)
 #define BIT(p) (1 << (p))
+#ifdef PURE
+#define FIRST 2            /* the first key that a writer can mark, as a bit */
+#else
+#define FIRST 1
+#endif
 
 /* ---- Postgres ---- */
 byte writes[WRITERS];      /* of each writer: the keys that its transaction's rows have */
@@ -137,7 +143,7 @@ proctype Writer(byte w) {
   bool answered = false;
   byte k = 0, n = 0;
   atomic { reach(w) }                                  /* for an earlier request */
-  atomic { select(k : 1 .. BIT(KEYS) - 1); writes[w] = k; k = 0; begun = begun | BIT(w) }
+  atomic { select(k : 1 .. ALL / FIRST); writes[w] = k * FIRST; k = 0; begun = begun | BIT(w) }
   if :: w < WRITERS - UNFOLLOWED -> mark() :: else fi;
   atomic {
     if

@@ -1,5 +1,12 @@
 """The protocol with one part taken away at a time: each must come to a stale read."""
 
-from cachelayer.model.mutants import documents, outages, rows, servers, shapes
+from cachelayer.model.mutants import documents, outages, pages, rows, servers, shapes
 
-MUTANTS = (*rows.MUTANTS, *outages.MUTANTS, *servers.MUTANTS, *shapes.MUTANTS, *documents.MUTANTS)
+MUTANTS = (
+    *rows.MUTANTS,
+    *outages.MUTANTS,
+    *servers.MUTANTS,
+    *shapes.MUTANTS,
+    *documents.MUTANTS,
+    *pages.MUTANTS,
+)

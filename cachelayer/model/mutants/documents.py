@@ -111,4 +111,54 @@ MUTANTS = (
             ),
         ),
     ),
+    Mutant(
+        "pure-one-stamp",
+        "pure",
+        "the comparison of every stamp: one that is the same is enough",
+        "A writer of what the other stamp stands for commits; the document stays.",
+        (("same[STORED] == STAMPED)", "same[STORED])"),),
+    ),
+    Mutant(
+        "pure-stamps-late",
+        "pure",
+        "stamps that are read before the load: they are read when it is filled",
+        "A reader loads; a write comes and goes, and nobody marks the document's key; the reader "
+        "makes a new stamp and fills.",
+        ((_NOTE, "       k = 0;\n"), (_FILL, _NOTE + _FILL)),
+    ),
+    Mutant(
+        "pure-unstable",
+        "pure",
+        "stamps that are stable: a document is made under marks, and compared with them",
+        "A writer marks a stamp. A reader loads and fills; the writer commits; the marks are still "
+        "those under which the document was made.",
+        (("  :: key[k] == VALUE -> same[ME]", "  :: true -> same[ME]"),),
+    ),
+    Mutant(
+        "pure-no-lease",
+        "pure-outage",
+        "the lease: a reader fills whenever the key is absent",
+        "FLUSHALL takes a writer's marks and the lease. A reader whose connection is whole makes "
+        "stamps, loads and fills; the writer commits, and the reader hits before it has looked.",
+        (("key[0] == LEASE(r) ->", "(key[0] == ABSENT || key[0] == LEASE(r)) ->"),),
+    ),
+    Mutant(
+        "pure-no-sweep",
+        "pure-outage",
+        "the sweep",
+        "Redis restarts with an old document and the stamps under which it was made.",
+        ((_SWEEP, "j++"),),
+    ),
+    Mutant(
+        "pure-not-repaired",
+        "pure-partition",
+        "the repair of stamps: only rows are repaired",
+        "psql writes what the document shows; the log row goes, the document stays.",
+        (
+            (
+                "if :: take & BIT(i) && writes[i] & BIT(j) ->",
+                "if :: take & BIT(i) && writes[i] & BIT(j) && j == 0 ->",
+            ),
+        ),
+    ),
 )

@@ -9,13 +9,24 @@ from typing import Any, Final
 from django.db import models
 
 _TABLE: Final = re.compile(r'\b(?:from|join|into|update)\s+"?(\w+)"?(?:\."?(\w+)"?)?', re.I)
+#: FROM that names no table: ``extract(year FROM created_at)``, ``trim(BOTH FROM name)``,
+#: ``a IS DISTINCT FROM b``. Without brackets there is no subquery before it.
+_NO_TABLE: Final = re.compile(
+    r"\b(?:(?:extract|substring|trim|overlay)\s*\([^()]*?|is\s+(?:not\s+)?distinct\s+)\bfrom\b",
+    re.I,
+)
 #: Its rows never change.
 CONSTANT: Final = "django_content_type"
 
 
 def tables(sql: str) -> set[str]:
     """The tables that *sql* names."""
-    return {first for first, _ in _TABLE.findall(sql)}
+    return {first for first, _ in _found(sql)}
+
+
+def _found(sql: str) -> list[tuple[str, str]]:
+    """Names, and what comes after a dot."""
+    return _TABLE.findall(_NO_TABLE.sub(" ", sql))
 
 
 class Tables:
@@ -44,7 +55,7 @@ class Row:
     def is_read(self, sql: str, params: Any, pk: Any) -> bool:
         """Whether a write of whatever *sql* reads is a write of the row *pk*."""
         # A name may come after that of a schema.
-        named = [set(names) for names in _TABLE.findall(sql)]
+        named = [set(names) for names in _found(sql)]
         if all(CONSTANT in names for names in named):
             return True
         if not all(names & {*self.tables, *self.targets, CONSTANT} for names in named):

@@ -1,4 +1,4 @@
-"""Clients of the storm: they read and write items over HTTP and record what they see.
+"""Clients of the storm: they read and write items and pages of them, and record what they see.
 
 The name of an item is its value: every write gives it a name of its own.
 """
@@ -7,14 +7,16 @@ import http.client
 import json
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from loadtest.history import ABSENT
+from loadtest.lists import ListRead
 from loadtest.record import Failure, Record, now
 
+_DECODER: Final = json.JSONDecoder()
 _TIMEOUT: Final = 20.0
 #: Requests on one connection; then another worker may get the client.
 _PER_CONNECTION: Final = 40
@@ -22,6 +24,17 @@ _PER_CONNECTION: Final = 40
 _OWN: Final = 3
 #: Deleted items are read a little longer.
 _SHORT_LIVED: Final = 24
+#: The longest page that the API gives: of a short storm it has all rows.
+MOST: Final = 100
+#: Of the pages, the share of each limit. The newest few change most.
+_LIMITS: Final = (10, 10, 10, 50, 50, MOST)
+#: In the first part of each period, in nanoseconds, hardly anybody writes: no page can be cached
+#: while somebody does, and what is never cached cannot be stale.
+_PERIOD: Final = 2_000_000_000
+_CALM: Final = 1_000_000_000
+#: Of what a client does, the share of writes, and of its reads, that of pages.
+_SHARES: Final = (0.4, 0.1)
+_SHARES_IN_CALM: Final = (0.02, 0.5)
 #: So long a description that a few dozen items are worth evicting.
 _LONG: Final = 2000
 
@@ -38,6 +51,13 @@ class Keys:
     island: list[str] = field(default_factory=list)
     #: Made and deleted by the clients.
     short_lived: list[str] = field(default_factory=list)
+    #: Also made and deleted by SQL.
+    made_by_sql: list[str] = field(default_factory=list)
+
+    def add(self, *keys: str) -> None:
+        """New ones that will not live long."""
+        self.short_lived.extend(keys)
+        del self.short_lived[:-_SHORT_LIVED]
 
     def choose(self, choice: random.Random) -> str:
         kind = choice.random()
@@ -46,14 +66,16 @@ class Keys:
         if kind < 0.75:
             return choice.choice(self.cold)
         kinds = [keys for keys in (self.by_sql, self.island, self.short_lived) if keys]
-        return choice.choice(choice.choice(kinds)) if kinds else choice.choice(self.cold)
+        # A copy: others add to it and delete from it.
+        return choice.choice(tuple(choice.choice(kinds) if kinds else self.cold))
 
 
 class Api:
     """One connection to a server, as one client; records every request."""
 
-    def __init__(self, url: str, record: Record, who: str) -> None:
-        self._server = urlsplit(url).netloc
+    def __init__(self, url: str, record: Record, who: str, *, cut_off: bool = False) -> None:
+        """*cut_off*: the server loses Redis now and then."""
+        self._server, self._cut_off = urlsplit(url).netloc, cut_off
         self._record = record
         self.who = who
         self._used = 0
@@ -62,7 +84,7 @@ class Api:
     def read(self, key: str) -> str | None:
         """The value of *key*; ``None`` when the request failed."""
         start = now()
-        status, body, headers = self._request("GET", key, None)
+        status, body, headers = self._request("GET", f"/items/{key}", None)
         if status not in (200, 404):
             return None
         self._record.reads.append((start, now()))
@@ -73,11 +95,29 @@ class Api:
             self._record.row(key, value, body)
         return value
 
+    def read_list(self, limit: int) -> Sequence[tuple[str, str]] | None:
+        """Keys and values of the newest *limit* rows; ``None`` when the request failed."""
+        who, start = f"GET ?limit={limit} {self.who}", now()
+        status, body, headers = self._request("GET", f"/items?limit={limit}", None)
+        if status != 200:
+            return None
+        end = now()
+        self._record.list_cache(headers.get("X-Cache", "none"))
+        rows = []
+        for row, text in rows_in(body):
+            key, value = str(row["id"]), str(row["name"])
+            rows.append((key, value))
+            self._record.created(key, row["created_at"])
+            self._record.row(key, value, text)
+        more = json.loads(body)["next"] is not None
+        self._record.page(ListRead(limit, tuple(rows), more, start, end, who, self._cut_off))
+        return rows
+
     def write(self, method: str, key: str, item: dict[str, Any] | None) -> bool:
         """PUT, PATCH or DELETE; whether it was acknowledged."""
         value = ABSENT if item is None else str(item["name"])
         who, start = f"{method} {self.who}", now()
-        status, body, _ = self._request(method, key, item)
+        status, body, _ = self._request(method, f"/items/{key}", item)
         if status in (200, 204):
             self._record.write(key, value, start, who)
             if status == 200:
@@ -91,18 +131,21 @@ class Api:
         return False
 
     def create(self, item: dict[str, Any]) -> str | None:
-        """POST; the new key. One that is not acknowledged is of no concern: nobody knows it."""
-        start = now()
-        status, body, _ = self._request("POST", "", item)
+        """POST; the new key, unless it was not acknowledged."""
+        who, start = f"POST {self.who}", now()
+        status, body, _ = self._request("POST", "/items", item)
         if status != 201:
+            self._record.unanswered_creates([str(item["name"])], start, who)
             return None
-        key = str(json.loads(body)["id"])
-        self._record.write(key, str(item["name"]), start, f"POST {self.who}")
+        row = json.loads(body)
+        key = str(row["id"])
+        self._record.write(key, str(item["name"]), start, who)
+        self._record.created(key, row["created_at"])
         self._record.row(key, str(item["name"]), body)
         return key
 
     def _request(
-        self, method: str, key: str, item: dict[str, Any] | None
+        self, method: str, path: str, item: dict[str, Any] | None
     ) -> tuple[int, bytes, http.client.HTTPMessage]:
         start = now()
         self._used += 1
@@ -111,7 +154,7 @@ class Api:
         try:
             self._connection.request(
                 method,
-                f"/items/{key}" if key else "/items",
+                path,
                 None if item is None else json.dumps(item),
                 {} if item is None else {"Content-Type": "application/json"},
             )
@@ -139,26 +182,32 @@ class Client(threading.Thread):
         seed: str,
         stop: threading.Event,
         *,
-        writes: float = 0.3,
         pause: float = 0.004,
         creates: bool = True,
     ) -> None:
         super().__init__(name=api.who, daemon=True)
         self._api, self._keys, self._stop_event = api, keys, stop
         self._choice = random.Random(seed)
-        self._writes, self._pause, self._creates = writes, pause, creates
+        self._pause, self._creates = pause, creates
         self._count = 0
         self._own: list[str] = []
 
     def run(self) -> None:
         while not self._stop_event.is_set():
-            if self._choice.random() >= self._writes:
-                self._api.read(self._keys.choose(self._choice))
+            writes, lists = _SHARES_IN_CALM if is_calm() else _SHARES
+            if self._choice.random() >= writes:
+                self._read(lists)
             elif self._creates and self._choice.random() < 0.1:
                 self._make_or_delete()
             else:
                 self._change(self._keys.choose(self._choice))
             self._stop_event.wait(self._choice.uniform(0, 2 * self._pause))
+
+    def _read(self, lists: float) -> None:
+        if self._choice.random() < lists:
+            self._api.read_list(self._choice.choice(_LIMITS))
+        else:
+            self._api.read(self._keys.choose(self._choice))
 
     def _change(self, key: str) -> None:
         item = new_item(f"{self._api.who}-{self._number()}", self._choice)
@@ -172,8 +221,7 @@ class Client(threading.Thread):
             key = self._api.create(new_item(f"{self._api.who}-{self._number()}", self._choice))
             if key:
                 self._own.append(key)
-                self._keys.short_lived.append(key)
-                del self._keys.short_lived[:-_SHORT_LIVED]
+                self._keys.add(key)
         else:
             # Once only, also if the answer is lost: "absent" must be written once.
             self._api.write("DELETE", self._own.pop(0), None)
@@ -183,23 +231,41 @@ class Client(threading.Thread):
         return self._count
 
 
+def is_calm() -> bool:
+    """Whether writers should hold back just now; the same for all of them."""
+    return now() % _PERIOD < _CALM
+
+
+def rows_in(page: bytes) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """The rows on a page, and the bytes of each."""
+    text = page.decode()
+    at = text.index('"items"')
+    at = text.index("[", at) + 1
+    while text[at] != "]":
+        row, end = _DECODER.raw_decode(text, at)
+        yield row, text[at:end].encode()
+        at = end
+        while text[at] in ", ":
+            at += 1
+
+
 def new_item(name: str, choice: random.Random) -> dict[str, Any]:
     description = f"{name} " * (choice.randrange(2) * _LONG // (len(name) + 1))
     return {"name": name, "description": description, "price": choice.randrange(10**6) / 100}
 
 
 def make_keys(api: Api, choice: random.Random, *, by_sql: bool, island: bool) -> Keys:
-    """Store the items that the storm is about."""
+    """Store the items that the storm is about; the hot ones last, for pages have the newest."""
 
     def make(kind: str, count: int) -> list[str]:
         made = [api.create(new_item(f"first {kind}-{n}", choice)) for n in range(count)]
         return [key for key in made if key]
 
     return Keys(
-        hot=make("hot", 3),
         cold=make("cold", 50),
         by_sql=make("sql", 3) if by_sql else [],
         island=make("island", 3) if island else [],
+        hot=make("hot", 3),
     )
 
 

@@ -39,6 +39,8 @@ class Operation:
     end: int
     outcome: Literal["ok", "failed", "unknown"] = "ok"
     who: str = ""
+    #: Through the server that is cut off from Redis now and then.
+    cut_off: bool = False
 
     def line(self, zero: int) -> str:
         began, ended = (self.start - zero) / 1e9, (self.end - zero) / 1e9

@@ -5,9 +5,10 @@
 
 It starts a lab of its own from a copy of this checkout, and stops it. The same seed
 gives the same faults at the same times. Exit 1 when the promise is broken: a read
-that no linearizable register could have answered, a lost write, a difference between
-cache and Postgres at rest, a request that failed for no fault. With --control the
-cache is a naive one (commit, then SET); then exit 1 when nothing was found.
+of an item or of a page that no linearizable register could have answered, a lost
+write, a difference between cache and Postgres at rest, a request that failed for no
+fault. With --control the cache is a naive one (commit, then SET); then exit 1 unless
+something was found both in items and in pages.
 """
 
 import argparse
@@ -23,15 +24,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CalledProcessError
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import psycopg
 
 from loadtest import faults
-from loadtest.clients import Api, Client, Keys, all_keys, make_keys
+from loadtest.clients import MOST, Api, Client, Keys, all_keys, clear, make_keys
 from loadtest.faults import Fault, Faults, Outcome, schedule
-from loadtest.history import ABSENT
+from loadtest.history import ABSENT, initially
 from loadtest.own_lab import OwnLab, Served, health, wait_until
 from loadtest.proxy import Proxy
 from loadtest.record import Record, now
@@ -79,8 +80,11 @@ class Storm:
         options = self._options
         if options.control:
             self._web = self._lab.serve("naive", _NAIVE, {})
+            # Another control may have left pages behind.
+            clear(self._web.url)
         elif "cut" in options.faults:
             self._start_island()
+        self._note_what_is_there()
         keys = self._make_keys()
         threads = self._threads(keys)
         maker = Faults(self._lab, self._web, self._proxy)
@@ -107,6 +111,11 @@ class Storm:
         through = {"REDIS_URL": f"redis://127.0.0.1:{self._proxy.port}{redis.path}"}
         self._island = self._lab.serve("island", _ISLAND, {**through, "WEB_WORKERS": "1"})
 
+    def _note_what_is_there(self) -> None:
+        for key, name, created_at in self._select("SELECT id::text, name, created_at FROM items"):
+            self._record.operations.append(initially(key, name))
+            self._record.created(key, created_at.isoformat())
+
     def _make_keys(self) -> Keys:
         choice = random.Random(f"items {self._options.seed}")
         api = Api(self._web.url, self._record, "setup")
@@ -122,15 +131,14 @@ class Storm:
         if self._island:
             only = Keys(hot=keys.island)
             for n in range(2):
-                api = Api(self._island.url, record, f"i{n}")
+                api = Api(self._island.url, record, f"i{n}", cut_off=True)
                 seed = f"{options.seed} island {n}"
                 threads.append(Client(api, only, seed, stop, pause=0.02, creates=False))
         if keys.by_sql:
             url = self._lab.settings["DATABASE_URL"]
-            threads.append(SqlWriter(url, keys.by_sql, record, f"{options.seed} sql", stop))
+            threads.append(SqlWriter(url, keys, record, f"{options.seed} sql", stop))
         if options.bulk:
-            many = [*keys.hot[:1], *keys.cold]
-            threads.append(BulkWriter(self._lab, many, record, f"{options.seed} bulk", stop))
+            threads.append(BulkWriter(self._lab, keys, record, f"{options.seed} bulk", stop))
         return threads
 
     def _make_faults(self, maker: Faults, planned: Sequence[Fault]) -> None:
@@ -168,12 +176,20 @@ class Storm:
         for key in keys:
             values = {api.read(key) or "(no answer)" for api in apis}
             answered[key] = " and ".join(sorted(values))
+        found = self._select(
+            "SELECT id::text, name FROM items WHERE id = ANY(%s::uuid[])", list(keys)
+        )
+        postgres = dict.fromkeys(keys, ABSENT) | dict(found)
+        pages = [api.read_list(MOST) for api in apis]
+        newest = self._select(
+            f"SELECT id::text, name FROM items ORDER BY created_at DESC, id DESC LIMIT {MOST}"
+        )
+        wrong = sum(page != newest for page in pages)
+        return AtRest(answered, postgres, self._verify(), recovered, wrong)
+
+    def _select(self, statement: str, *values: list[str]) -> list[tuple[Any, ...]]:
         with psycopg.connect(self._lab.settings["DATABASE_URL"]) as connection:
-            found = connection.execute(
-                "SELECT id::text, name FROM items WHERE id = ANY(%s::uuid[])", [list(keys)]
-            ).fetchall()
-        postgres = dict.fromkeys(keys, ABSENT) | {str(key): str(name) for key, name in found}
-        return AtRest(answered, postgres, self._verify(), recovered)
+            return connection.execute(statement, values).fetchall()
 
     def _verify(self) -> int | None:
         if self._options.control:
@@ -240,7 +256,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not given.json or not verdict.kept:
         out = sys.stderr if given.json else sys.stdout
         out.write(table(verdict, storm.zero) + "\n")
-    return int(not verdict.violations if options.control else not verdict.kept)
+    found = verdict.violations and verdict.of_pages
+    return int(not found if options.control else not verdict.kept)
 
 
 def _parser() -> argparse.ArgumentParser:

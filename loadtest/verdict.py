@@ -8,6 +8,8 @@ from typing import Any
 from loadtest.clients import Keys
 from loadtest.faults import Outcome
 from loadtest.history import ABSENT, Operation, Violation, by_key, check, staleness
+from loadtest.lists import check as check_lists
+from loadtest.lists import observed
 from loadtest.record import Failure, Record
 
 _SECOND = 1_000_000_000
@@ -38,6 +40,8 @@ class AtRest:
     #: Differences that ``cache_verify`` found; ``None`` where it was not run.
     verify: int | None
     recovered: bool
+    #: How many of the servers that were asked have other newest items than Postgres.
+    wrong_pages: int = 0
 
 
 @dataclass
@@ -46,6 +50,7 @@ class Verdict:
 
     numbers: dict[str, Any]
     violations: list[Violation]
+    of_pages: list[Violation]
     lost: list[Violation]
     unexplained: list[Failure]
     torn: list[str]
@@ -54,7 +59,8 @@ class Verdict:
 
     @property
     def kept(self) -> bool:
-        wrong = [self.violations, self.lost, self.unexplained, self.torn, self.different]
+        wrong = [self.violations, self.of_pages, self.lost, self.unexplained]
+        wrong += [self.torn, self.different]
         verified = not self.numbers["differences that cache_verify found"]
         return not any(wrong) and verified and bool(self.numbers["recovered"])
 
@@ -63,7 +69,7 @@ class _Allowed:
     """How stale each read may be: 0, save after a fault for which the promise is a bound."""
 
     def __init__(self, keys: Keys, outcomes: Iterable[Outcome], bounds: Bounds) -> None:
-        self._island, self._by_sql = set(keys.island), set(keys.by_sql)
+        self._island, self._by_sql = set(keys.island), {*keys.by_sql, *keys.made_by_sql}
         self._sql = round(bounds.sql * _SECOND)
         self._strict = bounds.strict
         self._bound = bound = round(bounds.partition * _SECOND)
@@ -74,15 +80,16 @@ class _Allowed:
             self._windows.setdefault(made.fault.name, []).append(window)
 
     def __call__(self, read: Operation) -> int:
+        allowed = 0
         if read.key in self._by_sql:
             # A cut may take cache_repair away, too; after a restart of Postgres it listens anew.
-            return max(self._sql, *(self._after(name, read) for name in _DELAY_SQL))
+            allowed = max(self._sql, *(self._after(name, read) for name in _DELAY_SQL))
         if self._strict:
-            return 0
-        if read.key in self._island:
+            return allowed
+        if read.cut_off or read.key in self._island:
             # Through its proxy it misses answers without being cut off, too.
-            return max(self._bound, self._after("pause", read), self._after("cut", read))
-        return self._after("pause", read)
+            allowed = max(allowed, self._bound, self._after("cut", read))
+        return max(allowed, self._after("pause", read))
 
     def _after(self, name: str, read: Operation) -> int:
         windows = self._windows.get(name, [])
@@ -96,20 +103,17 @@ def judge(
     """Check everything."""
     allowed = _Allowed(keys, outcomes, bounds)
     operations = record.operations
-    strict = [op for op in operations if op.kind == "write" or not allowed(op)]
-    groups = {
-        "elsewhere": strict,
-        "after a pause": _of(operations, {*keys.hot, *keys.cold, *keys.short_lived}),
-        "cut off": _of(operations, keys.island),
-        "written by SQL": _of(operations, keys.by_sql),
-    }
+    lists = record.all_lists()
+    shown = observed(operations, lists, allowed)
     unexplained = [f for f in record.failures if not _explained(f, outcomes)]
     different = [
         f"{key}: the API says {rest.api.get(key)}, Postgres {value}"
         for key, value in rest.postgres.items()
         if rest.api.get(key) != value
     ]
+    different += [f"pages of {rest.wrong_pages} servers"] if rest.wrong_pages else []
     violations = check(operations, allowed)
+    of_pages = check_lists(operations, lists, shown, allowed)
     lost = _lost(operations, rest.postgres)
     # Without workers, or a database, a reader waits.
     reads = sorted(
@@ -118,30 +122,48 @@ def judge(
         if not _during(start, end, outcomes, "kill-worker", _AFTER_KILL)
         and not _during(start, end, outcomes, "postgres", _AFTER_POSTGRES)
     )
-    answered = sum(record.caches.values())
     numbers = {
         "faults made": dict(Counter(outcome.fault.name for outcome in outcomes)),
         "reads": sum(op.kind == "read" for op in operations),
         "writes": sum(op.kind == "write" for op in operations),
         "statements that wrote several rows": record.many,
         "writes of unknown outcome": sum(op.outcome == "unknown" for op in operations),
-        "hits in percent": round(100 * record.caches["HIT"] / answered, 1) if answered else 0.0,
+        "hits in percent": _hits(record.caches),
         "read, 99th percentile in ms": _ms(reads[len(reads) * 99 // 100]) if reads else None,
         "read, slowest in ms": _ms(reads[-1]) if reads else None,
         "refused (503)": sum(f.refused for f in record.failures),
         "failed": sum(not f.refused for f in record.failures),
         "failed for no fault": len(unexplained),
         "violations": len(violations),
-        "worst staleness in ms": {
-            name: round(staleness(history) / 1e6, 1) for name, history in groups.items()
-        },
+        "worst staleness in ms": _worst(operations, keys, allowed),
+        "pages read": len(lists.reads),
+        "pages, hits in percent": _hits(record.list_caches),
+        "pages, violations": len(of_pages),
+        "pages, worst staleness in ms": _worst(shown, keys, allowed),
         "lost writes": len(lost),
         "rows that differ for one write": len(record.torn),
         "differences at rest": len(different),
         "differences that cache_verify found": rest.verify,
         "recovered": rest.recovered,
     }
-    return Verdict(numbers, violations, lost, unexplained, record.torn, different, outcomes)
+    return Verdict(
+        numbers, violations, of_pages, lost, unexplained, record.torn, different, outcomes
+    )
+
+
+def _worst(operations: Sequence[Operation], keys: Keys, allowed: _Allowed) -> dict[str, float]:
+    """How stale reads were, in milliseconds: where none may be stale, and where the bounds are."""
+    writes = [op for op in operations if op.kind == "write"]
+    reads = [op for op in operations if op.kind == "read"]
+    ours = {*keys.hot, *keys.cold, *keys.short_lived}.difference(keys.made_by_sql)
+    by_sql, island = {*keys.by_sql, *keys.made_by_sql}, set(keys.island)
+    groups = {
+        "elsewhere": [op for op in reads if not allowed(op)],
+        "after a pause": [op for op in reads if op.key in ours and not op.cut_off],
+        "cut off": [op for op in reads if op.cut_off or op.key in island],
+        "written by SQL": [op for op in reads if op.key in by_sql and not op.cut_off],
+    }
+    return {name: round(staleness([*writes, *group]) / 1e6, 1) for name, group in groups.items()}
 
 
 def table(verdict: Verdict, zero: int, most: int = 5) -> str:
@@ -155,6 +177,7 @@ def table(verdict: Verdict, zero: int, most: int = 5) -> str:
             number = ", ".join(f"{part} {count}" for part, count in number.items())
         lines.append(f"{name:38} {number}")
     wrong = [violation.text(zero) for violation in verdict.violations]
+    wrong += [f"PAGE {violation.text(zero)}" for violation in verdict.of_pages]
     wrong += [f"LOST {violation.text(zero)}" for violation in verdict.lost]
     wrong += [f"{(f.start - zero) / 1e9:.3f} s: {f.what}" for f in verdict.unexplained]
     wrong += [*verdict.torn, *verdict.different]
@@ -162,11 +185,6 @@ def table(verdict: Verdict, zero: int, most: int = 5) -> str:
     if len(wrong) > most:
         lines.append(f"… and {len(wrong) - most} more")
     return "\n".join(lines)
-
-
-def _of(operations: Iterable[Operation], keys: Iterable[str]) -> list[Operation]:
-    wanted = set(keys)
-    return [operation for operation in operations if operation.key in wanted]
 
 
 def _lost(operations: Iterable[Operation], postgres: Mapping[str, str]) -> list[Violation]:
@@ -188,6 +206,10 @@ def _explained(failure: Failure, outcomes: Iterable[Outcome]) -> bool:
 
 def _during(start: int, end: int, outcomes: Iterable[Outcome], name: str, after: int) -> bool:
     return any(o.fault.name == name and start <= o.end + after and end >= o.start for o in outcomes)
+
+
+def _hits(outcomes: Counter[str]) -> float:
+    return round(100 * outcomes["HIT"] / max(1, outcomes.total()), 1)
 
 
 def _ms(seconds: float) -> float:

@@ -1,14 +1,20 @@
-"""Writes of several rows, which do not come over HTTP: by the ORM elsewhere, and by plain SQL."""
+"""Writes of several rows, which do not come over HTTP: by the ORM elsewhere, and by plain SQL.
+
+Both also create rows, with keys of their own choice, and delete those again.
+"""
 
 import json
 import queue
 import random
 import threading
-from collections.abc import Mapping, Sequence
-from typing import Final
+import uuid
+from collections.abc import Mapping
+from typing import Any, Final
 
 import psycopg
 
+from loadtest.clients import Keys, is_calm
+from loadtest.history import ABSENT
 from loadtest.own_lab import OwnLab
 from loadtest.record import Record, now
 
@@ -34,6 +40,15 @@ def bulk_create(values):
         items, update_conflicts=True, unique_fields=["id"], update_fields=["name"]
     ))
 
+def create(values):
+    items = [Item(pk=key, name=name, price=1) for key, name in values.items()]
+    Item.objects.bulk_create(items)
+    created.update({str(item.pk): item.created_at.isoformat() for item in items})
+    return len(items)
+
+def delete(values):
+    return Item.objects.filter(pk__in=values).delete()[0]
+
 def execute(values):
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
@@ -44,20 +59,23 @@ def execute(values):
 
 for line in sys.stdin:
     way, values = json.loads(line)
+    created = {}
     try:
         close_old_connections()
         count = globals()[way](values)
     except Error as error:
         count = -1
-    print(count, flush=True)
+    print(json.dumps([count, created]), flush=True)
 """
-#: How the process above is asked to write, and what the report says of it.
+#: How the process above is asked to change rows, and what the report says of it.
 WAYS: Final = {
     "update": "QuerySet.update",
     "bulk_update": "bulk_update",
     "bulk_create": "bulk_create, update_conflicts",
     "execute": "cursor.execute, UPDATE of several",
 }
+#: How it is asked for rows of its own.
+MAKING: Final = {"create": "bulk_create", "delete": "QuerySet.delete"}
 #: Each takes keys and names. Programs that know nothing of the cache send them.
 _SQL: Final = {
     "UPDATE by SQL": (
@@ -71,36 +89,56 @@ _SQL: Final = {
         "ON CONFLICT (id) DO UPDATE SET name = excluded.name"
     ),
 }
+_SQL_CREATE: Final = (
+    "INSERT INTO items (id, name, price) "
+    "SELECT * FROM unnest(%s::uuid[], %s::text[], %s::numeric[]) RETURNING id, created_at"
+)
+_SQL_DELETE: Final = "DELETE FROM items WHERE id = ANY(%s::uuid[])"
+#: So many rows are created at a time.
+_FEW: Final = 2
 #: An answer that takes longer is counted as none.
 _PATIENCE: Final = 30.0
 
 
 class BulkWriter(threading.Thread):
-    """Writes a few items at a time, by each of ``WAYS`` in turn, until *stop*."""
+    """Writes a few items at a time, by each of ``WAYS`` and ``MAKING`` in turn, until *stop*."""
 
     def __init__(
-        self, lab: OwnLab, keys: Sequence[str], record: Record, seed: str, stop: threading.Event
+        self, lab: OwnLab, keys: Keys, record: Record, seed: str, stop: threading.Event
     ) -> None:
         super().__init__(name="bulk", daemon=True)
         self._keys, self._record, self._stop_event = keys, record, stop
+        self._many = [*keys.hot[:1], *keys.cold]
         self._choice = random.Random(seed)
+        self._made: list[str] = []
         self._process = lab.talk_to("manage", "shell", "--no-imports", "-v", "0", "-c", _BULK)
         self._answers: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._listen, daemon=True).start()
 
     def run(self) -> None:
-        count = 0
+        ways, count = [*WAYS, *MAKING], 0
         while not self._stop_event.wait(self._choice.uniform(0.02, 0.2)):
-            keys = self._choice.sample(list(self._keys), 5)
-            way = list(WAYS)[count % len(WAYS)]
+            if _holds_back(self._choice):
+                continue
+            way = ways[count % len(ways)]
             count += 1
-            # All rows of an update() have one name; those of the others have each their own.
-            of_row = "" if way == "update" else "-{}"
-            values = {key: f"bulk-{count}" + of_row.format(n) for n, key in enumerate(keys)}
-            if not self._write(way, values):
+            if not self._write(way, self._values(way, count)):
                 break
         self._process.terminate()
         self._process.wait()
+
+    def _values(self, way: str, count: int) -> dict[str, str]:
+        if way == "delete":
+            # Once only, also if the answer is lost: "absent" must be written once.
+            gone, self._made = self._made, []
+            return dict.fromkeys(gone, ABSENT)
+        if way == "create":
+            keys = [new_key(self._choice) for _ in range(_FEW)]
+        else:
+            keys = self._choice.sample(self._many, 5)
+        # All rows of an update() have one name; those of the others have each their own.
+        of_row = "" if way == "update" else "-{}"
+        return {key: f"bulk-{count}" + of_row.format(n) for n, key in enumerate(keys)}
 
     def _write(self, way: str, values: Mapping[str, str]) -> bool:
         start = now()
@@ -112,8 +150,18 @@ class BulkWriter(threading.Thread):
             answer = self._answers.get(timeout=_PATIENCE)
         except (OSError, queue.Empty):
             pass
-        done = answer == str(len(values))
-        self._record.writes(values, start, WAYS[way], "ok" if done else "unknown")
+        count, created = json.loads(answer) if answer else (-1, {})
+        done = count == len(values)
+        if way == "create" and not done:
+            self._record.unanswered_creates(values.values(), start, MAKING[way])
+            return bool(answer)
+        said = {**WAYS, **MAKING}[way]
+        self._record.writes(values, start, said, "ok" if done else "unknown")
+        if way == "create":
+            for key, created_at in created.items():
+                self._record.created(key, created_at)
+            self._made.extend(values)
+            self._keys.add(*values)
         return bool(answer)
 
     def _listen(self) -> None:
@@ -124,33 +172,81 @@ class BulkWriter(threading.Thread):
 
 
 class SqlWriter(threading.Thread):
-    """Updates and upserts by a program that knows nothing of the cache, until *stop*."""
+    """Changes, creates and deletes by a program that knows nothing of the cache, until *stop*."""
 
     def __init__(
-        self, url: str, keys: Sequence[str], record: Record, seed: str, stop: threading.Event
+        self, url: str, keys: Keys, record: Record, seed: str, stop: threading.Event
     ) -> None:
         super().__init__(name="sql", daemon=True)
         self._url, self._keys, self._record, self._stop_event = url, keys, record, stop
         self._choice = random.Random(seed)
+        self._made: list[str] = []
         self._connection: psycopg.Connection | None = None
 
     def run(self) -> None:
         count = 0
         while not self._stop_event.wait(self._choice.uniform(0.05, 0.4)):
-            keys = self._choice.sample(list(self._keys), 2)
+            if _holds_back(self._choice):
+                continue
             count += 1
-            self._write(list(_SQL)[count % 2], {k: f"sql-{count}-{n}" for n, k in enumerate(keys)})
+            if count % 3:
+                self._change(count)
+            elif self._made:
+                self._remove()
+            else:
+                self._create(count)
         if self._connection:
             self._connection.close()
 
-    def _write(self, way: str, values: Mapping[str, str]) -> None:
+    def _change(self, count: int) -> None:
+        keys = self._choice.sample(self._keys.by_sql, 2)
+        values = {key: f"sql-{count}-{n}" for n, key in enumerate(keys)}
+        way = list(_SQL)[count % 2]
+        self._write(way, _SQL[way], values, [list(values), list(values.values())])
+
+    def _create(self, count: int) -> None:
+        values = {new_key(self._choice): f"sql-{count}-{n}" for n in range(_FEW)}
+        # Before anybody can see them: how stale they may be depends on it.
+        self._keys.made_by_sql.extend(values)
+        row_values: list[list[Any]] = [[*values], [*values.values()], [1] * _FEW]
+        start, way = now(), "INSERT by SQL"
+        found = self._execute(_SQL_CREATE, row_values)
+        if found is None:
+            self._record.unanswered_creates(values.values(), start, way)
+            return
+        self._record.writes(values, start, way)
+        for key, created_at in found.fetchall():
+            self._record.created(str(key), created_at.isoformat())
+        self._made.extend(values)
+        self._keys.add(*values)
+
+    def _remove(self) -> None:
+        # Once only, also if the answer is lost: "absent" must be written once.
+        gone, self._made = self._made, []
+        self._write("DELETE by SQL", _SQL_DELETE, dict.fromkeys(gone, ABSENT), [gone])
+
+    def _write(
+        self, way: str, statement: str, values: Mapping[str, str], parameters: list[list[Any]]
+    ) -> None:
         start = now()
+        done = self._execute(statement, parameters)
+        self._record.writes(values, start, way, "ok" if done else "unknown")
+
+    def _execute(self, statement: str, parameters: list[list[Any]]) -> psycopg.Cursor | None:
+        """None where it may or may not have happened."""
         try:
             if self._connection is None:
                 self._connection = psycopg.connect(self._url, autocommit=True, connect_timeout=2)
-            self._connection.execute(_SQL[way], [list(values), list(values.values())])
+            return self._connection.execute(statement, parameters)
         except psycopg.Error:
             self._connection = None
-            self._record.writes(values, start, way, "unknown")
-        else:
-            self._record.writes(values, start, way)
+            return None
+
+
+def _holds_back(choice: random.Random) -> bool:
+    """Mostly, while it is calm; a write now and then meets pages that are cached."""
+    return is_calm() and choice.random() < 0.8
+
+
+def new_key(choice: random.Random) -> str:
+    return str(uuid.UUID(int=choice.getrandbits(128), version=4))

@@ -1,13 +1,16 @@
 """The schedule of faults, the proxy that cuts a process off, and what excuses a failure."""
 
 import contextlib
+import json
 import socket
 import threading
+from dataclasses import replace
 
 import pytest
 
-from loadtest.clients import Keys
+from loadtest.clients import Keys, rows_in
 from loadtest.faults import NAMES, Fault, Outcome, schedule
+from loadtest.lists import ListRead
 from loadtest.proxy import Proxy
 from loadtest.record import Failure, Record
 from loadtest.verdict import AtRest, Bounds, judge
@@ -124,6 +127,55 @@ def test_a_stale_read_after_a_pause_is_within_its_bound_or_not():
     assert not verdict(stale_read("k", 21.5), cut, rest_of("k", "new")).kept
     island = Keys(island=["k"])
     assert verdict(stale_read("k", 21.5), cut, rest_of("k", "new"), island).kept
+
+
+def stale_page(at, **server):
+    """As ``stale_read``, on a page."""
+    record = stale_read("k", 15)
+    start = round(at * SECOND)
+    record.page(ListRead(10, (("k", "old"),), False, start, start + SECOND // 1000, **server))
+    return record
+
+
+def test_a_stale_page_breaks_the_promise_beyond_its_bound():
+    after, rest = [outcome("pause", 19, 21)], rest_of("k", "new")
+    assert verdict(stale_page(15), rest=rest).kept
+    found = verdict(stale_page(22), rest=rest)
+    assert (found.kept, found.violations) == (False, [])
+    assert found.numbers["pages, violations"] == 1
+    assert found.numbers["pages, worst staleness in ms"]["elsewhere"] > 1900
+    assert verdict(stale_page(21.5), after, rest).kept
+    assert verdict(stale_page(21.5), rest=rest, keys=Keys(by_sql=["k"])).kept is False
+    assert verdict(stale_page(20.9), rest=rest, keys=Keys(made_by_sql=["k"])).kept
+
+
+def test_every_row_of_a_page_may_be_stale_where_its_server_is_cut_off():
+    cut, rest = [outcome("cut", 19, 21)], rest_of("k", "new")
+    assert verdict(stale_page(21.5, cut_off=True), cut, rest).kept
+    assert not verdict(stale_page(21.5), cut, rest).kept
+    strict = Bounds(partition=1, sql=1, strict=True)
+    assert not judge(stale_page(21.5, cut_off=True), Keys(), cut, rest, strict).kept
+
+
+def test_other_pages_at_rest_break_the_promise():
+    assert not verdict(Record(), rest=replace(WELL, wrong_pages=1)).kept
+
+
+@pytest.mark.parametrize("between", ["", " "])
+def test_the_rows_of_a_page_and_their_bytes(between):
+    rows = ['{"id": "1", "name": "] ,"}', '{"id":"2","name":"\u00e9"}']
+    page = f'{{"items":{between}[{f",{between}".join(rows)}], "next": null}}'.encode()
+    assert list(rows_in(page)) == [(json.loads(row), row.encode()) for row in rows]
+    assert list(rows_in(b'{"items":[],"next":null}')) == []
+
+
+def test_a_row_has_one_place_in_the_list():
+    record = Record()
+    record.created("k", "2026-01-02T03:04:05.000006Z")
+    record.created("k", "2026-01-02 04:04:05.000006+01:00")
+    assert not record.torn
+    record.created("k", "2026-01-02T03:04:05Z")
+    assert record.torn
 
 
 def test_plain_sql_has_a_second():

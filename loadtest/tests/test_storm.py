@@ -6,7 +6,7 @@ from loadtest import faults
 from loadtest.own_lab import OwnLab
 from loadtest.storm import CONTROL_FAULTS, Options, Storm
 from loadtest.verdict import Bounds, table
-from loadtest.writers import WAYS
+from loadtest.writers import MAKING, WAYS
 
 pytestmark = pytest.mark.slow
 
@@ -49,23 +49,37 @@ def test_no_fault_makes_the_cache_break_its_promise(lab):
     assert verdict.numbers["writes"] > 100, shown
     assert verdict.numbers["statements that wrote several rows"] > 20, shown
     assert verdict.numbers["hits in percent"] > 5, shown
+    assert verdict.numbers["pages read"] > 60, shown
+
+
+@pytest.mark.timeout(240)
+def test_without_faults_nothing_is_stale_and_pages_are_cached(lab):
+    """Pages that never are could not be stale."""
+    verdict, shown = blow(lab, seconds=8, seed=2, names=[])
+    assert verdict.kept, shown
+    assert verdict.numbers["pages, hits in percent"] > 10, shown
 
 
 @pytest.mark.timeout(240)
 def test_the_same_storm_breaks_a_naive_cache(lab):
+    found = {"items": False, "pages": False}
     for seed in range(4):
         verdict, _ = blow(
             lab, seconds=10, seed=seed, names=CONTROL_FAULTS, control=True, bulk=False
         )
-        if verdict.violations:
+        found["items"] |= bool(verdict.violations)
+        found["pages"] |= bool(verdict.of_pages)
+        if all(found.values()):
             return
-    pytest.fail("The storm is too weak: a naive write-through cache survives it.")
+    pytest.fail(f"The storm is too weak: a naive write-through cache survives it: {found}.")
 
 
 @pytest.mark.timeout(240)
-def test_a_stale_read_of_a_row_that_was_written_in_bulk_is_found(lab):
+def test_stale_reads_of_rows_that_were_written_in_bulk_are_found(lab):
     """However it was: the control's cache hears of none of these writes."""
     verdict, shown = blow(lab, seconds=8, seed=1, names=[], control=True)
     overtaken = {operation.who for v in verdict.violations for operation in v.operations}
     assert overtaken >= set(WAYS.values()), shown
+    overtaken = {operation.who for v in verdict.of_pages for operation in v.operations}
+    assert overtaken & {*WAYS.values(), *MAKING.values()}, shown
     assert verdict.lost == [], shown

@@ -38,6 +38,10 @@ _OF_REST_FRAMEWORK: Final = (
     *("UPLOADED_FILES_USE_URL", "URL_FORMAT_OVERRIDE", "FORMAT_SUFFIX_KWARG"),
 )
 _LIBRARIES: Final = ("django", "djangorestframework", "orjson")
+#: A library also where it is a checkout. What its modules hold (connections, the epoch, who has
+#: which shape) is of one process and one moment: workers would have a hash each of one view.
+_OURS: Final = "cachelayer."
+_TESTS: Final = "cachelayer.tests."
 _ADDRESS: Final = re.compile(r" at 0x[0-9a-f]+")
 
 
@@ -196,6 +200,9 @@ def _is_own(thing: Any) -> bool:
 
 
 def _is_own_module(module: types.ModuleType) -> bool:
+    name = f"{module.__name__}."
+    if name.startswith(_OURS) and not name.startswith(_TESTS):
+        return False
     path = getattr(module, "__file__", None)
     if path is None:  # Built in, or made by a test.
         return module.__name__ not in sys.builtin_module_names

@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from cachelayer import conf, keyspace, link, scripts, states, takeover, tenancy
+from cachelayer import conf, keyspace, link, scripts, shapes, states, takeover, tenancy
 from cachelayer.batches import batched
 from cachelayer.notice import EVERY
 from cachelayer.relations import Column
@@ -48,7 +48,9 @@ def of_value(value: bytes | None) -> set[str]:
 def _under(value: bytes | None) -> dict[str, str]:
     if value is None or not states.is_invalid(value):
         return {}
-    under: dict[str, str] = orjson.loads(value[len(states.INVALID) :])
+    # As it is stored, the bytes come behind it.
+    head = value[len(states.INVALID) :].partition(b"\n")[0]
+    under: dict[str, str] = orjson.loads(head)
     return under
 
 
@@ -79,6 +81,36 @@ def changed(value: bytes | None) -> list[Changed]:
         for (key, stamp), now in pairs
         if now != stamp.encode()
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A stamp: what it held when a document was made, and what it holds now."""
+
+    key: str
+    #: None: there is no document, or it was not made under this one.
+    made: str | None
+    #: None: it is absent.
+    now: str | None
+    #: What is there now, as ``Changed`` has it.
+    state: str
+
+
+def seen(key: str, known: Iterable[str] = ()) -> list[Seen]:
+    """The stamps that the document *key* was made under, valid or not, and those that are *known*.
+
+    It is valid where all of them are what they were. For people: a reader has both looks in one
+    script. Asked as a write, as ``states.peek``; raises ``CacheUnavailable``.
+    """
+    [stored] = shapes.stored([key])
+    [value] = link.round_trip(("GET", keyspace.of(stored)))
+    under = _under(value)
+    keys = sorted({*under, *known})
+    [found] = link.round_trip(("MGET", *keyspace.all_of(keys))) if keys else [[]]
+    return [
+        Seen(each, under.get(each), now and now.decode(errors="replace"), _state(now))
+        for each, now in zip(keys, found, strict=True)
+    ]
 
 
 def _state(value: bytes | None) -> str:

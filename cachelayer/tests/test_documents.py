@@ -310,6 +310,18 @@ def test_a_look_says_which_stamp_made_it_invalid(novel):
     assert f"under that of {changed.made:%H:%M:%S}" in page
 
 
+def test_the_stamps_of_a_document_valid_or_not(novel):
+    key, of_agency = f"novel:{novel.pk}", f"@bookshop_agency.id:{novel.writer.agency_id}"
+    found = {stamp.key: stamp for stamp in stamps.seen(key)}
+    assert all(stamp.made == stamp.now and stamp.state == "value" for stamp in found.values())
+    made = found[of_agency].made
+    Agency.objects.update(name="New")
+    [changed] = [stamp for stamp in stamps.seen(key) if stamp.made != stamp.now]
+    assert changed == stamps.Seen(of_agency, made, None, "absent")
+    assert stamps.seen("novel:0") == []
+    assert stamps.seen("novel:0", {of_agency}) == [stamps.Seen(of_agency, None, None, "absent")]
+
+
 def test_two_releases_have_documents_of_their_own(novel):
     mine = registry.get(Novel)
     other = replace(mine, serializer=with_writer, depends_on=("writer",))

@@ -8,7 +8,9 @@ import pytest
 from django.urls import include, path
 from rest_framework import serializers
 
-from cachelayer import fingerprint
+import cachelayer
+from cachelayer import epoch, fingerprint, link
+from cachelayer.rest import CachedViewMixin
 from cachelayer.tests.bookshop.models import Note, Novel
 from cachelayer.tests.bookshop.serializers import NoteSerializer
 from cachelayer.tests.commands import environment_here
@@ -217,6 +219,26 @@ def test_a_views_queryset_counts_and_not_its_rows(transactional_db):
     found.add(fingerprint.of_function(view_of(Note.objects.filter(stars=1))))
     found.add(fingerprint.of_function(view_of(Note.objects.none())))
     assert len(found) == 3
+
+
+def test_what_a_process_has_done_since_does_not_count(transactional_db):
+    """A view names this library, whose modules hold connections and what Postgres has said."""
+
+    class View(CachedViewMixin):
+        pass
+
+    def found():
+        return [fingerprint.of_function(View), fingerprint.of_function(read_with_the_cache)]
+
+    cachelayer.read(Note, Note.objects.create(stars=1).pk)
+    before = found()
+    link.forget_connections()
+    epoch.forget()
+    assert found() == before
+
+
+def read_with_the_cache(pk):
+    return cachelayer.read(Note, pk)
 
 
 def test_every_process_finds_the_same(transactional_db):

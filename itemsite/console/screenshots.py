@@ -69,7 +69,7 @@ def _write(page: "Page", out: Path) -> Path:
 
 def _outage(page: "Page", out: Path) -> Path:
     """Redis is stopped, and a write goes into the repair log; it is started again after."""
-    for _ in range(4):
+    for _ in range(5):
         page.click("#tour-next")
     _press(page, "read", "read", "update")
     page.click('[data-todo="stop-redis"]')

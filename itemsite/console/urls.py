@@ -7,6 +7,7 @@ from itemsite.console import race, views
 urlpatterns = [
     path("", views.home, name="home"),
     path("console/live", views.live, name="console-live"),
+    path("console/list", views.listed, name="console-list"),
     path("console/traces", views.traces, name="console-traces"),
     path("console/faults/<str:name>", views.fault, name="console-fault"),
     path("console/race", race.start, name="console-race"),

@@ -10,7 +10,7 @@ from django.views.decorators.http import require_POST
 
 from cachelayer import link, stats
 from items import errors
-from itemsite.console import faults, links, waterfall
+from itemsite.console import faults, links, listed_page, waterfall
 from itemsite.console import live as numbers
 from itemsite.console.lab_only import is_lab, lab_only
 from itemsite.traces import TracesUnavailable, recent
@@ -41,6 +41,13 @@ def live(request: HttpRequest) -> HttpResponse:
 
 @read_only
 @lab_only
+def listed(request: HttpRequest) -> HttpResponse:
+    """The cached page of the list, and its stamp."""
+    return JsonResponse(listed_page.snapshot(request), headers=_NO_STORE)
+
+
+@read_only
+@lab_only
 def traces(request: HttpRequest) -> HttpResponse:
     """The last requests of everybody, with their spans; 200 also when nobody has them."""
     try:
@@ -67,7 +74,12 @@ def fault(request: HttpRequest, name: str) -> HttpResponse:
 
 
 def _console(request: HttpRequest) -> HttpResponse:
-    facts = {"csrf": get_token(request), "sample": _SAMPLE, "jaeger": settings.JAEGER_URL}
+    facts = {
+        "csrf": get_token(request),
+        "sample": _SAMPLE,
+        "list": listed_page.PATH,
+        "jaeger": settings.JAEGER_URL,
+    }
     return _page(request, "console/lab.html", {"facts": facts})
 
 

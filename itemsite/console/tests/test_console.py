@@ -1,10 +1,11 @@
 """The console in a real browser, in front of a real lab: the whole tour, outage included."""
 
 import re
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pytest
 from playwright.sync_api import expect
+from redis import Redis as Client
 
 from itemsite.lab.ports import free_port
 from itemsite.lab.process import wait_until
@@ -72,6 +73,13 @@ def by_keyboard(console, selector):
     console.keyboard.press("Enter")
 
 
+def expect_stamp(console, verdict, text=""):
+    """What the drawing of the list's stamp says."""
+    figure = console.locator("#stamp")
+    expect(figure).to_have_attribute("data-verdict", verdict, timeout=PATIENCE)
+    expect(figure.locator("figcaption")).to_contain_text(text, timeout=PATIENCE)
+
+
 def follow_tour(console, press):
     """Do what each step says and see what it promises."""
 
@@ -81,7 +89,7 @@ def follow_tour(console, press):
             expect(console.locator(f'[data-todo="{name}"]')).to_be_enabled(timeout=PATIENCE)
 
     def step(number, title):
-        expect(console.locator("#tour-title")).to_have_text(f"The tour, step {number} of 8")
+        expect(console.locator("#tour-title")).to_have_text(f"The tour, step {number} of 9")
         expect(console.locator("#tour-step")).to_have_text(title)
 
     step(1, "A write goes to both")
@@ -110,18 +118,32 @@ def follow_tour(console, press):
     assert check(console, 1) == f"{price}, X-Cache: HIT"
     press(console, "#tour-next")
 
-    step(5, "Redis goes away")
+    step(5, "A list follows its rows")
+    do("list")
+    expect_stamp(console, "valid")
+    do("list")
+    assert check(console, 0) == "X-Cache: MISS, then HIT"
+    do("update")
+    expect_stamp(console, "invalid", "The stamp is gone.")
+    do("list")
+    assert re.fullmatch(r"price [\d.]+, X-Cache: MISS", check(console, 1))
+    expect_stamp(console, "valid")
+    do("list")
+    assert check(console, 2) == check(console, 1).replace("MISS", "HIT")
+    press(console, "#tour-next")
+
+    step(6, "Redis goes away")
     do("stop-redis", "update", "read")
     assert re.match(r"open in \d of 2 workers", check(console, 0))
-    assert check(console, 1) == "status 200, repair log 1"
+    assert check(console, 1) == "status 200, repair log 2"
     price = check(console, 2)
     assert price.endswith("X-Cache: BYPASS")
     expect(console.locator("#health")).to_have_text("degraded: Redis away")
     expect(console.locator("#picture .switch")).to_have_class("switch open")
-    expect(console.locator("#picture .log")).to_have_text("repair log: 1 key")
+    expect(console.locator("#picture .log")).to_have_text("repair log: 2 keys")
     press(console, "#tour-next")
 
-    step(6, "Redis comes back, with old rows")
+    step(7, "Redis comes back, with old rows")
     do("start-redis")
     assert check(console, 0) == "2 workers, 0 keys"
     do("read", "read")
@@ -130,14 +152,14 @@ def follow_tour(console, press):
     expect(console.locator("#picture .switch")).to_have_class("switch")
     press(console, "#tour-next")
 
-    step(7, "Beside a naive cache")
+    step(8, "Beside a naive cache")
     do("race")
     assert re.match(r"\d+ stale of \d+ reads", check(console, 0))
     assert re.match(r"0 stale of [1-9]\d* reads", check(console, 1))
     expect(console.locator("#ours-stale")).to_have_text("0")
     press(console, "#tour-next")
 
-    step(8, "That is all of it")
+    step(9, "That is all of it")
 
 
 def fits(console):
@@ -284,6 +306,61 @@ def test_a_request_opens_into_its_spans(console):
     expect(spans).to_have_count(0)
 
 
+#: Of a transaction that Postgres has not begun yet, so it has not ended.
+MARK = "w:0123456789abcdef:99999999999999"
+
+
+def test_the_stamp_is_drawn_as_redis_has_it(console, lab):
+    picture = console.locator("#stamp svg")
+    stamp = "v:[0-9a-f]{5}… [0-9:]{8}"
+
+    def drawn(made, now):
+        words = f"The page was made under: {made}\\. In Redis now: {now}\\."
+        expect(picture).to_have_attribute("aria-label", re.compile(words), timeout=PATIENCE)
+
+    for _ in range(4):
+        by_mouse(console, "#tour-next")
+    # Of what it has drawn before, it draws what is there now: nobody presses anything.
+    lab.ask("/items?limit=10")
+    expect_stamp(console, "valid", "The next read is a hit.")
+    drawn(f"({stamp})", r"\1")
+    with closing(Client.from_url(lab.redis.url)) as redis:
+        redis.set("@items:*", MARK)
+        expect_stamp(console, "invalid", "A writer is at work.")
+        drawn(stamp, "a mark of a writer")
+        redis.append("@items:*", f" {MARK}")
+        drawn(stamp, "2 marks of writers")
+        redis.delete("@items:*")
+    expect_stamp(console, "invalid", "The stamp is gone.")
+    drawn(stamp, "none")
+    lab.ask("/items?limit=3")
+    expect_stamp(console, "invalid", "There is a new stamp, made for another page.")
+    drawn(f"({stamp})", rf"(?!\1){stamp}")
+    by_mouse(console, '[data-todo="list"]')
+    expect_stamp(console, "valid")
+    by_mouse(console, '[data-do="clear"]')
+    expect_stamp(console, "none", "The next reader makes one.")
+
+
+def test_the_list_is_right_also_where_the_changed_item_is_on_a_later_page(console, lab):
+    for number in range(10):
+        lab.ask("/items", {"name": f"Newer {number}", "price": number})
+    for _ in range(4):
+        by_mouse(console, "#tour-next")
+    for name in ("update", "list"):
+        by_mouse(console, f'[data-todo="{name}"]')
+        expect(console.locator(f'[data-todo="{name}"]')).to_be_enabled(timeout=PATIENCE)
+    assert check(console, 1) == "the item is on a later page, X-Cache: MISS"
+
+
+def test_a_stamp_of_which_redis_says_nothing(console):
+    nothing = {"redis": "down", "stored": False, "valid": False, "stamps": []}
+    console.route("**/console/list", lambda route: route.fulfill(json=nothing))
+    for _ in range(4):
+        by_mouse(console, "#tour-next")
+    expect_stamp(console, "unknown", "Redis does not answer.")
+
+
 def test_links_say_which_answer(console):
     traces = console.locator("#links li", has_text="Traces")
     expect(traces.locator(".led")).to_have_class("led on", timeout=PATIENCE)
@@ -403,7 +480,7 @@ def test_where_redis_is_somebody_elses_the_tour_says_what_to_do(page, redis, tmp
         late = []
         page.route("**/console/live", lambda route: late.append(route))
         page.goto(f"http://127.0.0.1:{lab.port}/")
-        for _ in range(4):
+        for _ in range(5):
             by_mouse(page, "#tour-next")
         # The page learns whose Redis it is when the step is drawn already.
         [route] = late

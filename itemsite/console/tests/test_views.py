@@ -12,7 +12,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 CONTROLS = [f"/console/faults/{name}" for name in (*faults.SWITCHES, faults.KILL_WORKER)]
 HERE = {"host": "localhost"}
 ROW = "/console/race/550e8400-e29b-41d4-a716-446655440001"
-ONLY_IN_THE_LAB = ["/console/live", "/console/traces", *CONTROLS, "/console/race", ROW]
+LOOKS = ["/console/live", "/console/list", "/console/traces"]
+ONLY_IN_THE_LAB = [*LOOKS, *CONTROLS, "/console/race", ROW]
 
 
 @pytest.fixture
@@ -66,6 +67,12 @@ def test_the_console_and_its_numbers_come_without_redis_and_postgres(client):
     live = client.get("/console/live?fresh=1").json()
     assert (live["redis"], live["postgres"]) == ("down", "down")
     assert live["cached_items"] is live["repair"]["backlog"] is None
+    assert client.get("/console/list").json() == {
+        "redis": "down",
+        "stored": False,
+        "valid": False,
+        "stamps": [],
+    }
 
 
 @pytest.mark.usefixtures("no_lab")
@@ -157,12 +164,12 @@ def test_nothing_inline_and_nothing_from_elsewhere_is_allowed(client):
     assert "http" not in policy
 
 
-@pytest.mark.parametrize("path", ["/", "/console/live", "/console/traces"])
+@pytest.mark.parametrize("path", ["/", *LOOKS])
 def test_what_is_looked_at_is_not_kept(client, path):
     assert client.get(path)["Cache-Control"] == "no-store"
 
 
-@pytest.mark.parametrize("path", ["/", "/console/live", "/console/traces"])
+@pytest.mark.parametrize("path", ["/", *LOOKS])
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
 def test_what_is_to_be_read_can_only_be_read(client, path, method):
     assert client.generic(method, path).status_code == 405

@@ -17,7 +17,7 @@ const price = () => Math.round(100 + Math.random() * 9900) / 100;
 export const actions = {
   read: () => one("GET", path()),
   update: () => one("PATCH", path(), { price: price() }),
-  list: () => one("GET", "/items?limit=10"),
+  list: () => one("GET", facts.list),
   clear: () => one("POST", "/cache/clear"),
   async create() {
     const made = await one("POST", "/items", {

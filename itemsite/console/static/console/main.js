@@ -12,6 +12,7 @@ import { ofExchange } from "./paths.js";
 import * as picture from "./picture.js";
 import * as raceView from "./race-view.js";
 import * as requests from "./requests.js";
+import * as stamp from "./stamp.js";
 import * as theme from "./theme.js";
 import * as tour from "./tour.js";
 
@@ -100,6 +101,7 @@ latency.start();
 actions.start();
 raceView.start();
 requests.start();
+stamp.start();
 tour.start();
 liveNumbers.start();
 document.documentElement.dataset.ready = "true";

@@ -35,7 +35,7 @@ function steps(method, outcome, cut, { path, status }) {
   return cut
     ? [
         ...postgres(statement),
-        { to: "log", name: "key into the repair log" },
+        { to: "log", name: "keys into the repair log" },
         ...postgres("COMMIT"),
       ]
     : [...postgres(statement), ...redis("mark"), ...postgres("COMMIT"), ...redis("push")];
@@ -82,6 +82,6 @@ const sum = (spans, where) =>
   spans.filter((span) => span.where === where).reduce((total, span) => total + span.ms, 0);
 const isLog = (span) => span.name.endsWith("repair log");
 function name(span) {
-  if (isLog(span)) return "key into the repair log";
+  if (isLog(span)) return "keys into the repair log";
   return span.where === "redis" ? span.name.replace(/^cache\./, "") : span.name.split(/\s/)[0];
 }

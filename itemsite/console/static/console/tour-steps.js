@@ -2,12 +2,18 @@
 // it has found, or with nothing; the fact is from a real answer or from the live numbers.
 
 import { ms } from "./dom.js";
-
-const last = (events, want) => events.findLast(want);
-const isRead = (event) => event.method === "GET" && /^\/items\/[^?]/.test(event.path);
-const wrote = (event) => event.outcome === "write";
-const cacheOf = (event) => `X-Cache: ${event.headers["X-Cache"]}`;
-const after = (events, want) => events.slice(events.findIndex(want) + 1);
+import {
+  after,
+  cacheOf,
+  freshLists,
+  freshRead,
+  isClear,
+  isList,
+  isRead,
+  last,
+  wrote,
+} from "./events.js";
+import { drawn } from "./stamp.js";
 
 /** `ctx`: the answers since the step began, the live numbers, the race, the price last written. */
 export const STEPS = [
@@ -132,6 +138,41 @@ export const STEPS = [
     ],
   },
   {
+    title: "A list follows its rows",
+    text: [
+      "A page of the list is cached under a stamp: one key in Redis that stands for the table. A writer of any row puts its mark in the stamp’s place before COMMIT, and takes it away after.",
+      "The page stays as it is. Without its stamp it is not valid, and the next reader makes a new stamp and a new page.",
+    ],
+    todo: [
+      { act: "list", label: "Read the list" },
+      { act: "update", label: "Change the price" },
+    ],
+    figure: drawn,
+    checks: [
+      {
+        text: "The list’s second read is a hit.",
+        find: ({ events }) => {
+          const [one, two] = events.filter((event) => isList(event) || wrote(event)).slice(-2);
+          return two?.outcome === "hit" && isList(one) && `${cacheOf(one)}, then HIT`;
+        },
+      },
+      {
+        text: "After a change, its next read is a miss, and has the change.",
+        find: ({ events }) => {
+          const miss = freshLists(events).find(({ event }) => event.outcome === "miss");
+          return miss && `${miss.says}, ${cacheOf(miss.event)}`;
+        },
+      },
+      {
+        text: "And then it is a hit again.",
+        find: ({ events }) => {
+          const hit = freshLists(events).find(({ event }) => event.outcome === "hit");
+          return hit && `${hit.says}, ${cacheOf(hit.event)}`;
+        },
+      },
+    ],
+  },
+  {
     title: "Redis goes away",
     text: [
       "Now take Redis away. Each worker’s gate opens, like a circuit breaker: it asks Redis no more. What is written without a mark goes into the repair log, a table, in the same transaction as the row.",
@@ -150,7 +191,7 @@ export const STEPS = [
           `open in ${live.gates.open} of ${live.gates.workers} workers`,
       },
       {
-        text: "A write is still acknowledged, and its key is in the repair log.",
+        text: "A write is still acknowledged, and the keys of row and stamp are in the repair log.",
         find: ({ events, live }) => {
           const write = last(events, wrote);
           return (
@@ -240,17 +281,3 @@ export const STEPS = [
     checks: [],
   },
 ];
-
-function isClear(event) {
-  return event.path === "/cache/clear" && event.status === 200;
-}
-
-/** The first read after the last write that has that write's price. */
-function freshRead(events) {
-  const write = last(events, wrote);
-  if (!write?.json) return null;
-  const read = after(events, (event) => event === write).find(
-    (event) => isRead(event) && event.status === 200,
-  );
-  return read?.json.price === write.json.price ? read : null;
-}

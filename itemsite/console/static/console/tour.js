@@ -79,6 +79,7 @@ function draw() {
     ...step.text.map((text) => el("p", {}, text)),
     step.todo.length ? el("p", { class: "label" }, "Do this") : "",
     el("div", { class: "bar", id: "tour-todo" }),
+    step.figure ? step.figure() : "",
     step.checks.length ? el("p", { class: "label" }, "You should see") : "",
     el("ul", { class: "checks", id: "tour-checks", "aria-live": "polite" }),
     el(

@@ -262,7 +262,7 @@ def test_a_time_zone(shown):
 
 
 def test_a_write_in_a_test_fails_too(book, shown, monkeypatch):
-    monkeypatch.setattr(registry, "_links", lambda *args: ())
+    monkeypatch.setattr(registration, "_links", lambda *args: ())
     monkeypatch.setitem(registry._registered, Book, CachedModel(Book, Representation, "book"))
     with pytest.raises(UndeclaredRead):
         book.save()

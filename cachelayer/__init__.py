@@ -29,7 +29,7 @@ def register(
     *,
     prefix: str | None = None,
     version: str = "",
-    depends_on: "Iterable[str]" = (),
+    depends_on: "Iterable[str] | None" = None,
     read_by: "Iterable[str]" = (),
     pages: "bool | Iterable[type[Model] | str]" = False,
     lifetime: float | None = None,
@@ -39,7 +39,8 @@ def register(
     *serializer* is a REST framework serializer class or any callable from an instance to a dict.
     It may show related rows: nested serializers, dotted sources and related fields are seen;
     what is not (a method, a property, a callable's own) *depends_on* names, as paths of relations:
-    ``["author", "reviews__user"]``. A write of any of these rows is seen by the next read.
+    ``["author", "reviews__user"]``. A write of any of these rows is seen by the next read. What
+    asks for more is not cached, and the log says so; an empty list says that you have made sure.
 
     A model may have several serializers; the first is what ``read`` gives where none is named.
     *read_by* names other unique columns for ``read_by``. With *pages*, a view may cache pages of

@@ -212,7 +212,7 @@ def _wrong_cache(settings: conf.Settings) -> Iterator[CheckMessage]:
 
 def _computed_fields(cached: CachedModel) -> Iterator[CheckMessage]:
     """What is computed may read what nobody sees."""
-    if cached.depends_on:
+    if cached.depends_on is not None:
         return
     if not isinstance(cached.serializer, type):
         # Of a model that no relation leads from there is nothing to be named.
@@ -241,7 +241,7 @@ def _computed(cached: CachedModel, what: str) -> CheckMessage:
     return Warning(
         f"{what}: nobody can see whether it reads more than the row's own columns.",
         hint="Name in depends_on the relations that it reads. If there are none, make sure, and "
-        "silence cachelayer.W001: in tests what it reads beside the row is an error.",
+        "say depends_on=[]. In tests what it reads beside the row is an error.",
         obj=cached.model,
         id="cachelayer.W001",
     )

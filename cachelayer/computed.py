@@ -98,6 +98,7 @@ class Computed:
     lifetime: float | None = None
 
     is_document: ClassVar = True
+    is_looked_at: ClassVar = True
 
     @property
     def kind(self) -> str:

@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
-from django.db import models
+from django.db import connections, models
 
 _TABLE: Final = re.compile(r'\b(?:from|join|into|update)\s+"?(\w+)"?(?:\."?(\w+)"?)?', re.I)
 #: FROM that names no table: ``extract(year FROM created_at)``, ``trim(BOTH FROM name)``,
@@ -37,6 +38,37 @@ class Tables:
 
     def __call__(self, execute: Callable[..., Any], sql: Any, *args: Any) -> Any:
         self.named |= tables(str(sql))
+        return execute(sql, *args)
+
+
+class Queries:
+    """While a row is rendered: which tables it asks that a write of the row does not tell of."""
+
+    def __init__(self, model: type[models.Model], serializer: Any, pk: Any, using: str) -> None:
+        self._model, self._serializer, self._pk, self._using = model, serializer, pk, using
+        self.undeclared: set[str] = set()
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "Queries":
+        for connection in connections.all():
+            is_own = connection.alias == self._using
+            look = self._look if is_own else self._look_elsewhere
+            self._stack.enter_context(connection.execute_wrapper(look))
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.close()
+
+    def _look(
+        self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any
+    ) -> Any:
+        known = row(self._model, self._serializer)
+        if not known.is_read(str(sql), params, self._pk):
+            self.undeclared = self.undeclared or tables(str(sql))
+        return execute(sql, params, many, context)
+
+    def _look_elsewhere(self, execute: Callable[..., Any], sql: Any, *args: Any) -> Any:
+        self.undeclared = self.undeclared or tables(str(sql))
         return execute(sql, *args)
 
 

@@ -10,7 +10,7 @@ stamp of agency 2 among those noted, and begins again.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -45,7 +45,7 @@ def fill(
     filled: not a document that shows what somebody is writing just now. Raises ``DatabaseError``.
     """
     try:
-        if not cached.is_document:
+        if not cached.is_looked_at:
             rows = read_rows(using, cached, keys.values())
             store({key: rows[pk] for key, pk in keys.items()}, lease)
             return rows, set(keys)
@@ -109,7 +109,7 @@ def _load_sealed(
         if wanted <= asked:
             break
     sealed = {
-        pk: row if row == states.NULL else stamps.sealed(row, {each: noted[each] for each in under})
+        pk: stamps.sealed(row, {each: noted[each] for each in under}) if under else row
         for pk, row in loaded.rows.items()
         if (under := loaded.stamps.get(pk)) is not None and under <= noted.keys()
     }
@@ -144,29 +144,28 @@ def _compute(using: str, cached: Computed, values: list[Any]) -> Loaded:
 
 def load(using: str, cached: CachedModel, pks: list[Any]) -> Loaded:
     """The rows of *pks* with all that they show. Raises ``DatabaseError``."""
-    assert cached.shown
     loaded = Loaded(dict.fromkeys(pks, states.NULL), {pk: set() for pk in pks})
     loading = declared.Tables()
     with connections[using].execute_wrapper(loading):
         fetched = cached.fetch(found(using, cached, pks))
+    row = declared.row(cached.model, cached.serializer)
+    known = {*row.tables, *row.targets, declared.CONSTANT}
     # A manager of a model's own may ask for more.
-    if undeclared := loading.named - cached.shown.tables() - {declared.CONSTANT}:
+    if cached.shown and (undeclared := loading.named - cached.shown.tables() - known):
         loaded.stamps = {}
-        _complain_of_rows(cached, undeclared)
+        complain(cached, undeclared)
     for pk, instance in fetched.items():
         _add(loaded, using, cached, pk, instance)
     return loaded
 
 
 def _add(loaded: Loaded, using: str, cached: CachedModel, pk: Any, instance: models.Model) -> None:
-    assert cached.shown
-    queries = _Queries(cached, instance.pk)
-    with connections[using].execute_wrapper(queries):
+    with declared.Queries(cached.model, cached.serializer, instance.pk, using) as queries:
         loaded.rows[pk] = cached.render_fetched(instance)
     if queries.undeclared:
         loaded.stamps.pop(pk, None)
-        _complain_of_rows(cached, queries.undeclared)
-    if pk not in loaded.stamps:
+        complain(cached, queries.undeclared)
+    if pk not in loaded.stamps or not cached.shown:
         return
     try:
         under = stamps.of(using, cached.shown.stamps(instance))
@@ -180,29 +179,13 @@ def _add(loaded: Loaded, using: str, cached: CachedModel, pk: Any, instance: mod
         logger.debug("%s:%s shows too many rows to be cached.", cached.prefix, pk)
 
 
-class _Queries:
-    """Looks at the queries of one rendering: with what is declared loaded, there are none."""
-
-    def __init__(self, cached: CachedModel, pk: Any) -> None:
-        self._cached, self._pk = cached, pk
-        self.undeclared: set[str] = set()
-
-    def __call__(
-        self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any
-    ) -> Any:
-        row = declared.row(self._cached.model, self._cached.serializer)
-        if not row.is_read(str(sql), params, self._pk):
-            self.undeclared = self.undeclared or declared.tables(str(sql))
-        return execute(sql, params, many, context)
-
-
 _complained: set[tuple[str, str]] = set()
 
 
-def _complain_of_rows(cached: CachedModel, tables: set[str]) -> None:
-    assert cached.shown
+def complain(cached: CachedModel, tables: set[str]) -> None:
+    """Say that rows of *cached* ask *tables* while they are rendered, so they are not cached."""
     label, names = cached.model._meta.label, ", ".join(sorted(tables))
-    if tables <= cached.shown.tables():
+    if cached.shown and tables <= cached.shown.tables():
         problem = (
             f"{label} queries {names} again while a row is shown, so its rows are not cached. What "
             "depends_on names is loaded with the row: take it by .all(), and choose among it in "
@@ -211,7 +194,8 @@ def _complain_of_rows(cached: CachedModel, tables: set[str]) -> None:
     else:
         problem = (
             f"{label} shows rows of {names} that nobody has declared, so its rows are not cached. "
-            "Name the relations in depends_on of cachelayer.register()."
+            "Name the relations in depends_on of cachelayer.register(); or say depends_on=[], and "
+            "call cachelayer.invalidate() wherever that changes."
         )
     _complain(cached.prefix, problem)
 

@@ -221,7 +221,7 @@ def _load(
     lease: bytes,
 ) -> tuple[dict[Any, bytes], set[str]]:
     """The rows of the *unknown* keys, and those of the *leased* that were filled."""
-    if not cached.is_document:  # All by one query.
+    if not cached.is_looked_at:  # All by one query.
         loaded = read_rows(using, cached, unknown.values())
         if leased:
             documents.store({key: loaded[pk] for key, pk in leased.items()}, lease)

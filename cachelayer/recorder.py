@@ -32,7 +32,8 @@ _DECLARE: Final = (
 )
 _NEXT: Final = (
     "Show only what the row has itself; or do not register {model}; or call "
-    "cachelayer.invalidate() wherever that changes, and set CACHELAYER['RECORDER'] to 'off'."
+    "cachelayer.invalidate() wherever that changes, say depends_on=[] in the registration, and "
+    "set CACHELAYER['RECORDER'] to 'off'."
 )
 
 

@@ -32,8 +32,9 @@ class CachedModel:
     prefix: str
     #: The project's own word for what neither its code nor its columns show; see ``fingerprint``.
     version: str = ""
-    #: Relations that are shown and cannot be seen to be, as paths: ``reviews__user``.
-    depends_on: tuple[str, ...] = ()
+    #: Relations that are shown and cannot be seen to be, as paths: ``reviews__user``. Empty: there
+    #: are none, the project says; None: it says nothing.
+    depends_on: tuple[str, ...] | None = None
     #: The attribute of the unique column whose values its keys have; "": the primary key's.
     by: str = ""
     #: How long a row stays, in seconds; None: as ``ROW_TTL`` says.
@@ -44,12 +45,19 @@ class CachedModel:
         """What is shown beside the row; None where that is nothing. Raises as its ``of``."""
         # The links of a row are written under its primary key.
         own = tuple(link.name for link in _links(self.model, self.serializer)) if self.by else ()
-        return dependencies.of(self.model, self.serializer, self.depends_on, own)
+        return dependencies.of(self.model, self.serializer, self.depends_on or (), own)
 
     @property
     def is_document(self) -> bool:
         """Whether its bytes are those of other rows as well: valid while stamps are."""
         return self.shown is not None
+
+    @property
+    def is_looked_at(self) -> bool:
+        """Whether what it queries is looked at: code shows it, and nobody said what that asks."""
+        if self.is_document:
+            return True
+        return self.depends_on is None and rendering.plan_of(self.serializer, self.model) is None
 
     @property
     def kind(self) -> str:
@@ -126,8 +134,7 @@ class CachedModel:
 
     def render_loading(self, instance: models.Model) -> bytes:
         """As ``render``; what a document shows is loaded if it is not yet."""
-        if self.shown:
-            models.prefetch_related_objects([instance], *self.shown.lookups())
+        models.prefetch_related_objects([instance], *self._lookups())
         return self.render(instance)
 
     def load(self, found: "models.QuerySet[Any]") -> dict[Any, bytes]:
@@ -138,13 +145,20 @@ class CachedModel:
         """The rows of *found*, as ``render_fetched`` takes them, by primary key."""
         plan = rendering.plan_of(self.serializer, self.model)
         if plan is None or self.shown or not rendering.are_values_enough(self.model):
-            if self.shown:
-                found = found.prefetch_related(*self.shown.lookups())
+            found = found.prefetch_related(*self._lookups())
             with neutral.context():
                 return {getattr(instance, self.lookup): instance for instance in found}
         # Without instances: half of what a row costs is to make one.
         with nullcontext() if plan.is_neutral else neutral.context():
             return {pk: values for pk, *values in found.values_list(self.lookup, *plan.columns)}
+
+    def _lookups(self) -> Iterator[Any]:
+        """With these loaded, what the serializer is seen to show takes no query."""
+        if self.shown:
+            yield from self.shown.lookups()
+        if rendering.sources(self.serializer) is not None:
+            known = self.shown.by_name if self.shown else {}
+            yield from (link.name for link in links(self) if link.name not in known)
 
     def render_fetched(self, row: Any) -> bytes:
         if isinstance(row, models.Model):

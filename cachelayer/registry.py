@@ -24,7 +24,7 @@ def make(
     serializer: Serializer,
     prefix: str | None = None,
     version: str = "",
-    depends_on: Iterable[str] = (),
+    depends_on: Iterable[str] | None = None,
     lifetime: float | None = None,
 ) -> CachedModel:
     """A registration, checked; the key prefix is the model's name unless given.
@@ -46,7 +46,8 @@ def make(
         raise ImproperlyConfigured(
             f"{model.__name__} has a lifetime of {lifetime!r}. Give it seconds, above 0."
         )
-    return CachedModel(model, serializer, prefix, version, tuple(depends_on), lifetime=lifetime)
+    named = None if depends_on is None else tuple(depends_on)
+    return CachedModel(model, serializer, prefix, version, named, lifetime=lifetime)
 
 
 def _own_prefix(model: AnyModel, serializer: Serializer) -> str:

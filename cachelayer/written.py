@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from cachelayer import recorder, registry, row_json, session, states, tenancy
+from cachelayer import (
+    declared,
+    documents,
+    recorder,
+    registry,
+    row_json,
+    session,
+    states,
+    tenancy,
+)
 from cachelayer.gate import CacheUnavailable
 from cachelayer.loading import found
 from cachelayer.registration import CachedModel
@@ -53,7 +62,7 @@ class Written:
                 continue
             cached = registry.model_of_prefix(key.partition(":")[0])
             assert cached
-            row = None if said is None else self._of_json(cached, said)
+            row = None if said is None else self._of_json(cached, said, key)
             if row is None and not _is_here(cached, key):
                 rows[key] = states.INVALIDATE
             elif row is None:
@@ -64,9 +73,10 @@ class Written:
             rows |= {keys[pk]: row for pk, row in self._read(cached, list(keys)).items()}
         return rows
 
-    def _of_json(self, cached: CachedModel, text: str) -> bytes | None:
+    def _of_json(self, cached: CachedModel, text: str, key: str) -> bytes | None:
+        pk = cached.pk(key) if cached.is_looked_at else None
         try:
-            return self._rendered(cached, lambda: row_json.render(cached, text))
+            return self._rendered(cached, lambda: row_json.render(cached, text), pk)
         except row_json.Inexact:
             return None
 
@@ -82,7 +92,7 @@ class Written:
             return dict.fromkeys(pks, states.INVALIDATE)
         rows = dict.fromkeys(pks, states.NULL)
         for pk, row in fetched.items():
-            rows[pk] = self._rendered(cached, partial(cached.render_fetched, row))
+            rows[pk] = self._rendered(cached, partial(cached.render_fetched, row), pk)
         return rows
 
     def _fetched(self, cached: CachedModel, pks: list[Any]) -> dict[Any, Any]:
@@ -108,10 +118,18 @@ class Written:
                 self._send("ROLLBACK TO SAVEPOINT cachelayer_read")
             raise
 
-    def _rendered(self, cached: CachedModel, render: Callable[[], bytes]) -> bytes:
+    def _rendered(self, cached: CachedModel, render: Callable[[], bytes], pk: Any = None) -> bytes:
+        using = self._connection.alias
         try:
             with self._guarded():
-                return render()
+                if not cached.is_looked_at:
+                    return render()
+                with declared.Queries(cached.model, cached.serializer, pk, using) as queries:
+                    row = render()
+                if queries.undeclared:
+                    documents.complain(cached, queries.undeclared)
+                    return states.INVALIDATE
+                return row
         except (row_json.Inexact, recorder.UndeclaredRead):
             raise
         except Exception:

@@ -9,6 +9,7 @@ from django.db import models, transaction
 from django.template.loader import render_to_string
 from django.test.utils import isolate_apps
 from django.utils import timezone
+from rest_framework import serializers
 
 import cachelayer
 from cachelayer import (
@@ -432,11 +433,57 @@ def test_what_is_declared_and_queried_all_the_same_is_not_cached_and_said(
         return {"topic": found.topics.order_by("label").first().label}
 
     settings.CACHELAYER = {**settings.CACHELAYER, "RECORDER": "off"}  # As in production.
-    registry._registered[Novel] = registry.make(Novel, with_first_topic, depends_on=["topics"])
+    registry._registered[Novel] = registry.make(
+        Novel, with_first_topic, "novel", depends_on=["topics"]
+    )
     assert cachelayer.read(Novel, only_writer.pk).outcome == "bypass"
     [line] = [each for each in caplog.messages if "bookshop_topic" in each]
     assert "nobody has declared" not in line
     assert "take it by .all()" in line
+
+
+class WithKeys(serializers.ModelSerializer):
+    """Its own links by their keys, which are a part of the row, beside another row."""
+
+    writer = serializers.CharField(source="writer.name")
+
+    class Meta:
+        model = Novel
+        fields = ["writer", "topics"]
+
+
+def test_links_by_their_keys_are_no_undeclared_query(only_writer, settings):
+    settings.CACHELAYER = {**settings.CACHELAYER, "RECORDER": "off"}
+    registry._registered[Novel] = registry.make(Novel, WithKeys, "novel")
+    cachelayer.read(Novel, only_writer.pk)
+    read = cachelayer.read(Novel, only_writer.pk)
+    assert read.outcome == "hit"
+    assert len(orjson.loads(read.row)["topics"]) == 2
+
+
+def with_reviews(found):
+    return {"title": found.title, "reviews": Review.objects.filter(novel=found).count()}
+
+
+def test_a_row_that_code_shows_is_looked_at_in_production(only_writer, settings, caplog, value):
+    """Nobody has declared anything, and a write of what it asks for would not be seen."""
+    settings.CACHELAYER = {**settings.CACHELAYER, "RECORDER": "off"}  # As in production.
+    registry._registered[Novel] = registry.make(Novel, with_reviews, "novel")
+    for _ in range(2):
+        assert cachelayer.read(Novel, only_writer.pk).outcome == "bypass"
+    assert cachelayer.read_many(Novel, [only_writer.pk])[only_writer.pk].outcome == "bypass"
+    Novel.objects.update(title="Tides")
+    assert value(f"novel:{only_writer.pk}") is None, "nor is it pushed"
+    [line] = [each for each in caplog.messages if "bookshop_review" in each]
+    assert "nobody has declared" in line
+    assert "or say depends_on=[]" in line
+
+
+def test_who_has_made_sure_is_believed(only_writer, settings):
+    settings.CACHELAYER = {**settings.CACHELAYER, "RECORDER": "off"}
+    registry._registered[Novel] = registry.make(Novel, with_reviews, "novel", depends_on=[])
+    cachelayer.read(Novel, only_writer.pk)
+    assert cachelayer.read(Novel, only_writer.pk).outcome == "hit"
 
 
 @pytest.mark.parametrize("depends_on", [["writer"], []], ids=["a document", "a row"])
@@ -446,7 +493,7 @@ def test_a_read_whose_serializer_fails_leaves_no_lease(only_writer, value, depen
     def failing(found):
         raise ValueError("no request")
 
-    registry._registered[Novel] = registry.make(Novel, failing, depends_on=depends_on)
+    registry._registered[Novel] = registry.make(Novel, failing, "novel", depends_on=depends_on)
     with pytest.raises(ValueError, match="no request"):
         cachelayer.read(Novel, only_writer.pk)
     assert value(f"novel:{only_writer.pk}") is None

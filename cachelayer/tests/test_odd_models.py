@@ -216,7 +216,7 @@ def test_a_model_with_a_long_name():
 
 def test_a_model_that_is_registered_twice_alike_is_registered_once():
     cachelayer.register(AReplyWhoseModelHasALongNameIndeed, LongNameSerializer)
-    with pytest.raises(ImproperlyConfigured, match="already"):
+    with pytest.raises(ImproperlyConfigured, match="too late"):
         cachelayer.register(AReplyWhoseModelHasALongNameIndeed, dict)
 
 

@@ -136,7 +136,8 @@ def test_an_old_process_is_not_without_triggers_when_there_are_more(newer_releas
 TAKEN_AWAY = [
     "DROP TRIGGER cachelayer_update ON bookshop_note",
     "DROP TRIGGER cachelayer_truncate ON bookshop_note",
-    "ALTER TABLE bookshop_note DISABLE TRIGGER ALL",
+    # Not ALL: that takes away the foreign keys' own as well, and no migrate brings them back.
+    "ALTER TABLE bookshop_note DISABLE TRIGGER USER",
     "ALTER TABLE bookshop_note ENABLE TRIGGER cachelayer_update",
     "ALTER TABLE bookshop_note ENABLE REPLICA TRIGGER cachelayer_delete",
     "DROP TRIGGER cachelayer_insert ON bookshop_film_alike",

@@ -43,7 +43,7 @@ def test_a_row_that_cannot_be_rendered_is_left_out_and_named(notes, monkeypatch,
     def picky(note):
         return {"stars": 6 // (note.stars - 1)}
 
-    monkeypatch.setitem(registry._registered, Note, registry.make(Note, picky))
+    monkeypatch.setitem(registry._registered, Note, registry.make(Note, picky, "note"))
     assert warm_up() == (3, 2)
     [record] = caplog.records
     key = f"note:{notes[1].pk}"

@@ -259,7 +259,7 @@ def _read_cached(using: str, cached: Cached, pk: Any, key: str, value: bytes | N
     while True:
         if value is not None and states.is_known(value):
             note_hit(cached, pk, key, value)
-            spans.outcome("hit")
+            spans.outcome("hit", cached.kind)
             return Read("hit", _unwrap(value))
         is_late = time.monotonic() >= deadline
         # A reader that has held its lease for so long may be dead: another takes it over.
@@ -307,7 +307,7 @@ def _count(cached: Cached, read: Read) -> Read:
         return read  # Nobody's statistics, and no thread that would add them up.
     counters.add(read.outcome)
     metrics.reads[cached.kind, read.outcome].inc()
-    spans.outcome(read.outcome)
+    spans.outcome(read.outcome, cached.kind)
     if read.outcome == "hit":
         watch.ticker.poke()
     return read

@@ -60,11 +60,12 @@ def background(
     return _tracer.start_as_current_span(f"cache.{name}")
 
 
-def outcome(name: str) -> None:
-    """Note on the current span how a read ended: ``hit``, ``miss`` or ``bypass``."""
+def outcome(name: str, kind: str) -> None:
+    """Note on the current span how a read ended (``hit``, ``miss`` or ``bypass``), and of what."""
     span = trace.get_current_span()
     if span.is_recording():
-        span.set_attributes({"cache.outcome": name, "cache.gate": gate.mode.value})
+        gate_is = gate.mode.value
+        span.set_attributes({"cache.outcome": name, "cache.kind": kind, "cache.gate": gate_is})
 
 
 def of_keys(keys: Sequence[str] | Mapping[str, Any]) -> Attributes:

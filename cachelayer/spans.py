@@ -15,7 +15,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
-from cachelayer import conf
+from cachelayer import conf, relations
 from cachelayer.gate import CacheUnavailable, gate
 
 Keys = TypeVar("Keys", bound=Sequence[str] | Mapping[str, Any])
@@ -73,6 +73,9 @@ def of_keys(keys: Sequence[str] | Mapping[str, Any]) -> Attributes:
     which: Attributes = {"cache.keys": len(keys)}
     if len(keys) == 1:
         which = {"cache.key": next(iter(keys))}
+    elif len(rows := [key for key in keys if not relations.is_stamp(key.partition(":")[0])]) == 1:
+        # A row's mark goes onto its table's stamp as well.
+        which = {"cache.key": rows[0], **which}
     return {"db.system.name": "redis", "cache.gate": gate.mode.value, **which}
 
 

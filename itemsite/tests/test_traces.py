@@ -139,7 +139,8 @@ def test_a_post_is_a_transaction_with_the_mark_before_the_commit_then_a_push(sit
     ]
     key = f"item:{answer.json['id']}"
     assert named(rows, "cache.mark")["cache.key"] == named(rows, "cache.push")["cache.key"] == key
-    assert named(rows, "cache.push")["cache.result"] == "pushed"
+    # The row is pushed, and its table's stamp is invalidated.
+    assert named(rows, "cache.push")["cache.result"] == "invalidated, pushed"
     assert named(rows, "COMMIT")["db.system.name"] == "postgresql"
     assert named(rows, "COMMIT")["db.operation.name"] == "COMMIT"
     mark, commit, push = (

@@ -123,7 +123,7 @@ class Commit:
         self._replace_marks(dict.fromkeys(self._marked, states.INVALIDATE))
 
     def _replace_marks(self, rows: Mapping[str, bytes]) -> None:
-        # Rows before stamps, as ``states.push`` says, also where they go in several batches.
+        # Rows before stamps, as in ``states.push``, also where they go in several batches.
         ordered = sorted(rows, key=lambda key: rows[key] == states.INVALIDATE)
         unsent = ordered
         try:

@@ -246,8 +246,8 @@ def push(rows: Mapping[str, bytes], token: bytes) -> list[str]:
     only takes the mark away. Answers for each key: ``pushed``, ``invalidated``, ``superseded``
     (a later writer's mark stands there) or ``lost`` (the mark was gone; key deleted).
 
-    Rows go before what is invalidated. 1. A writer's stamp is released. 2. A page is made under a
-    new one, of a row that is cached. Were that still the old row, the page would stay as it is.
+    Rows go before what is invalidated: then whoever makes a page finds them. (Were it otherwise,
+    their marks would keep them from being taken; the model says so.)
     """
     pushed = {key: row for key, row in rows.items() if row != INVALIDATE}
     values = (

@@ -11,13 +11,26 @@ from pathlib import Path
 from typing import Any, Final
 
 import loadtest.bench
-from loadtest.bench import bulk, documents, memory, orm, report, scaling, servers, stampede, wrk
+from loadtest.bench import (
+    bulk,
+    changed,
+    documents,
+    memory,
+    orm,
+    report,
+    scaling,
+    servers,
+    stampede,
+    wrk,
+)
 from loadtest.bench.comparisons import compare, comparisons
 from loadtest.bench.outcome import Outcome
 from loadtest.bench.say import say
 from loadtest.bench.stand import Stand, missing_for_fast_api
 
-_OTHERS: Final = ("stampede", "scaling", "memory", "bulk", "orm", "documents")
+_OTHERS: Final = (
+    *("page_changed", "stampede", "scaling", "memory", "bulk", "orm", "documents"),
+)
 #: What needs no load generator.
 _WITHOUT_WRK: Final = {"orm", "documents"}
 _NAMES: Final = (*(each.row for each in comparisons(100_000)), *_OTHERS)
@@ -83,6 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _measure(stand: Stand, name: str, options: argparse.Namespace) -> list[Outcome]:
+    if name == "page_changed":
+        return changed.measure(stand, options.repeats, options.seconds)
     if name == "stampede":
         return stampede.measure(stand, options.repeats)
     if name == "scaling":

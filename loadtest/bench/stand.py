@@ -148,9 +148,10 @@ class Stand:
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as answer:
             answer.read()
 
-    def get(self, path: str) -> bytes:
+    def get(self, path: str, served: Served | None = None) -> bytes:
+        """What *served*, or else the lab, answers."""
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(self.lab.url + path, timeout=60) as answer:
+        with opener.open((served or self.lab).url + path, timeout=60) as answer:
             return bytes(answer.read())
 
     def counts(self) -> dict[str, int]:

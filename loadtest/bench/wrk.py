@@ -27,6 +27,8 @@ class Load:
     count: int = 2000
     path: str = "/items"
     clients: int = 16
+    #: The paths of the mode "changing".
+    pages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +87,14 @@ def once(served: Served, load: Load, seconds: float) -> Run:
     command = [
         *("wrk", "-t1", f"-c{load.clients}", f"-d{max(1, round(seconds))}s", "--timeout", "10s"),
         *("-s", str(_SCRIPT), served.url, "--"),
-        *(load.mode, str(load.first), str(load.count), load.path),
+        *(load.mode, str(load.first), str(load.count), load.path, *load.pages),
     ]
     before = cpu.seconds(served.workers)
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     after = cpu.seconds(served.workers)
     said = json.loads(done.stdout.strip().splitlines()[-1])
     return Run(
-        rate=said["requests"] / said["seconds"],
+        rate=(said["requests"] - said["uncounted"]) / said["seconds"],
         requests=said["requests"],
         p50_ms=said["p50_ms"],
         p99_ms=said["p99_ms"],

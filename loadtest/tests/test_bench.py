@@ -162,13 +162,21 @@ def test_the_readme_shows_what_was_measured():
 
 
 @pytest.mark.skipif(not shutil.which("wrk"), reason="wrk is not installed")
-def test_it_measures_a_row_on_servers_of_its_own(tmp_path):
-    done = bench("--row", "hit", "--repeats", "1", "--seconds", "1", "--out", str(tmp_path))
+def test_it_measures_rows_on_servers_of_its_own(tmp_path):
+    rows = ("--row", "hit", "--row", "page", "--row", "page_changed")
+    done = bench(*rows, "--quick", "--repeats", "1", "--seconds", "1", "--out", str(tmp_path))
     assert done.returncode in (0, 1), done.stdout + done.stderr
-    [row] = json.loads((tmp_path / "bench.json").read_bytes())["rows"]
-    assert row["row"] == "hit"
-    assert row["value"] > 0
-    assert row["figures"]["cpu_us"]["workers"] > row["figures"]["cpu_us"]["postgres"]
+    measured = json.loads((tmp_path / "bench.json").read_bytes())
+    hit, page, changed = measured["rows"]
+    assert hit["row"] == "hit"
+    assert hit["value"] > 0
+    assert hit["figures"]["cpu_us"]["workers"] > hit["figures"]["cpu_us"]["postgres"]
+    assert (page["row"], page["goal"]) == ("page", 10)
+    assert page["figures"]["share"] >= 0.95, "hits"
+    assert (changed["row"], changed["goal"]) == ("page_changed", 3)
+    assert changed["figures"]["share"] >= 0.9, "misses"
+    assert page["figures"]["median"] > changed["figures"]["median"]
+    assert "| 50-row page, changed since / plain ListAPIView | " in markdown.tables(measured)
 
 
 def test_it_measures_writes_by_the_orm_in_databases_of_their_own(tmp_path):

@@ -21,6 +21,7 @@ from loadtest.bench import (
     scaling,
     servers,
     stampede,
+    stamps,
     wrk,
 )
 from loadtest.bench.comparisons import compare, comparisons
@@ -29,10 +30,10 @@ from loadtest.bench.say import say
 from loadtest.bench.stand import Stand, missing_for_fast_api
 
 _OTHERS: Final = (
-    *("page_changed", "stampede", "scaling", "memory", "bulk", "orm", "documents"),
+    *("page_changed", "stampede", "scaling", "memory", "bulk", "orm", "stamps", "documents"),
 )
 #: What needs no load generator.
-_WITHOUT_WRK: Final = {"orm", "documents"}
+_WITHOUT_WRK: Final = {"orm", "stamps", "documents"}
 _NAMES: Final = (*(each.row for each in comparisons(100_000)), *_OTHERS)
 
 
@@ -109,6 +110,8 @@ def _measure(stand: Stand, name: str, options: argparse.Namespace) -> list[Outco
         return bulk.measure(stand, options.rows or many, repeats)
     if name == "orm":
         return orm.measure(stand, options.repeats, quick=options.quick)
+    if name == "stamps":
+        return stamps.measure(stand, options.repeats)
     if name == "documents":
         return documents.measure(stand, options.repeats, options.seconds)
     for comparison in comparisons(stand.rows):

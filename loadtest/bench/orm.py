@@ -37,26 +37,29 @@ def works(*, quick: bool) -> list[Work]:
 
 def measure(stand: Stand, repeats: int, *, quick: bool) -> list[Outcome]:
     """Seconds with the layer, in turns with those of the same project without it."""
-    with _writer(stand, "cached") as cached, _writer(stand, "plain") as plain:
+    with project(stand, "cached") as cached, project(stand, "plain") as plain:
         outcomes = []
         for work in works(quick=quick):
             # The first finds tables, plans and scripts cold, which no goal is about.
-            turns = [(cached.seconds(work), plain.seconds(work)) for _ in range(repeats + 1)]
+            turns = [
+                (cached.seconds(work.name, work.count), plain.seconds(work.name, work.count))
+                for _ in range(repeats + 1)
+            ]
             mine, others = zip(*turns[1:], strict=True)
             outcomes.append(of_seconds("orm", work.what, work.goal, mine, others))
         return outcomes
 
 
-class _Writer:
+class Project:
     """A process of ``peers/orm.py``."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
 
-    def seconds(self, work: Work) -> float:
-        """What *work* takes; ``RuntimeError`` when it fails."""
+    def seconds(self, name: str, count: int) -> float:
+        """What that work takes; ``RuntimeError`` when it fails."""
         assert self._process.stdin
-        self._process.stdin.write(f"{work.name} {work.count}\n")
+        self._process.stdin.write(f"{name} {count}\n")
         self._process.stdin.flush()
         return float(self.line())
 
@@ -70,7 +73,8 @@ class _Writer:
 
 
 @contextmanager
-def _writer(stand: Stand, kind: str) -> Iterator[_Writer]:
+def project(stand: Stand, kind: str) -> Iterator[Project]:
+    """One that is ``cached`` or ``plain``, on a database of its own."""
     with database(stand, f"bench_{kind}") as url:
         settings = {"DATABASE_URL": url, "REDIS_URL": redis_url(stand, _REDIS_DATABASE)}
         with subprocess.Popen(
@@ -82,8 +86,8 @@ def _writer(stand: Stand, kind: str) -> Iterator[_Writer]:
             text=True,
         ) as process:
             try:
-                writer = _Writer(process)
-                writer.line()
-                yield writer
+                started = Project(process)
+                started.line()
+                yield started
             finally:
                 process.kill()

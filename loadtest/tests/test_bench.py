@@ -20,6 +20,17 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 BURN = "import time\nwhile time.process_time() < 0.3: pass\nprint('burnt', flush=True)\ninput()"
 
+#: Of how many columns the rows of films, and those of plays, have stamps.
+COUNT_STAMPS = """
+import os
+os.environ |= {"DATABASE_URL": "postgres://x/x", "REDIS_URL": "redis://x"}
+from loadtest.bench.peers import orm
+from cachelayer.watched import tables_of
+for each in tables_of("default"):
+    if each.name in ("shelf_film", "shelf_play"):
+        print(sum(prefix.startswith("@") for prefix in each.columns))
+"""
+
 
 def bench(*arguments, **environment):
     return subprocess.run(
@@ -179,12 +190,24 @@ def test_it_measures_rows_on_servers_of_its_own(tmp_path):
     assert "| 50-row page, changed since / plain ListAPIView | " in markdown.tables(measured)
 
 
-def test_it_measures_writes_by_the_orm_in_databases_of_their_own(tmp_path):
-    done = bench("--row", "orm", "--quick", "--repeats", "1", "--out", str(tmp_path))
+def test_it_measures_the_orm_and_stamps_in_databases_of_their_own(tmp_path):
+    rows = ("--row", "orm", "--row", "stamps")
+    done = bench(*rows, "--quick", "--repeats", "1", "--out", str(tmp_path))
     assert done.returncode in (0, 1), done.stdout + done.stderr
-    rows = json.loads((tmp_path / "bench.json").read_bytes())["rows"]
-    assert [(row["row"], row["goal"]) for row in rows] == [("orm", 1.6), ("orm", 2.0), ("orm", 2.0)]
-    assert all(row["value"] > 0.5 for row in rows), "whoever writes and marks is not twice as fast"
+    measured = json.loads((tmp_path / "bench.json").read_bytes())
+    goals = [(row["row"], row["goal"]) for row in measured["rows"]]
+    assert goals == [("orm", 1.6), ("orm", 2), ("orm", 2), ("stamps", 0.8), ("stamps", 0.9)]
+    *writes, hit, shown = measured["rows"]
+    assert all(row["value"] > 0.5 for row in writes), "to mark makes no write twice as fast"
+    assert 0.1 < hit["value"] < 1.2, "to compare stamps makes no hit faster"
+    assert shown["value"] > 0.3
+    assert "| update() of a row with 5 stamps / with none | " in markdown.tables(measured)
+
+
+def test_of_the_models_whose_stamps_are_measured_one_has_five_and_one_none():
+    command = [sys.executable, "-c", COUNT_STAMPS, "cached"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout.split() == ["5", "0"], done.stderr
 
 
 @pytest.mark.timeout(400)

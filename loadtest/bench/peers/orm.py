@@ -1,4 +1,4 @@
-"""Writes by the ORM, with the cache layer and without: a project of two models, and no server.
+"""Writes by the ORM, with the cache layer and without: a project of few models, and no server.
 
 ``python -m loadtest.bench.peers.orm cached|plain``. It reads what to do from its standard
 input, a line each, ``<name> <count>``, and answers each with the seconds that it took:
@@ -7,7 +7,12 @@ input, a line each, ``<name> <count>``, and answers each with the seconds that i
     update_many   one ``update()`` of so many rows, in autocommit
     cascade       the ``delete()`` of a row that so many others refer to
 
-The two differ in that ``cached`` has the cache layer in its INSTALLED_APPS, and its books
+and, only with the cache layer, what is in ``shelf/shown.py``; seconds of one:
+
+    read_document, read_row           so many hits: of a document with five dependencies, of a row
+    update_shown, update_not_shown    as update_one, of a row with five stamps, with none
+
+The two differ in that ``cached`` has the cache layer in its INSTALLED_APPS, and its models
 registered. DATABASE_URL is a database of its own, and so is REDIS_URL.
 """
 
@@ -51,6 +56,7 @@ from django.core.cache import caches  # noqa: E402
 from django.core.management import call_command  # noqa: E402
 from django.db import connection, models  # noqa: E402
 
+from loadtest.bench.peers.shelf import shown  # noqa: E402
 from loadtest.bench.peers.shelf.models import Author, Book  # noqa: E402
 
 
@@ -128,7 +134,12 @@ def _empty() -> None:
         cursor.execute(f"TRUNCATE {Book._meta.db_table}, {Author._meta.db_table}")
 
 
-_WORK: Final = {"update_one": update_one, "update_many": update_many, "cascade": cascade}
+_WORK: Final = {
+    "update_one": update_one,
+    "update_many": update_many,
+    "cascade": cascade,
+    **shown.WORK,
+}
 
 
 def main() -> None:

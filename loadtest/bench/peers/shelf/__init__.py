@@ -1,1 +1,1 @@
-"""An app of two models, for ``loadtest/bench/peers/orm.py``."""
+"""An app of few models, for ``loadtest/bench/peers/orm.py``."""

@@ -1,4 +1,4 @@
-"""The app's configuration: its books are cached where the cache layer is installed."""
+"""The app's configuration: its rows are cached where the cache layer is installed."""
 
 from typing import Any
 
@@ -12,16 +12,12 @@ class ShelfConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the books."""
+        """Register what is cached."""
         if not apps.is_installed("cachelayer"):
             return
-        from rest_framework import serializers
-
-        class BookSerializer(serializers.ModelSerializer[Any]):
-            class Meta:
-                model = self.get_model("Book")
-                fields = ["id", "title", "pages", "author"]
+        from loadtest.bench.peers.shelf.serializers import OF_MODELS
 
         # By its name: this package may import nothing of the project.
         cachelayer: Any = apps.get_app_config("cachelayer").module
-        cachelayer.register(self.get_model("Book"), BookSerializer)
+        for model, serializer in OF_MODELS.items():
+            cachelayer.register(model, serializer)

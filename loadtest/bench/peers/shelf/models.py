@@ -1,6 +1,6 @@
-"""Authors and their books."""
+"""Authors and their books; and people, whom films and plays refer to by five columns."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.db import models
 
@@ -27,3 +27,45 @@ class Book(models.Model):
 
     def __str__(self) -> str:
         return self.title
+
+
+class Person(models.Model):
+    """Somebody who makes films and plays."""
+
+    name = models.CharField(max_length=50)
+
+    objects: "ClassVar[models.Manager[Person]]" = models.Manager()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def _by(role: str) -> Any:
+    return models.ForeignKey(Person, models.CASCADE, related_name=f"%(class)ss_as_{role}")
+
+
+class _Work(models.Model):
+    """The same columns for both."""
+
+    title = models.CharField(max_length=100)
+    minutes = models.IntegerField(default=0)
+    director, writer, producer = _by("director"), _by("writer"), _by("producer")
+    composer, editor = _by("composer"), _by("editor")
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class Film(_Work):
+    """Documents show it, by each of its five columns."""
+
+    objects: "ClassVar[models.Manager[Film]]" = models.Manager()
+
+
+class Play(_Work):
+    """Nobody else shows it."""
+
+    objects: "ClassVar[models.Manager[Play]]" = models.Manager()

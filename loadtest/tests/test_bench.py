@@ -172,6 +172,7 @@ def test_the_readme_shows_what_was_measured():
         assert table in readme
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.skipif(not shutil.which("wrk"), reason="wrk is not installed")
 def test_it_measures_rows_on_servers_of_its_own(tmp_path):
     rows = ("--row", "hit", "--row", "page", "--row", "page_changed")
@@ -190,6 +191,7 @@ def test_it_measures_rows_on_servers_of_its_own(tmp_path):
     assert "| 50-row page, changed since / plain ListAPIView | " in markdown.tables(measured)
 
 
+@pytest.mark.timeout(400)
 def test_it_measures_the_orm_and_stamps_in_databases_of_their_own(tmp_path):
     rows = ("--row", "orm", "--row", "stamps")
     done = bench(*rows, "--quick", "--repeats", "1", "--out", str(tmp_path))

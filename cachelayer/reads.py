@@ -238,7 +238,11 @@ def _look_up_many(
     using: str, cached: CachedModel, keys: dict[str, Any], verified: bool
 ) -> dict[str, bytes | None]:
     """As ``look_up``, without the rows that this transaction has written itself."""
-    wanted = [key for key in keys if not _reads_otherwise(using, cached, key)]
+    connection = connections[using]
+    if session.is_at_home(connection) and not connection.run_on_commit:
+        wanted = list(keys)
+    else:
+        wanted = [key for key in keys if not _reads_otherwise(using, cached, key)]
     return dict(zip(wanted, _look_up(wanted, verified), strict=True)) if wanted else {}
 
 
@@ -287,8 +291,11 @@ def _reads_otherwise(using: str, cached: Cached, key: str) -> bool:
     Its transaction has written a newer one, or something that it may show, or its session looks
     into another schema.
     """
-    if not session.is_at_home(connections[using]):
+    connection = connections[using]
+    if not session.is_at_home(connection):
         return True
+    if not connection.run_on_commit:
+        return False  # Nearly always; the rest takes longer than a hit may.
     if has_written(using, key, f"{key.partition(':')[0]}:{EVERY}"):
         return True
     return cached.is_document and has_written_of(

@@ -216,6 +216,10 @@ def make(
     lifetime: float | None,
 ) -> Computed:
     """A document, checked; ``ImproperlyConfigured`` says what does not do."""
+    if isinstance(arguments, str):
+        raise ImproperlyConfigured(
+            f"The arguments of the document {name!r} are a list of names: [{arguments!r}]."
+        )
     reads = tuple(each if isinstance(each, Rows) else Rows(each) for each in depends_on)
     if not reads:
         raise ImproperlyConfigured(

@@ -213,6 +213,7 @@ def make(*depends_on, args=("writer",), function=lambda writer: b"", **options):
         (lambda: make(), "depends on nothing"),
         (lambda: make(cachelayer.Rows(Novel, writer="nobody")), "none of its arguments"),
         (lambda: make(Novel, args=()), "does not take them"),
+        (lambda: make(Novel, args="writer"), r"a list of names: \['writer'\]"),
         (lambda: make(Novel, lifetime=0), "Give it seconds"),
         (lambda: cachelayer.Rows(Novel, writer="a", title="b"), "by one column"),
     ],

@@ -134,7 +134,8 @@ class CachedModel:
 
     def render_loading(self, instance: models.Model) -> bytes:
         """As ``render``; what a document shows is loaded if it is not yet."""
-        models.prefetch_related_objects([instance], *self._lookups())
+        with neutral.context():
+            models.prefetch_related_objects([instance], *self._lookups())
         return self.render(instance)
 
     def load(self, found: "models.QuerySet[Any]") -> dict[Any, bytes]:

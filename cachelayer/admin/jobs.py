@@ -89,12 +89,17 @@ def start(kind: str, user: Any, scope: Sequence[str] | None = None) -> Job:
     if kind == "repair":
         parts = sorted(registry.databases())
     else:
-        # What a function computes for all arguments that there might be, nobody can warm.
-        found = registry.all_cached() if kind == "warm" else registry.every()
-        parts = [cached.prefix for cached in found]
+        parts = prefixes(kind)
         if scope is not None:
             parts = [prefix for prefix in parts if prefix in scope]
     return Job(kind, str(user.pk), scope=parts, prefixes=list(parts))
+
+
+def prefixes(kind: str) -> list[str]:
+    """All that a job of this *kind* is for."""
+    # What a function computes for all arguments that there might be, nobody can warm.
+    found = registry.all_cached() if kind == "warm" else registry.every()
+    return [cached.prefix for cached in found]
 
 
 def load(text: str, user: Any) -> Job:

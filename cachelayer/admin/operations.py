@@ -160,7 +160,7 @@ def _scope(request: HttpRequest) -> list[str]:
 def _title(job: jobs.Job) -> str:
     if job.kind == "repair":
         return "Repair"
-    if job.scope == _prefixes() and len(job.scope) > 1:
+    if job.scope == jobs.prefixes(job.kind) and len(job.scope) > 1:
         return f"{_NAMES[job.kind]} everything"
     return f"{_NAMES[job.kind]} " + ", ".join(f"{prefix}:*" for prefix in job.scope)
 

@@ -113,7 +113,7 @@ def _measure(stand: Stand, name: str, options: argparse.Namespace) -> list[Outco
     if name == "stamps":
         return stamps.measure(stand, options.repeats)
     if name == "documents":
-        return documents.measure(stand, options.repeats, options.seconds)
+        return documents.measure(stand, options.repeats, options.seconds, quick=options.quick)
     for comparison in comparisons(stand.rows):
         if comparison.row == name:
             return [compare(stand, comparison, options.repeats, options.seconds)]

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import threading
+from collections.abc import Callable
 from typing import Final
 
 _CHUNK: Final = 65536
@@ -30,13 +31,24 @@ class Proxy:
         ready.wait(10)
 
     def refuse(self) -> None:
-        self._loop.call_soon_threadsafe(self._refuse)
+        self._do(self._refuse)
 
     def swallow(self) -> None:
-        self._loop.call_soon_threadsafe(self._flowing.clear)
+        self._do(self._flowing.clear)
 
     def mend(self) -> None:
-        self._loop.call_soon_threadsafe(self._mend)
+        self._do(self._mend)
+
+    def _do(self, change: Callable[[], None]) -> None:
+        """Change it, and return when it is so: what is sent from then on meets the change."""
+        done = threading.Event()
+
+        def step() -> None:
+            change()
+            done.set()
+
+        self._loop.call_soon_threadsafe(step)
+        done.wait(10)
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)

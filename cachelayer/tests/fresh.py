@@ -55,7 +55,8 @@ def _end_reconcile() -> None:
         running = [each for each in threading.enumerate() if each.name == RECONCILE]
         if not running:
             break
-        running[0].join(0.01)
+        if running[0].is_alive():  # Not of one that is about to start.
+            running[0].join(0.01)
         gate.start_afresh()
 
 

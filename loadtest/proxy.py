@@ -31,13 +31,13 @@ class Proxy:
         ready.wait(10)
 
     def refuse(self) -> None:
-        self._do(self._refuse)
+        self._loop.call_soon_threadsafe(self._refuse)
 
     def swallow(self) -> None:
         self._do(self._flowing.clear)
 
     def mend(self) -> None:
-        self._do(self._mend)
+        self._loop.call_soon_threadsafe(self._mend)
 
     def _do(self, change: Callable[[], None]) -> None:
         """Change it, and return when it is so: what is sent from then on meets the change."""

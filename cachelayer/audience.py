@@ -34,6 +34,9 @@ _GIVEN: Final = frozenset(
         "permission_classes",
         "renderer_classes",
         "lookup_field",
+        "rows_are_public",
+        "list_filters",
+        "pagination_class",
         "filterset_class",
     }
 )

@@ -139,6 +139,8 @@ class Computed:
             raise ValidationError(
                 f"{wrong[0]!r} cannot be in a key. Give text, a whole number, a truth or None."
             )
+        if any(isinstance(value, int) and not -(2**63) <= value < 2**63 for value in values):
+            raise ValidationError("A whole number in a key has 64 bits at most.")
         named = {argument for rows in self.reads for argument in rows.where.values()}
         if any(value is None and name in named for name, value in self._given(values).items()):
             raise ValidationError(f"{self.prefix} reads the rows of a value, and None is none.")
@@ -183,15 +185,17 @@ class Computed:
         Computed as in every thread: not in a language or a time zone that one has switched on.
         *fresh*: from Postgres alone, for whoever compares.
         """
-        read = declared.Tables()
+        read, elsewhere = declared.Tables(), declared.Tables()
         with ExitStack() as stack:
             for connection in connections.all():
-                stack.enter_context(connection.execute_wrapper(read))
+                # A replica has the same tables, and may be behind.
+                look = read if connection.alias == self.database else elsewhere
+                stack.enter_context(connection.execute_wrapper(look))
             stack.enter_context(neutral.context())
             found = self.function(*values)
         if not isinstance(found, bytes):
             raise TypeError(f"The function of {self.prefix!r} gave {found!r:.40}: return bytes.")
-        undeclared = read.named - self.tables() - {declared.CONSTANT}
+        undeclared = read.named - self.tables() - {declared.CONSTANT} | elsewhere.named
         if undeclared and recorder.is_wanted() == "raise":
             raise recorder.UndeclaredRead(undeclared_message(self.prefix, undeclared))
         return VALUE + found, undeclared

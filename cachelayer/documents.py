@@ -67,7 +67,7 @@ def _confirmed(stored: Mapping[str, bytes], pages: Mapping[str, bytes], lease: b
     pushed. 3. The reader takes it from the cache. Such a page the view would never have shown.
     """
     with suppress(CacheUnavailable):
-        held = dict(zip(stored, states.fill_and_get(stored, lease), strict=True))
+        held = dict(zip(stored, states.confirm(stored, lease), strict=True))
         return {key for key, page in pages.items() if held[key] == page}
     return set()
 

@@ -43,7 +43,9 @@ def _keys(using: str, cached: CachedModel, pks: list[Any]) -> Iterator[str]:
     fields = {(f.model._meta.db_table, f.column): f.attname for f in cached.model._meta.fields}
     stamped = [column for column in columns if column.table in {m._meta.db_table for m in chain}]
     for instance in cached.rows(using).filter(pk__in=pks) if by_column or stamped else ():
-        yield from (each.key(getattr(instance, each.by)) for each in by_column)
+        for each in by_column:
+            if (value := getattr(instance, each.by)) is not None:
+                yield each.key(value)
         for column in stamped:
             attribute = fields.get((column.table, column.name), "pk")
             value = getattr(instance, attribute) if column.name else EVERY

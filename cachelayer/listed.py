@@ -1,16 +1,30 @@
 """What of a view decides about its pages: whether they are the same for everybody, and by what."""
 
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from typing import Any, Final
 
-from cachelayer import audience, registry
+from django.core.exceptions import EmptyResultSet
+from rest_framework.mixins import ListModelMixin
+
+from cachelayer import audience, registry, rendering
 from cachelayer.audience import View
+from cachelayer.registration import CachedModel
 
 #: The names by which paginations have those of their parameters.
 _OF_PAGINATION: Final = (
     *("page_query_param", "page_size_query_param", "limit_query_param", "offset_query_param"),
     "cursor_query_param",
+)
+
+
+#: What gives other rows later, though nobody has written one.
+_UNSTEADY: Final = re.compile(
+    r"\b(?:now|random|(?:statement|clock|transaction)_timestamp)\s*\("
+    r"|\bcurrent_(?:date|time|timestamp)\b",
+    re.I,
 )
 
 
@@ -45,25 +59,43 @@ def _not_listed(view: View) -> str | None:
     for name in ("get_queryset", "filter_queryset", "get_serializer", "paginate_queryset"):
         if not audience.is_untouched(view, name):
             return f"has a {name}() of its own"
-    if why := audience.not_cached_rows(view):
+    if why := _shows_otherwise(view) or audience.not_cached_rows(view):
         return why
     cached = audience.cached_of(view)
     if cached is None or registry.of_prefix(f"{cached.prefix}.page") is None:
         return "its model is not registered with pages=True"
-    query = view.queryset.query
-    if (
-        query.combinator
-        or query.distinct_fields
-        or view.queryset._db
-        not in (
-            None,
-            cached.database,
-        )
-    ):
-        return "has a queryset of which the keys alone cannot be asked for"
+    if why := _is_odd(view.queryset, cached):
+        return why
     parts = [*view.filter_backends, *filter(None, [view.pagination_class])]
     if unknown := [part for part in parts if not _is_of_url(part, view)]:
         return f"uses {audience.name_of(unknown[0])}, which may decide by who asks"
+    return None
+
+
+def _shows_otherwise(view: View) -> str | None:
+    """What makes another list of the rows than REST framework does."""
+    from cachelayer.listing import CachedListMixin
+
+    mro = type(view).__mro__
+    below = mro[mro.index(CachedListMixin) + 1 :]
+    owner = next((base for base in below if "list" in vars(base)), ListModelMixin)
+    if not hasattr(view, "list_keys") and vars(owner)["list"] is not ListModelMixin.list:
+        return f"has a list() of {owner.__name__}'s"
+    serializer = audience.serializer_of(view)
+    own = getattr(getattr(serializer, "Meta", None), "list_serializer_class", None)
+    if own or (serializer and not rendering.is_of_rest_framework(serializer, "many_init")):
+        return f"shows rows by a list serializer of {audience.name_of(serializer)}'s own"
+    return None
+
+
+def _is_odd(queryset: Any, cached: CachedModel) -> str | None:
+    query = queryset.query
+    is_elsewhere = queryset._db not in (None, cached.database)
+    if query.combinator or query.distinct_fields or is_elsewhere:
+        return "has a queryset of which the keys alone cannot be asked for"
+    with suppress(EmptyResultSet):
+        if _UNSTEADY.search(str(query)):
+            return "has a queryset that asks the clock, or chance"
     return None
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
+from django.core.exceptions import DisallowedHost
 from django.db import DatabaseError, InterfaceError
 from django.http import Http404
 from rest_framework.exceptions import APIException
@@ -76,7 +77,9 @@ class CachedListMixin:
             return self._find_page(request, found)
         except (Http404, APIException, DatabaseError, InterfaceError, UndeclaredRead):
             raise
-        except Exception:
+        except DisallowedHost:
+            return None  # The view may need no host.
+        except Exception:  # A project's code, which may need what a URL has not.
             logger.exception(
                 "No page of %s could be made from its URL alone, so it is not cached. Mend that, "
                 "or take list_filters away.",

@@ -32,9 +32,15 @@ CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 
 #: The protocol's operations: the plain commands, and the scripts by their names.
 _OPERATIONS: Final = (
-    "get", "lease", "fill", "mark", "push", "release", "repair", "drop", "other"
+    "get", "lease", "stamp", "fill", "mark", "push", "release", "repair", "drop", "other"
 )  # fmt: skip
-_OF_COMMAND: Final = {"GET": "get", "MGET": "get", "look": "get"}
+_OF_COMMAND: Final = {
+    "GET": "get",
+    "MGET": "get",
+    "look": "get",
+    "document": "get",
+    "confirm": "fill",
+}
 
 _OUTCOMES: Final = ("hit", "miss", "bypass")
 _reads = Counter(

@@ -134,6 +134,8 @@ def view_of(base: str, path: str) -> Any:
     found, url = urlsplit(base), urlsplit(path)
     match = resolve(url.path)
     callback: Any = match.func
+    if not hasattr(getattr(callback, "cls", None), "list_filters"):
+        raise Resolver404({"path": path})  # Another view's by now.
     view = callback.cls(**getattr(callback, "initkwargs", {}))
     environ = {
         "REQUEST_METHOD": "GET",
@@ -243,7 +245,9 @@ def _frame(view: Any, using: str) -> _Frame:
         keys, data = view.list_keys(_ROWS) if hasattr(view, "list_keys") else _list_keys(view)
     context = {"view": view, "request": view.request, "response": Response(data)}
     content: bytes = renderer_of(view).render(data, "application/json", context)
-    before, _, after = content.partition(f'"{_ROWS}"'.encode())
+    before, found, after = content.partition(f'"{_ROWS}"'.encode())
+    if not found:
+        raise ImproperlyConfigured(f"The pages of {type(view).__name__} have no place for rows.")
     return _Frame(list(keys), before, after, read.named)
 
 

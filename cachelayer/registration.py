@@ -115,6 +115,9 @@ class CachedModel:
 
     def to_python(self, pk: Any) -> Any:
         """*pk* in the one form that its key is made of; ``ValidationError`` if it is none."""
+        if pk is None and self.by:
+            # As an argument of a query, that would be some row that has no value.
+            raise ValidationError(f"No row of {self.label} is read by None.")
         return self.field.to_python(pk)
 
     def pk(self, key: str) -> Any:

@@ -24,7 +24,7 @@ _SEEN: Final = "cachelayer:variants:seen"
 #: Seconds between two words of a process.
 _INTERVAL: Final = 60.0
 
-_retire = scripts.load("retire")
+_retire = scripts.load("retire", "own_incarnation")
 _next_word = 0.0
 
 

@@ -40,12 +40,13 @@ INVALIDATE: Final = b""
 _NO_TRANSACTION: Final = 0
 _NOT_ISSUED: Final = 2**62
 
-_mark = scripts.load("mark", "variants")
-_look = scripts.load("look")
-_document = scripts.load("document")
+_mark = scripts.load("mark", "own_incarnation", "variants")
+_look = scripts.load("look", "own_incarnation")
+_document = scripts.load("document", "own_incarnation", "checked")
 _lease = scripts.load("lease")
-_repair = scripts.load("repair", "variants")
-_fill = scripts.load("fill")
+_repair = scripts.load("repair", "own_incarnation", "variants")
+_fill = scripts.load("fill", "fill_one")
+_confirm = scripts.load("confirm", "own_incarnation", "checked", "fill_one")
 _push = scripts.load("push", "variants", "release_one")
 _release = scripts.load("release", "release_one")
 _drop = scripts.load("drop", "variants")
@@ -205,22 +206,20 @@ def fill(rows: Mapping[str, bytes], token: bytes) -> list[bool]:
 
 
 @spans.operation("fill")
-def fill_and_get(rows: Mapping[str, bytes], token: bytes) -> list[bytes | None]:
+def confirm(rows: Mapping[str, bytes], token: bytes) -> list[bytes | None]:
     """As ``fill``; answer what each key reads as then, None where it did not take.
 
-    Nor where a stamp has changed, or the server is not trusted for the epoch that Postgres has.
+    A page reads as itself only while its stamps are the same. None is answered of a server that
+    is not trusted for the epoch that Postgres has.
     """
     values = (part for key, row in rows.items() for part in (row, lifetime(key, row)))
-    stored = shapes.stored(rows)
-    taken, [*held, found] = link.round_trip(
-        _fill(stored, token, *values),
-        _document([*stored, incarnation.KEY], keyspace.prefix(), 1),
-        use=Use.READ,
-    )
-    is_trusted = incarnation.trusted_epoch(found) == epoch.known()
-    return [
-        value if took == 1 and is_trusted else None for took, value in zip(taken, held, strict=True)
-    ]
+    keys = [*shapes.stored(rows), incarnation.KEY]
+    command = _confirm(keys, keyspace.prefix(), token, *values)
+    held: list[bytes | None]
+    [[*held, found]] = link.round_trip(command, use=Use.READ)
+    if incarnation.trusted_epoch(found) != epoch.known():
+        return [None] * len(held)
+    return held
 
 
 @spans.operation("mark")

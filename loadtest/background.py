@@ -49,16 +49,24 @@ class Traffic:
             [self._read, self._list, self._update, self._create, self._delete],
             weights=[78, 10, 6, 3, 3],
         )
-        action()
+        try:
+            action()
+        except NoAnswer:
+            # What was not answered may have made a row: look again which are its own.
+            self._adopted = False
+            raise
 
     def clean_up(self) -> None:
         """Delete its own rows; raises ``NoAnswer``."""
+        if not self._adopted:
+            self._adopt()
         while self._own:
             self._api.request("DELETE", f"/items/{self._own[-1]}")
             self._own.pop()
 
     def _adopt(self) -> None:
-        """Take over the rows that an earlier one, which was killed, has left."""
+        """Find its rows, also those that an earlier one, which was killed, has left."""
+        self._own.clear()
         path = "/items?limit=100"
         for _ in range(5):
             _, page, _ = self._api.request("GET", path)

@@ -1,7 +1,7 @@
 -- KEYS: the rows' plain keys, the variants, and last the incarnation
 -- ARGV: the mark, what keys begin with
 -- Answers the incarnation, if it is this very server's: a mark on a server that others do not
--- read is none. A replica has a copy of the incarnation, and a connection may have been led to it.
+-- read is none, and a connection may have been led to one.
 --
 -- A mark comes behind those that stand there; it replaces none. Were it to, a late command of
 -- a writer that has gone on without its mark could hide the mark of the next one, which is in
@@ -25,8 +25,4 @@ if #unmarked > 0 then
   redis.call('MSET', unpack(unmarked))
 end
 delete_variants(rows, ARGV[2], KEYS[#KEYS - 1])
-local incarnation = redis.call('GET', KEYS[#KEYS]) or ''
-local info = redis.call('INFO', 'replication')
--- A replica says its primary's.
-local term = string.find(info, 'role:master', 1, true) and string.match(info, 'master_replid:(%x+)')
-return term and string.find(incarnation, ':' .. term .. ' ', 1, true) and incarnation or ''
+return own_incarnation(KEYS[#KEYS])

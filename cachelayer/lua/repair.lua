@@ -6,12 +6,8 @@
 -- A row, null or lease is deleted. A mark may belong to a writer that committed before the
 -- write that was logged: the repair's comes behind it, so that a late push stores nothing.
 -- Were it deleted, the mark of a transaction in flight might be.
-local incarnation = redis.call('GET', KEYS[#KEYS]) or ''
-local info = redis.call('INFO', 'replication')
--- A replica says its primary's.
-local term = string.find(info, 'role:master', 1, true) and string.match(info, 'master_replid:(%x+)')
-local wanted = term and ':' .. term .. ARGV[2] or ''
-if wanted == '' or string.sub(incarnation, -#wanted) ~= wanted then
+local incarnation = own_incarnation(KEYS[#KEYS])
+if string.sub(incarnation, -#ARGV[2]) ~= ARGV[2] then
   return -1
 end
 local rows = {unpack(KEYS, 1, #KEYS - 2)}

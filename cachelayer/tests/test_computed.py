@@ -131,7 +131,7 @@ def test_values_are_in_one_form(writer):
     assert titles_of(f"0{writer.pk}") == b'["Tides"]'
 
 
-@pytest.mark.parametrize("values", [(), (1, 2), (1.5,), (b"1",), (None,), ([1],)])
+@pytest.mark.parametrize("values", [(), (1, 2), (1.5,), (b"1",), (None,), ([1],), (2**63,)])
 def test_values_that_are_none(values):
     with pytest.raises(ValidationError):
         titles_of(*values)
@@ -140,6 +140,13 @@ def test_values_that_are_none(values):
 def test_undeclared_tables_are_an_error_in_tests(writer):
     with pytest.raises(recorder.UndeclaredRead, match="reads bookshop_review"):
         careless(writer.pk)
+
+
+def test_a_query_to_another_database_is_undeclared(writer, monkeypatch):
+    """A replica has the same tables, and may be behind."""
+    monkeypatch.setattr(computed.Computed, "database", "primary")
+    with pytest.raises(recorder.UndeclaredRead, match="reads bookshop_novel"):
+        titles_of.cached.compute((writer.pk,), fresh=True)
 
 
 def test_undeclared_tables_in_production_are_said_and_nothing_is_cached(

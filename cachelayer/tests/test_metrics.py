@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
 import cachelayer
-from cachelayer import epoch, link, metrics, repair, states
+from cachelayer import epoch, link, metrics, repair, stamps, states
 from cachelayer.gate import Mode, gate
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.commands import environment_here
@@ -98,9 +98,10 @@ def test_round_trips_are_timed_by_operation(told):
     cachelayer.read(Note, note.pk)
     states.repair([f"note:{note.pk}"], f"trusted {epoch.known()}")
     states.release([f"note:{note.pk}"], states.new_mark(NEVER_ENDS))
+    stamps.note("default", ["@nothing:*"])
     link.ping()
     for operation in (
-        "get", "lease", "fill", "mark", "push", "release", "repair", "drop", "other"
+        "get", "lease", "stamp", "fill", "mark", "push", "release", "repair", "drop", "other"
     ):  # fmt: skip
         assert told("redis_seconds_count", operation=operation) == 1, operation
 

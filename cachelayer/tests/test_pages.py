@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 from django.db import connection, transaction
+from django.db.models import TextField
+from django.db.models.functions import Cast, Now
 from django.test import Client
 from django.urls import path
 from prometheus_client import REGISTRY
-from rest_framework import generics, pagination, permissions, viewsets
+from rest_framework import generics, pagination, permissions, serializers, viewsets
 from rest_framework.filters import BaseFilterBackend
 from rest_framework.renderers import JSONRenderer
+from rest_framework.response import Response
 
 import cachelayer
 from cachelayer import (
@@ -480,6 +483,23 @@ REASONS = {
     "has a get_queryset() of its own": {"get_queryset": lambda self: Novel.objects.all()},
     "has a filter_queryset() of its own": {"filter_queryset": lambda self, found: found},
     "uses BaseFilterBackend, which may": {"filter_backends": [BaseFilterBackend]},
+    "has a queryset that asks the clock, or chance": {"queryset": Novel.objects.order_by("?")},
+    "has a queryset that asks the clock": {
+        "queryset": Novel.objects.filter(title__lt=Cast(Now(), TextField()))
+    },
+    "shows rows by a list serializer of Listed's own": {
+        "serializer_class": type(
+            "Listed",
+            (NovelCardSerializer,),
+            {
+                "Meta": type(
+                    "Meta",
+                    (NovelCardSerializer.Meta,),
+                    {"list_serializer_class": serializers.ListSerializer},
+                )
+            },
+        )
+    },
     "has a queryset of which the keys alone": {"queryset": Novel.objects.distinct("title")},
 }
 
@@ -497,6 +517,55 @@ def test_w033_pages_that_are_never_cached(site, novels, reason, attributes):
     assert f"Mine says list_filters, and its pages are never cached: it {reason}" in problem.msg
     if "distinct" not in reason and "keys" not in reason:
         assert outcome(client.get("/cards")) == "BYPASS"
+
+
+class Fewer(viewsets.ModelViewSet):
+    def list(self, request, *args, **kwargs):
+        return Response({"results": []})
+
+
+def test_a_list_of_a_base_of_the_projects_own_is_asked(site, novels):
+    base = {name: each for name, each in vars(Cards).items() if not name.startswith("_")}
+    view = type("Mine", (CachedViewMixin, Fewer), base)
+    assert "has a list() of Fewer's" in listed.not_listed(view())
+    answer = site(cards=view).get("/cards")
+    assert (titles(answer), outcome(answer)) == ([], "BYPASS")
+
+
+def test_what_as_view_is_given_counts(novels):
+    assert listed.not_listed(Cards()) is None
+    assert listed.not_listed(Cards(list_filters=None))
+    assert listed.not_listed(Cards(rows_are_public=False))
+    own = type("Own", (pagination.PageNumberPagination,), {"get_page_size": lambda *args: 1})
+    assert "uses Own" in listed.not_listed(Cards(pagination_class=own))
+
+
+def test_the_first_page_of_a_redis_that_knows_no_script_is_stored(get):
+    """What is filled must not be looked at before: a script that Redis has forgotten comes late."""
+    link.client().script_flush()
+    assert [outcome(get()) for _ in range(2)] == ["MISS", "HIT"]
+
+
+def test_a_page_without_a_place_for_rows_is_said(site, novels, caplog):
+    class Empty(pagination.PageNumberPagination):
+        same_for_anonymous = True
+        page_size = 2
+
+        def get_paginated_response(self, data):
+            return Response({"results": list(data)[:1]})
+
+    view = type("Mine", (Cards,), {"pagination_class": Empty})
+    assert outcome(site(cards=view).get("/cards")) == "BYPASS"
+    assert "have no place for rows" in caplog.text
+
+
+def test_a_page_whose_path_is_another_views_by_now(get, settings):
+    get()
+    settings.ROOT_URLCONF = type(
+        "Urls", (), {"urlpatterns": [path(get.name, lambda request: None)]}
+    )
+    *_, report = verify.verify()
+    assert report.differing == 0
 
 
 def test_w033_a_registration_without_pages(site, novels, monkeypatch):

@@ -2,7 +2,7 @@
 
 import orjson
 import pytest
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.management import call_command
 from django.db import IntegrityError, transaction
 
@@ -211,5 +211,8 @@ def test_a_column_that_is_not_registered(novel):
         cachelayer.read_by(Note, stars=3)
     with pytest.raises(ImproperlyConfigured, match="is not cached as NoteSerializer shows it"):
         cachelayer.read(Novel, 1, serializer=NoteSerializer)
+    Novel.objects.create(title="Without")
+    with pytest.raises(ValidationError, match="by None"):
+        cachelayer.read_by(Novel, isbn=None)
     with pytest.raises(TypeError, match="one column"):
         cachelayer.read_by(Novel, isbn="1", title="2")

@@ -1,12 +1,14 @@
 """The light traffic goes on whatever happens, and leaves nothing behind."""
 
+import random
 import signal
 import subprocess
 import sys
 
 import pytest
 
-from loadtest.background import NAME
+from loadtest.api import Api, NoAnswer
+from loadtest.background import NAME, Traffic
 from loadtest.own_lab import wait_until
 from loadtest.proxy import Proxy
 
@@ -128,3 +130,21 @@ def test_a_rate_that_does_not_do_is_refused(rate):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
     assert "--rate" in done.stderr
+
+
+def test_a_row_whose_creation_was_not_answered_is_deleted_as_well(site):
+    class Losing(Api):
+        def request(self, method, *args, **kwargs):
+            answer = super().request(method, *args, **kwargs)
+            if method == "POST":
+                raise NoAnswer("It was on its way.")
+            return answer
+
+    choice = random.Random(1)
+    traffic = Traffic(Losing(site.url), choice)
+    choice.choices = lambda *args, **kwargs: [traffic._create]
+    with pytest.raises(NoAnswer):
+        traffic.step()
+    assert len(its_rows(site)) == 1
+    traffic.clean_up()
+    assert its_rows(site) == {}

@@ -46,6 +46,8 @@ _BY_SESSION_OR_HEADER: Final = {
     authentication.BasicAuthentication,
     authentication.TokenAuthentication,
 }
+#: No model is registered with it.
+_UNKNOWN: Final = object()
 PLAIN: Final = ("rest_framework.", "django.", "cachelayer.rest.", "cachelayer.listing.")
 
 
@@ -78,8 +80,15 @@ def model_of(view: View) -> type[models.Model] | None:
 
 def cached_of(view: View) -> CachedModel | None:
     """The registration of *view*'s model with its serializer, as far as that is known."""
-    model = model_of(view)
-    return registry.find(model, serializer_of(view)) if model else None
+    if (model := model_of(view)) is None:
+        return None
+    serializer = serializer_of(view)
+    return registry.find(model, None if serializer is _UNKNOWN else serializer)
+
+
+def shown_by(view: View, model: type[models.Model]) -> CachedModel | None:
+    """At a request: the registration of *model* whose bytes *view* shows."""
+    return registry.find(model, serializer_of(view))
 
 
 def serializer_of(view: View) -> Any:
@@ -88,8 +97,8 @@ def serializer_of(view: View) -> Any:
         return getattr(view, "serializer_class", None)
     try:
         return view.get_serializer_class()
-    except Exception:
-        return None  # The view itself runs into it, in its own time.
+    except Exception:  # It may need a request; the view itself runs into it, in its own time.
+        return _UNKNOWN
 
 
 def is_looked_up_by_key(view: View, cached: CachedModel) -> bool:
@@ -160,17 +169,6 @@ def is_plain(found: Any, cached: CachedModel) -> bool:
         and queryset.model._meta.concrete_model is cached.model
         and queryset._db in (None, cached.database)
     )
-
-
-def renders_as_registered(view: View, cached: CachedModel) -> bool:
-    """Whether *view* shows a row by the serializer that the model is registered with."""
-    if not is_untouched(view, "get_serializer_class"):
-        try:
-            return bool(view.get_serializer_class() is cached.serializer)
-        except Exception:
-            return False  # The view itself runs into it, in its own time.
-    # Without a serializer of its own a view shows the row as it is registered.
-    return getattr(view, "serializer_class", None) in (None, cached.serializer)
 
 
 def is_given_more(view: View) -> bool:

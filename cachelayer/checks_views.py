@@ -82,7 +82,7 @@ def _problems(view: Any, actions: set[str]) -> Iterator[CheckMessage]:
     is_listed = "list" in actions and view.list_filters is not None
     if is_listed and (why := listed.not_listed(view)):
         yield Warning(
-            f"{name} says list_filters, and its pages are never cached: it {why}.",
+            f"{name} says list_filters, and its pages are never cached: {why}.",
             hint="Mend that, or remove list_filters.",
             obj=type(view),
             id="cachelayer.W033",

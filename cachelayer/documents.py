@@ -50,7 +50,7 @@ def fill(
             store({key: rows[pk] for key, pk in keys.items()}, lease)
             return rows, set(keys)
         rows, sealed = _load_sealed(using, cached, keys, values)
-    except Exception:
+    except Exception:  # Whatever the project's code raised.
         release(keys, lease)
         raise
     stored = {key: sealed.get(pk, states.INVALIDATE) for key, pk in keys.items()}

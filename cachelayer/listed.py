@@ -53,12 +53,12 @@ def _not_listed_as_written(view: type) -> str | None:
 
 def _not_listed(view: View) -> str | None:
     if view.list_filters is None:
-        return "does not say list_filters"
+        return "it does not say list_filters"
     if not view.rows_are_public:
-        return "does not say rows_are_public"
+        return "it does not say rows_are_public"
     for name in ("get_queryset", "filter_queryset", "get_serializer", "paginate_queryset"):
         if not audience.is_untouched(view, name):
-            return f"has a {name}() of its own"
+            return f"it has a {name}() of its own"
     if why := _shows_otherwise(view) or audience.not_cached_rows(view):
         return why
     cached = audience.cached_of(view)
@@ -68,7 +68,7 @@ def _not_listed(view: View) -> str | None:
         return why
     parts = [*view.filter_backends, *filter(None, [view.pagination_class])]
     if unknown := [part for part in parts if not _is_of_url(part, view)]:
-        return f"uses {audience.name_of(unknown[0])}, which may decide by who asks"
+        return f"it uses {audience.name_of(unknown[0])}, which may decide by who asks"
     return None
 
 
@@ -80,11 +80,11 @@ def _shows_otherwise(view: View) -> str | None:
     below = mro[mro.index(CachedListMixin) + 1 :]
     owner = next((base for base in below if "list" in vars(base)), ListModelMixin)
     if not hasattr(view, "list_keys") and vars(owner)["list"] is not ListModelMixin.list:
-        return f"has a list() of {owner.__name__}'s"
+        return f"it has a list() of {owner.__name__}'s"
     serializer = audience.serializer_of(view)
     own = getattr(getattr(serializer, "Meta", None), "list_serializer_class", None)
     if own or (serializer and not rendering.is_of_rest_framework(serializer, "many_init")):
-        return f"shows rows by a list serializer of {audience.name_of(serializer)}'s own"
+        return f"it shows rows by a list serializer of {audience.name_of(serializer)}'s own"
     return None
 
 
@@ -92,10 +92,10 @@ def _is_odd(queryset: Any, cached: CachedModel) -> str | None:
     query = queryset.query
     is_elsewhere = queryset._db not in (None, cached.database)
     if query.combinator or query.distinct_fields or is_elsewhere:
-        return "has a queryset of which the keys alone cannot be asked for"
+        return "it has a queryset of which the keys alone cannot be asked for"
     with suppress(EmptyResultSet):
         if _UNSTEADY.search(str(query)):
-            return "has a queryset that asks the clock, or chance"
+            return "it has a queryset that asks the clock, or chance"
     return None
 
 

@@ -47,27 +47,33 @@ class CachedListMixin:
 
     def answer_list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """The page that the view shows, from the cache if it is there."""
-        view: Any = self
         if found := self._read_page(request):
-            return view.answer_read(request, found)  # type: ignore[no-any-return]
+            return self._answer(request, found)
         response = self._list_without_cache(request, *args, **kwargs)
         if self.list_filters is not None:
             response["X-Cache"] = "BYPASS"
         return response
 
     def _list_without_cache(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        view: Any = self
         cached = audience.cached_of(self)
         if hasattr(self, "list_keys") and cached:
             body = pages.uncached(self, cached)
             if getattr(request.accepted_renderer, "renders_rows", False):
-                return view.answer_read(request, Read("bypass", body))  # type: ignore[no-any-return]
+                return self._answer(request, Read("bypass", body))
             return RowResponse(body)
-        return super().list(request, *args, **kwargs)  # type: ignore[misc,no-any-return]
+        response: Response = super().list(request, *args, **kwargs)  # type: ignore[misc]
+        return response
+
+    def _answer(self, request: Request, read: Read) -> Response:
+        # Of the class that this is a part of, as ``list`` is of the view's.
+        view: Any = self
+        response: Response = view.answer_read(request, read)
+        return response
 
     def _read_page(self, request: Request) -> Read | None:
         """The page; None where it is not one that can be cached, or has gone wrong."""
-        cached = audience.cached_of(self)
+        model = audience.model_of(self)
+        cached = audience.shown_by(self, model) if model else None
         found = pages.find(cached) if cached else None
         if cached is None or found is None or not self._is_page(request):
             return None

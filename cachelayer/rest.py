@@ -151,8 +151,8 @@ class CachedViewMixin(CachedListMixin):
         looked_for = self._lookup()
         if not looked_for or not self._is_public():
             return None
-        shown = self._cached()
-        if not audience.renders_as_registered(self, shown) or activated.shows_otherwise(shown):
+        shown = audience.shown_by(self, self._model())
+        if shown is None or activated.shows_otherwise(shown):
             return None
         cached = audience.looked_up_by(self, shown)
         if cached is None or not audience.is_in_context(self, shown):
@@ -179,10 +179,10 @@ class CachedViewMixin(CachedListMixin):
         about, and so are bytes between two such decisions. Bytes of any other moment might
         be of a version of the row that the view has never shown.
         """
-        cached = registry.find(self._model(), audience.serializer_of(self))
+        cached = audience.shown_by(self, self._model())
         if cached is None or not audience.is_in_context(self, cached):
             return None
-        if not audience.renders_as_registered(self, cached) or activated.shows_otherwise(cached):
+        if activated.shows_otherwise(cached):
             return None
         if not _sees_commits(cached.database):
             return self._render_shown(cached)
@@ -245,9 +245,9 @@ class CachedViewMixin(CachedListMixin):
         return {view.lookup_field: view.kwargs[kwarg]} if kwarg in view.kwargs else {}
 
     def _cached(self) -> CachedModel:
-        model, serializer = self._model(), audience.serializer_of(self)
+        model = self._model()
         # A view may write by another serializer than it reads by.
-        return registry.find(model, serializer) or registry.get(model)
+        return audience.shown_by(self, model) or registry.get(model)
 
     def _model(self) -> type[models.Model]:
         model: type[models.Model] | None = audience.model_of(self)

@@ -48,7 +48,7 @@ def _fill_what_can_be(cached: CachedModel, pks: Sequence[Any]) -> int:
         return patiently(partial(_fill_neighbours, cached), pks)
     except (CacheUnavailable, Error, recorder.UndeclaredRead):
         raise
-    except Exception:
+    except Exception:  # A serializer's, of one of them.
         if len(pks) > 1:
             middle = len(pks) // 2
             return sum(_fill_what_can_be(cached, half) for half in (pks[:middle], pks[middle:]))

@@ -334,6 +334,18 @@ def test_the_rows_are_read_after_the_stamp_is_noted(site, novels, monkeypatch):
     assert order == ["note", "rows_of"]
 
 
+def test_a_row_of_another_server_is_on_no_page(site, novels, monkeypatch):
+    """1. A filler has lease and stamp of the server that is believed. 2. Its connection is led to
+    an old primary, which has the row of before. 3. It fills on the first one: that would stay."""
+    client = site(cards=Cards)
+    key = f"{registry.get(Novel, NovelCardSerializer).prefix}:{novels[0].pk}"
+    link.client().set(key, cachelayer.render(novels[0], NovelCardSerializer).replace(b"A", b"old"))
+    original = states.get_verified
+    monkeypatch.setattr(states, "get_verified", lambda keys: (original(keys)[0], "of before"))
+    assert titles(client.get("/cards")) == ["A", "B"]
+    assert (titles(client.get("/cards")), outcome(client.get("/cards"))) == (["A", "B"], "HIT")
+
+
 def test_a_row_that_is_deleted_while_the_page_is_made(site, novels):
     client = site(cards=Cards)
     with stopped(reads, "rows_of") as rows:
@@ -572,7 +584,7 @@ def test_w033_a_registration_without_pages(site, novels, monkeypatch):
     monkeypatch.delitem(registry._computed, "novel.page")
     site(cards=type("Mine", (Novels,), {}))
     [problem] = [each for each in checks_views.check_views() if each.id == "cachelayer.W033"]
-    assert "its model is not registered with pages=True" in problem.msg
+    assert "never cached: its model is not registered with pages=True." in problem.msg
 
 
 def test_a_view_has_no_list_that_it_has_not_without_us():

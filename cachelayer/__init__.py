@@ -9,7 +9,7 @@ model in its app's ``AppConfig.ready()``, ``migrate``, and read its rows with ``
 
 from typing import TYPE_CHECKING
 
-from cachelayer import registration, registry, rendering, timing
+from cachelayer import plans, registration, registry, timing
 from cachelayer.computed import Rows
 from cachelayer.etags import etag
 from cachelayer.invalidation import invalidate
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def register(
     model: "type[Model]",
-    serializer: rendering.Serializer,
+    serializer: plans.Serializer,
     *,
     prefix: str | None = None,
     version: str = "",
@@ -67,7 +67,7 @@ def register(
         registry.add(Pages.of(cached, () if pages is True else pages))
 
 
-def render(instance: "Model", serializer: rendering.Serializer | None = None) -> bytes:
+def render(instance: "Model", serializer: plans.Serializer | None = None) -> bytes:
     """The JSON bytes of *instance*: those that the API answers and the cache holds."""
     return registry.get(type(instance), serializer).render_loading(instance)
 

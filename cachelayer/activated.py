@@ -10,7 +10,7 @@ from typing import Any
 from django.db import models
 from rest_framework import serializers
 
-from cachelayer import neutral, rendering, serializer_context
+from cachelayer import neutral, plans, serializer_context
 from cachelayer.registration import CachedModel
 
 
@@ -30,7 +30,7 @@ def _may_ask(serializer: Any, model: type[models.Model]) -> tuple[bool, bool]:
         isinstance(part, serializers.DateTimeField) and not hasattr(part, "timezone")
         for part in parts
     )
-    plan = rendering.plan_of(serializer, model)
+    plan = plans.plan_of(serializer, model)
     if plan is not None and plan.is_neutral:
         return by_zone, False
     of_columns = plan is None and _shows_columns(parts, serializer, model)
@@ -40,7 +40,7 @@ def _may_ask(serializer: Any, model: type[models.Model]) -> tuple[bool, bool]:
 
 def _shows_columns(parts: list[Any], serializer: Any, model: type[models.Model]) -> bool:
     """Whether REST framework alone makes JSON, of nothing but columns and keys."""
-    sources = rendering.sources(serializer)
+    sources = plans.sources(serializer)
     names = {field.name for field in model._meta.get_fields()}
     return (
         sources is not None

@@ -140,11 +140,19 @@ def is_untouched(view: View, name: str) -> bool:
     return owner is None or f"{owner.__module__}.".startswith(PLAIN)
 
 
-def plain_retrieve(view: View, mixin: type) -> Any:
-    """The ``retrieve`` that *view* would have without *mixin*."""
-    mro = type(view).__mro__
-    below = mro[mro.index(mixin) + 1 :]
-    owner = next((base for base in below if "retrieve" in vars(base)), RetrieveModelMixin)
+class Layer:
+    """The last base of our mixins: what a view has below it, it would have without them."""
+
+
+def below(view: type) -> tuple[type, ...]:
+    """The bases of *view* below our mixins."""
+    return view.__mro__[view.__mro__.index(Layer) + 1 :]
+
+
+def plain_retrieve(view: View) -> Any:
+    """The ``retrieve`` that *view* would have without us."""
+    bases = below(type(view))
+    owner = next((base for base in bases if "retrieve" in vars(base)), RetrieveModelMixin)
     return vars(owner)["retrieve"]
 
 
@@ -211,9 +219,7 @@ def _not_public(view: View) -> str | None:
 
 
 def _not_cached(view: View) -> str | None:
-    from cachelayer.rest import CachedViewMixin
-
-    retrieve = plain_retrieve(view, CachedViewMixin)
+    retrieve = plain_retrieve(view)
     if retrieve is not RetrieveModelMixin.retrieve:
         return f"{retrieve.__qualname__}() answers"
     return not_cached_rows(view)

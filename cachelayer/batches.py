@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Final, TypeVar
 
-from cachelayer.gate import CacheUnavailable, Mode, gate
+from cachelayer.exceptions import CacheUnavailable
+from cachelayer.gate import Mode, gate
 
 T = TypeVar("T")
 R = TypeVar("R")

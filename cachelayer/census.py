@@ -13,7 +13,7 @@ from typing import Final
 from django.db import connections
 
 from cachelayer import keyspace, link, registry, scripts, shapes
-from cachelayer.gate import CacheUnavailable
+from cachelayer.exceptions import CacheUnavailable
 
 #: Up to this many keys are counted on the spot.
 SMALL: Final = 5_000

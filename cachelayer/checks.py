@@ -16,9 +16,9 @@ from cachelayer import (
     conf,
     dependencies,
     hyperlinks,
+    library_classes,
     registration,
     registry,
-    rendering,
     triggers,
 )
 from cachelayer.registration import CachedModel
@@ -225,7 +225,7 @@ def _computed_fields(cached: CachedModel) -> Iterator[CheckMessage]:
         fields = cached.serializer().fields.items()
     except AttributeError:
         return
-    if not rendering.is_of_rest_framework(cached.serializer, "to_representation"):
+    if not library_classes.is_of_rest_framework(cached.serializer, "to_representation"):
         yield _computed(cached, f"{cached.serializer.__name__}.to_representation is computed")
     columns = {"pk"}
     for column in cached.model._meta.get_fields():

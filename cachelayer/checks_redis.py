@@ -10,7 +10,7 @@ from django.core.checks import CheckMessage, Error
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
 from cachelayer import eviction, incarnation, keyspace, link, registry, relations
-from cachelayer.gate import CacheUnavailable
+from cachelayer.exceptions import CacheUnavailable
 
 _KEY: Final = "cachelayer:probe"
 #: The commands that the layer's Python sends; its scripts say theirs themselves.

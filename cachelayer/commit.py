@@ -5,20 +5,20 @@ What is pushed are the rows as the transaction leaves them in the database (``wr
 
 import logging
 from collections.abc import Collection, Iterable, Mapping
-from typing import TYPE_CHECKING
+from itertools import count
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayer import (
-    clear,
     conf,
+    drain,
     epoch,
+    events,
     link,
-    metrics,
     reconcile,
-    registry,
     relations,
-    repair,
+    repair_log,
+    scan,
     session,
     states,
     strict,
@@ -27,17 +27,19 @@ from cachelayer import (
     written,
 )
 from cachelayer.batches import batched
-from cachelayer.gate import Barred, CacheUnavailable, gate
-from cachelayer.notice import EVERY
-
-if TYPE_CHECKING:
-    from cachelayer.write import Known, Write
+from cachelayer.exceptions import Barred, CacheUnavailable
+from cachelayer.gate import gate
+from cachelayer.notice import Notice
+from cachelayer.relations import EVERY
+from cachelayer.written import Known
 
 logger = logging.getLogger("cachelayer.commit")
 
 #: The only level at which a transaction's rows are the last ones: elsewhere it may not see
 #: what others have committed since it began.
 _READ_COMMITTED = "read committed"
+#: Of writes and savepoints, in their order.
+numbers = count()
 
 
 class Commit:
@@ -86,7 +88,7 @@ class Commit:
         if logged:
             if strict.is_on():
                 strict.trust.declare(connection)
-            repair.log(connection, logged)
+            repair_log.log(connection, logged)
 
     def _mark(self, using: str) -> bool:
         """Mark; answer whether the marks are where others read.
@@ -130,7 +132,7 @@ class Commit:
             for keys in batched(ordered):
                 with self.spent.in_redis():
                     results = self._replace({key: rows[key] for key in keys})
-                metrics.count_pushes(map(registry.kind_of, keys), results)
+                events.pushed(keys, results)
                 unsent = unsent[len(keys) :]
         except CacheUnavailable:
             _count_unsent(unsent)
@@ -148,26 +150,51 @@ class Commit:
         """
         try:
             with self.spent.in_redis():
-                for keys in batched(clear.keys(sorted(self._every))):
+                for keys in batched(scan.keys(sorted(self._every))):
                     states.repair(keys, f"trusted {epoch.known()}")
         except (CacheUnavailable, *epoch.UNKNOWN):
             watch.ticker.hurry()
 
 
 def _count_unsent(keys: Collection[str]) -> None:
-    metrics.count_pushes(map(registry.kind_of, keys), ["unsent"] * len(keys))
+    events.pushed([*keys], ["unsent"] * len(keys))
+
+
+class Write:
+    """Rows that one statement of a transaction wrote; an on_commit hook."""
+
+    __slots__ = ("__qualname__", "commit", "is_manual", "notice", "number", "rows")
+
+    def __init__(self, rows: dict[str, Known], notice: Notice | None = None) -> None:
+        #: Django 5.2 names a hook by it that has failed, and fails itself where there is none.
+        self.__qualname__ = type(self).__qualname__
+        self.rows = rows
+        #: Later ones have larger numbers.
+        self.number = next(numbers)
+        #: The witness's word; None for a signal's.
+        self.notice = notice
+        self.commit: Commit | None = None
+        #: Whether autocommit was switched off by hand: then no hook runs after the COMMIT.
+        self.is_manual = False
+
+    def __call__(self) -> None:
+        if self.commit is None:
+            # A hook that is run without a COMMIT of ours (a test that captures the hooks).
+            forget(self.rows)
+        else:
+            self.commit.push()
 
 
 def forget(keys: Iterable[str]) -> None:
     """Delete what is cached under *keys*, which nobody has marked; never raises."""
     try:
-        for batch in batched(repair.expand(keys)):
+        for batch in batched(drain.expand(keys)):
             states.drop(batch)
     except CacheUnavailable as error:
         logger.debug("Rows not deleted: %s", error)
 
 
-def prepare(connection: BaseDatabaseWrapper, writes: Iterable["Write"]) -> Commit:
+def prepare(connection: BaseDatabaseWrapper, writes: Iterable[Write]) -> Commit:
     """What the transaction on *connection* shall leave in the cache; a later write of a row wins.
 
     Reads what is not known. Never raises for a row that cannot be rendered: that is logged,

@@ -18,8 +18,7 @@ from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured, Vali
 from django.db import connections, router
 
 from cachelayer import declared, neutral, recorder, relations, tenancy
-from cachelayer.notice import EVERY
-from cachelayer.relations import AnyModel, Column
+from cachelayer.relations import EVERY, AnyModel, Column
 
 #: Before the bytes, as they are cached: they may be any, and look like a mark.
 VALUE: Final = b"="

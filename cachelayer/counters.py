@@ -19,8 +19,8 @@ from typing import Final
 
 from django.db import connections
 
-from cachelayer import conf, keyspace, link, scripts
-from cachelayer.gate import CacheUnavailable
+from cachelayer import conf, events, keyspace, link, scripts
+from cachelayer.exceptions import CacheUnavailable
 from cachelayer.ticker import Ticker
 
 logger = logging.getLogger("cachelayer.counters")
@@ -125,6 +125,22 @@ _counts = Counts()
 def add(name: str, count: int = 1) -> None:
     """Count reads: by outcome, or those that a live check has looked at."""
     _counts.add(name, count)
+
+
+def listen() -> None:
+    """Count what is announced from now on."""
+    events.read_ended.listen(_count_read)
+    events.hit_checked.listen(_count_check)
+
+
+def _count_read(kind: str, outcome: str, seconds: float | None) -> None:
+    add(outcome)
+
+
+def _count_check(stale: bool) -> None:
+    add("checked")
+    if stale:
+        add("stale")
 
 
 def flush() -> None:

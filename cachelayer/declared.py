@@ -9,6 +9,8 @@ from typing import Any, Final
 
 from django.db import connections, models
 
+from cachelayer import own_tables
+
 _TABLE: Final = re.compile(r'\b(?:from|join|into|update)\s+"?(\w+)"?(?:\."?(\w+)"?)?', re.I)
 #: FROM that names no table: ``extract(year FROM created_at)``, ``trim(BOTH FROM name)``,
 #: ``a IS DISTINCT FROM b``. Without brackets there is no subquery before it.
@@ -119,11 +121,8 @@ class Row:
 @cache
 def row(model: type[models.Model], serializer: Any) -> Row:
     """What is known of the rows of *model*, as *serializer* shows them."""
-    from cachelayer import registration, watched
-
-    cached = registration.CachedModel(model, serializer, "")
-    links = registration.links(cached)
-    own = dict(watched.tables(cached))
+    links = own_tables.links(model, serializer)
+    own = dict(own_tables.tables(model, serializer))
     targets: list[Any] = [link.related_model._meta for link in links]
     return Row(
         own,

@@ -19,7 +19,7 @@ from django.db import connections, models
 
 from cachelayer import computed, declared, stamps, states
 from cachelayer.computed import Computed
-from cachelayer.gate import CacheUnavailable
+from cachelayer.exceptions import CacheUnavailable
 from cachelayer.loading import found, read_rows
 from cachelayer.registration import CachedModel
 from cachelayer.registry import Cached

@@ -10,9 +10,19 @@ from typing import Any, Final
 
 from django.db import DatabaseError, InterfaceError, connections
 
-from cachelayer import conf, counters, eviction, processes, registry, repair, server, stats
+from cachelayer import (
+    conf,
+    counters,
+    eviction,
+    processes,
+    registry,
+    repair_log,
+    server,
+    stats,
+)
 from cachelayer.counters import Slice
-from cachelayer.gate import CacheUnavailable, Mode, SwitchedOff, gate
+from cachelayer.exceptions import CacheUnavailable, SwitchedOff
+from cachelayer.gate import Mode, gate
 from cachelayer.processes import Latency, Processes
 from cachelayer.server import Server
 
@@ -107,7 +117,7 @@ def _repairers() -> int | None:
                 cursor.execute(
                     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
                     "AND query = %s",
-                    [f"LISTEN {repair.CHANNEL}"],
+                    [f"LISTEN {repair_log.CHANNEL}"],
                 )
                 listening += cursor.fetchone()[0]
     except (DatabaseError, InterfaceError):

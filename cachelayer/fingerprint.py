@@ -24,7 +24,7 @@ from django.db import models
 from django.urls import get_resolver
 from django.utils import translation
 
-from cachelayer import conf, rendering
+from cachelayer import conf, plans
 
 #: What Django and REST framework make of a value by.
 SETTINGS: Final = (
@@ -48,7 +48,7 @@ _ADDRESS: Final = re.compile(r" at 0x[0-9a-f]+")
 def of(model: type[models.Model], serializer: Any, version: str = "") -> str:
     """The fingerprint of *model*'s rows as *serializer* shows them: 12 hexadecimal digits."""
     # Plain columns need none of the model's code.
-    code = [serializer] if rendering.plan_of(serializer, model) else [serializer, model]
+    code = [serializer] if plans.plan_of(serializer, model) else [serializer, model]
     with translation.override(settings.LANGUAGE_CODE):
         shown = [*_columns(model), *_urls(serializer), *_Code().of(*code)]
     parts = [version, *_environment(), *shown]

@@ -26,31 +26,14 @@ from typing import Final
 
 from redis.exceptions import NoPermissionError, ResponseError
 
-from cachelayer import conf, eviction, metrics
+from cachelayer import conf, events, eviction
+from cachelayer.exceptions import Barred, CacheUnavailable, SwitchedOff
 from cachelayer.quiet import Quiet
 
 logger = logging.getLogger("cachelayer.gate")
 
 #: The name of the thread that reconciles.
 RECONCILE: Final = "cachelayer-reconcile"
-
-
-class CacheUnavailable(Exception):  # noqa: N818  (Django: ObjectDoesNotExist, Http404)
-    """Redis did not answer, or the gate is not closed. The caller goes on without it."""
-
-
-class Barred(CacheUnavailable):
-    """The gate let nobody through; Redis was not asked."""
-
-
-class SwitchedOff(Barred):
-    """The settings say that this process does without Redis."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "The cache layer is switched off here: CACHELAYER['ENABLED'] is False. Set it to True "
-            "to use the cache."
-        )
 
 
 class Mode(Enum):
@@ -80,7 +63,7 @@ class Gate:
     """One per process. *reconcile* is run in a thread as long as the gate is not closed."""
 
     def __init__(self, reconcile: Callable[["Gate"], None]) -> None:
-        self._reconcile = reconcile
+        self.reconcile = reconcile
         self.start_afresh()
 
     def start_afresh(self) -> None:
@@ -161,7 +144,7 @@ class Gate:
             if mode is not self._state.mode:
                 self._state = State(mode, time.time(), reason, self._state.changes + 1)
                 self._log.say(level, f"Gate {mode.value}. {reason}")
-                metrics.gate_changed(mode.value)
+                events.gate_changed(mode.value)
         if mode is not Mode.CLOSED and conf.get().ENABLED:
             self._start()
         return True
@@ -174,7 +157,7 @@ class Gate:
 
     def _run(self) -> None:
         while True:
-            self._reconcile(self)
+            self.reconcile(self)
             with self._lock:
                 # A gate that was opened again meanwhile keeps this thread.
                 if self._state.mode is Mode.CLOSED:
@@ -191,11 +174,10 @@ def _why(error: Exception) -> str:
     return f"{eviction.FULL} ({said})" if eviction.means_full(error) else said
 
 
-def _reconcile(gate: Gate) -> None:
-    from cachelayer import reconcile
+def _wait(gate: Gate) -> None:
+    """Until ``reconcile.py`` is imported, which puts its own in the place of this."""
+    time.sleep(conf.get().PROBE_INTERVAL)
 
-    reconcile.until_closed(gate)
 
-
-gate = Gate(_reconcile)
+gate = Gate(_wait)
 os.register_at_fork(after_in_child=gate.start_afresh)

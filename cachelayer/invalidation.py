@@ -5,9 +5,10 @@ from typing import Any
 
 from django.db import connections, models, router, transaction
 
-from cachelayer import conf, epoch, registry, repair, states, tenancy, write
-from cachelayer.notice import EVERY, Notice
+from cachelayer import commit, conf, epoch, registry, repair_log, states, tenancy, write
+from cachelayer.notice import Notice
 from cachelayer.registration import CachedModel
+from cachelayer.relations import EVERY
 
 
 def invalidate(model: type[models.Model], *pks: Any, using: str | None = None) -> None:
@@ -27,9 +28,9 @@ def invalidate(model: type[models.Model], *pks: Any, using: str | None = None) -
         notice = Notice({}, "", int(xid), str(current), "read committed", "", 0, "")
         keys = list(dict.fromkeys(_keys(using, cached, [cached.to_python(pk) for pk in pks])))
         if not conf.get().ENABLED:
-            repair.log(connection, keys)
+            repair_log.log(connection, keys)
             return
-        write.register(connection, write.Write(dict.fromkeys(keys, states.INVALIDATE), notice))
+        write.register(connection, commit.Write(dict.fromkeys(keys, states.INVALIDATE), notice))
 
 
 def _keys(using: str, cached: CachedModel, pks: list[Any]) -> Iterator[str]:

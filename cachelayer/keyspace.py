@@ -30,7 +30,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.base.creation import TEST_DATABASE_PREFIX
 
 from cachelayer import aside, conf, epoch, registry, shapes
-from cachelayer.gate import CacheUnavailable, SwitchedOff
+from cachelayer.exceptions import CacheUnavailable, SwitchedOff
 
 OWNER: Final = "cachelayer:owner"
 #: The value of ``NAMESPACE`` that leaves it to the owner.

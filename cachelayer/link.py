@@ -31,8 +31,9 @@ from redis.exceptions import (
 from redis.retry import Retry
 from redis.sentinel import SentinelConnectionPool
 
-from cachelayer import conf, epoch, incarnation, keyspace, lean, metrics, scripts, shapes, timing
-from cachelayer.gate import CacheUnavailable, Mode, Use, gate
+from cachelayer import conf, epoch, events, incarnation, keyspace, lean, scripts, shapes, timing
+from cachelayer.exceptions import CacheUnavailable
+from cachelayer.gate import Mode, Use, gate
 from cachelayer.lean import Lines
 from cachelayer.scripts import Command
 
@@ -121,7 +122,7 @@ def _guarded(name: str, use: Use, send: Callable[P, T], *args: P.args, **kwargs:
     finally:
         took = time.perf_counter() - start
         timing.add_redis(took)
-        metrics.observe_redis(name, took)
+        events.round_trip_ended(name, took)
     # A new connection may have found Redis settling.
     gate.enter(use)
     return result

@@ -9,7 +9,7 @@ from typing import Any, Final
 from django.core.exceptions import EmptyResultSet
 from rest_framework.mixins import ListModelMixin
 
-from cachelayer import audience, registry, rendering
+from cachelayer import audience, library_classes, registry
 from cachelayer.audience import View
 from cachelayer.registration import CachedModel
 
@@ -74,16 +74,13 @@ def _not_listed(view: View) -> str | None:
 
 def _shows_otherwise(view: View) -> str | None:
     """What makes another list of the rows than REST framework does."""
-    from cachelayer.listing import CachedListMixin
-
-    mro = type(view).__mro__
-    below = mro[mro.index(CachedListMixin) + 1 :]
+    below = audience.below(type(view))
     owner = next((base for base in below if "list" in vars(base)), ListModelMixin)
     if not hasattr(view, "list_keys") and vars(owner)["list"] is not ListModelMixin.list:
         return f"it has a list() of {owner.__name__}'s"
     serializer = audience.serializer_of(view)
     own = getattr(getattr(serializer, "Meta", None), "list_serializer_class", None)
-    if own or (serializer and not rendering.is_of_rest_framework(serializer, "many_init")):
+    if own or (serializer and not library_classes.is_of_rest_framework(serializer, "many_init")):
         return f"it shows rows by a list serializer of {audience.name_of(serializer)}'s own"
     return None
 

@@ -12,7 +12,7 @@ from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from cachelayer import activated, audience, listed, metrics, pages, reads
+from cachelayer import activated, audience, listed, pages, reads
 from cachelayer.answers import RowResponse
 from cachelayer.pages import Pages
 from cachelayer.reads import Read
@@ -30,13 +30,13 @@ class _List:
     """A view has ``list`` only where it would have it without us: routers ask for it."""
 
     def __get__(self, view: Any, owner: type) -> Any:
-        below = owner.__mro__[owner.__mro__.index(CachedListMixin) + 1 :]
+        below = audience.below(owner)
         if not hasattr(owner, "list_keys") and not any("list" in vars(base) for base in below):
             raise AttributeError(f"{owner.__name__} has no list.")
         return CachedListMixin.answer_list if view is None else view.answer_list
 
 
-class CachedListMixin:
+class CachedListMixin(audience.Layer):
     """The part of ``CachedViewMixin`` that answers lists."""
 
     #: The query parameters that decide, beside those of pagination, search and ordering, which
@@ -98,15 +98,13 @@ class CachedListMixin:
         values = pages.values_of(self)
         request.META[BASE] = values[0]
         read = reads.find_one(found, values, request.META.get(LOOKED_UP))
-        if read is None:
+        body = None
+        if read and read.row is not None and read.outcome != "bypass":
+            body = pages.body(found, values, read.row)
+        if read is None or body is None:
             reads.note_bypass(found)
-        if read is None or read.row is None or read.outcome == "bypass":
             return None  # By the view itself, in one statement: rows and keys of one moment.
-        body = pages.body(found, values, read.row)
-        if body is None:
-            return None
-        metrics.read_seconds[read.outcome].observe(time.perf_counter() - start)
-        return Read(read.outcome, body)
+        return reads.ended(found, Read(read.outcome, body), time.perf_counter() - start)
 
     def _is_page(self, request: Request) -> bool:
         renderer: Any = request.accepted_renderer

@@ -17,9 +17,9 @@ from typing import Any, Final
 
 from django.db import DatabaseError, InterfaceError, connections
 
-from cachelayer import conf, counters, metrics, states
+from cachelayer import conf, events, states
 from cachelayer.etags import etag
-from cachelayer.gate import CacheUnavailable
+from cachelayer.exceptions import CacheUnavailable
 from cachelayer.loading import read_rows
 from cachelayer.registry import Cached
 from cachelayer.ticker import Ticker
@@ -52,6 +52,11 @@ def sample(cached: Cached, pk: Any, key: str, value: bytes) -> None:
         ticker.poke()
 
 
+def listen() -> None:
+    """Sample the hits that are announced from now on."""
+    events.value_answered.listen(sample)
+
+
 def check_waiting() -> bool:
     """Check every hit that waits; never raises. What cannot be checked is not counted."""
     global _rested
@@ -74,13 +79,11 @@ def check_waiting() -> bool:
 def _count(cached: Cached, pk: Any, key: str, value: bytes) -> None:
     row = _load(cached, pk)
     stale = row != value and states.get([key])[0] == value
-    counters.add("checked")
-    metrics.checked_reads.inc()
     # Loaded again: a row without a timestamp may have become another and then
     # the same again between the two looks.
-    if stale and _load(cached, pk) == row:
-        counters.add("stale")
-        metrics.stale_reads.inc()
+    stale = stale and _load(cached, pk) == row
+    events.hit_checked(stale)
+    if stale:
         # Not the rows themselves: a log is no place for them.
         logger.error("Stale read: %s gave %s, Postgres has %s.", key, etag(value), etag(row))
 

@@ -1,14 +1,16 @@
 """Rows as Postgres has them, rendered."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from django.db import models
 
-from cachelayer import states
 from cachelayer.computed import Computed
 from cachelayer.registration import CachedModel
 from cachelayer.registry import Cached
+
+#: In place of a row: there is none.
+NULL: Final = b"null"
 
 
 def read_rows(using: str | None, cached: Cached, pks: Iterable[Any]) -> dict[Any, bytes]:
@@ -19,7 +21,7 @@ def read_rows(using: str | None, cached: Cached, pks: Iterable[Any]) -> dict[Any
     pks = list(pks)
     if isinstance(cached, Computed):
         return {pk: cached.compute(pk, fresh=True)[0] for pk in pks}
-    rows = dict.fromkeys(pks, states.NULL)
+    rows = dict.fromkeys(pks, NULL)
     if pks:
         rows |= cached.load(found(using, cached, pks))
     return rows

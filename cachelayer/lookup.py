@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.db import DatabaseError, InterfaceError, models
 
 from cachelayer import differences, registry, stamps, states, takeover
-from cachelayer.gate import CacheUnavailable
+from cachelayer.exceptions import CacheUnavailable
 from cachelayer.loading import read_rows
 from cachelayer.registry import Cached
 

@@ -3,32 +3,16 @@
 Children are bound once; those of the hot path are batched.
 """
 
-import os
 import time
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
-from functools import wraps
-from typing import Final, ParamSpec, Protocol, TypeVar
+from collections.abc import Sequence
+from typing import Final
 
-from prometheus_client import (
-    CONTENT_TYPE_LATEST,
-    REGISTRY,
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    generate_latest,
-)
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
-from prometheus_client.multiprocess import MultiProcessCollector
-from prometheus_client.registry import Collector
+from prometheus_client import Counter, Gauge, Histogram
 
 # Before any metric is registered: what it has noted is added up first.
-from cachelayer import batched, conf
+from cachelayer import events, registry
 from cachelayer.batched import BatchedCounter, BatchedHistogram
-
-CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 
 #: The protocol's operations: the plain commands, and the scripts by their names.
 _OPERATIONS: Final = (
@@ -108,13 +92,13 @@ pushes: Final = {
     for result in ("pushed", "invalidated", "superseded", "lost", "unsent")
 }
 
-stampede_waits: Final = Counter(
+_stampede_waits: Final = Counter(
     "cachelayer_stampede_waits", "Reads that waited for the row that another was loading."
 )
-checked_reads: Final = Counter(
+_checked_reads: Final = Counter(
     "cachelayer_checked_reads", "Hits that the live check compared with Postgres."
 )
-stale_reads: Final = Counter(
+_stale_reads: Final = Counter(
     "cachelayer_stale_reads", "Hits that the live check found to be older than Postgres."
 )
 
@@ -124,31 +108,24 @@ _redis_of_name: Final = _redis_seconds | {
 }
 
 
-class _Outcome(Protocol):
-    @property
-    def outcome(self) -> str: ...
+def listen() -> None:
+    """Count and time what is announced from now on."""
+    events.read_ended.listen(_read_ended)
+    events.round_trip_ended.listen(observe_redis)
+    events.write_ended.listen(_write_ended)
+    events.pushed.listen(_pushed)
+    events.gate_changed.listen(_gate_changed_to)
+    events.stampede_waited.listen(_stampede_waits.inc)
+    events.hit_checked.listen(_hit_checked)
 
 
-Arguments = ParamSpec("Arguments")
-Read = TypeVar("Read", bound=_Outcome)
+def _read_ended(kind: str, outcome: str, seconds: float | None) -> None:
+    reads[kind, outcome].inc()
+    if seconds is not None:
+        read_seconds[outcome].observe(seconds)
 
 
-def timed(read: Callable[Arguments, Read]) -> Callable[Arguments, Read]:
-    """Make *read* note how long it took, by its outcome."""
-
-    @wraps(read)
-    def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Read:
-        start = time.perf_counter()
-        found = read(*args, **kwargs)
-        if conf.get().ENABLED:
-            read_seconds[found.outcome].observe(time.perf_counter() - start)
-        return found
-
-    return call
-
-
-def observe_write(total: float, postgres: float, redis: float) -> None:
-    """Note a committed transaction that wrote cached rows; seconds."""
+def _write_ended(total: float, postgres: float, redis: float) -> None:
     for part, seconds in (("total", total), ("postgres", postgres), ("redis", redis)):
         _write_seconds[part].observe(seconds)
 
@@ -158,53 +135,18 @@ def observe_redis(name: str, seconds: float) -> None:
     (_redis_of_name.get(name) or _redis_seconds["other"]).observe(seconds)
 
 
-def gate_changed(mode: str) -> None:
-    """Note that this process's gate is *mode* from now on."""
+def _gate_changed_to(mode: str) -> None:
     gate_open.set(mode != "closed")
     _gate_changed.set(time.time())
     _gate_changes[mode].inc()
 
 
-def count_pushes(kinds: Iterable[str], results: Iterable[str]) -> None:
-    """Note what became of keys of these *kinds*, one by one."""
-    for known, count in Tally(zip(kinds, results, strict=True)).items():
+def _pushed(keys: Sequence[str], results: Sequence[str]) -> None:
+    for known, count in Tally(zip(map(registry.kind_of, keys), results, strict=True)).items():
         pushes[known].inc(count)
 
 
-class CacheCollector:
-    """What is looked at when it is asked for; no sample while the server is away that knows."""
-
-    def collect(self) -> Iterator[Metric]:
-        from cachelayer import census, stats
-        from cachelayer.gate import CacheUnavailable
-
-        with suppress(CacheUnavailable):
-            yield GaugeMetricFamily(
-                "cachelayer_cached_rows", "Rows that the cache holds.", census.count().rows
-            )
-        if found := stats.repair_backlog():
-            yield GaugeMetricFamily(
-                "cachelayer_repair_backlog", "Keys that wait in the repair log.", found.keys
-            )
-            yield GaugeMetricFamily(
-                "cachelayer_repair_lag_seconds",
-                "How long the oldest of them has waited.",
-                found.lag,
-            )
-
-
-def page(processes: Collector | None = None) -> bytes:
-    """Everything in Prometheus's text format, of all processes where they share a folder.
-
-    *processes* collects those, if not in prometheus_client's own way.
-    """
-    batched.flush()
-    registry = CollectorRegistry()
-    if processes:
-        registry.register(processes)
-    elif "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    else:
-        registry.register(REGISTRY)
-    registry.register(CacheCollector())
-    return generate_latest(registry)
+def _hit_checked(stale: bool) -> None:
+    _checked_reads.inc()
+    if stale:
+        _stale_reads.inc()

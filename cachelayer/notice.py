@@ -6,8 +6,6 @@ from typing import Final
 import orjson
 
 SQLSTATE: Final = "CL001"
-#: In place of a primary key: every row of the table.
-EVERY: Final = "*"
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ from cachelayer import (
     states,
 )
 from cachelayer.computed import Computed, Rows
-from cachelayer.gate import CacheUnavailable
+from cachelayer.exceptions import CacheUnavailable
 from cachelayer.loading import read_rows
 from cachelayer.registration import AnyModel, CachedModel
 

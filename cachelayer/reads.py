@@ -11,26 +11,23 @@ from django.db import connections, models
 
 from cachelayer import (
     conf,
-    counters,
     documents,
     epoch,
-    livecheck,
-    metrics,
+    events,
     registry,
     session,
-    spans,
     states,
     strict,
     takeover,
     watch,
 )
 from cachelayer.computed import VALUE
-from cachelayer.gate import CacheUnavailable
+from cachelayer.exceptions import CacheUnavailable
 from cachelayer.loading import read_rows
-from cachelayer.notice import EVERY
+from cachelayer.plans import Serializer
 from cachelayer.registration import CachedModel
 from cachelayer.registry import Cached
-from cachelayer.rendering import Serializer
+from cachelayer.relations import EVERY
 from cachelayer.write import has_written, has_written_of
 
 Outcome = Literal["hit", "miss", "bypass"]
@@ -81,17 +78,16 @@ def _look_up(keys: Sequence[str], verified: bool = False) -> list[bytes | None]:
     return values
 
 
-def note_hit(cached: Cached, pk: Any, key: str, value: bytes) -> None:
-    """Count a read that is answered with *value*, the row or null found under *key*."""
-    livecheck.sample(cached, pk, key, value)
-    counters.add("hit")
-    metrics.reads[cached.kind, "hit"].inc()
+def note_hit(cached: Cached, pk: Any, key: str, value: bytes, seconds: float) -> None:
+    """Announce a read that is answered with *value*, the row or null found under *key*."""
+    events.value_answered(cached, pk, key, value)
+    events.read_ended(cached.kind, "hit", seconds)
     watch.ticker.poke()
 
 
 def note_bypass(cached: Cached) -> None:
-    """Count a read that Postgres has answered because the cache may not be used."""
-    _count(cached, Read("bypass", None))
+    """Announce a read that Postgres has answered because the cache may not be used."""
+    ended(cached, Read("bypass", None))
 
 
 def read(
@@ -124,17 +120,18 @@ def read_by(
     return read_one(registry.get(model, serializer, name), wanted)
 
 
-@metrics.timed
 def read_one(cached: Cached, pk: Any, looked_up: LookedUp | None = None) -> Read:
     """As ``read``, of one registration; *pk* is what its keys have behind the colon."""
+    began = time.perf_counter()
     pk = cached.to_python(pk)
-    if found := find_one(cached, pk, looked_up):
-        return found
-    return _count(cached, Read("bypass", _unwrap(read_rows(cached.database, cached, [pk])[pk])))
+    found = find_one(cached, pk, looked_up)
+    if found is None:
+        found = Read("bypass", _unwrap(read_rows(cached.database, cached, [pk])[pk]))
+    return ended(cached, found, time.perf_counter() - began)
 
 
 def find_one(cached: Cached, pk: Any, looked_up: LookedUp | None = None) -> Read | None:
-    """As ``read_one``; None, and nothing counted, where Postgres must be asked past the cache."""
+    """As ``read_one``, not announced; None where Postgres must be asked past the cache."""
     using = cached.database
     with suppress(CacheUnavailable):
         key = cached.key(pk)
@@ -153,9 +150,9 @@ def read_many(
         keys = _keys(cached, pks)
     except CacheUnavailable:
         loaded = read_rows(cached.database, cached, map(cached.to_python, pks))
-        return {pk: _count(cached, Read("bypass", _unwrap(row))) for pk, row in loaded.items()}
+        return {pk: ended(cached, Read("bypass", _unwrap(row))) for pk, row in loaded.items()}
     rows, outcomes = _find(cached.database, cached, keys)
-    return {pk: _count(cached, Read(outcomes[key], _unwrap(rows[key]))) for key, pk in keys.items()}
+    return {pk: ended(cached, Read(outcomes[key], _unwrap(rows[key]))) for key, pk in keys.items()}
 
 
 def rows(
@@ -252,7 +249,7 @@ def _known(
     """Of the *values* that were looked up: rows and nulls; a share of them is checked."""
     known = {key: value for key, value in values.items() if value and states.is_known(value)}
     for key, value in known.items():
-        livecheck.sample(cached, keys[key], key, value)
+        events.value_answered(cached, keys[key], key, value)
     return known
 
 
@@ -262,8 +259,7 @@ def _read_cached(using: str, cached: Cached, pk: Any, key: str, value: bytes | N
     pause = _FIRST_PAUSE
     while True:
         if value is not None and states.is_known(value):
-            note_hit(cached, pk, key, value)
-            spans.outcome("hit", cached.kind)
+            events.value_answered(cached, pk, key, value)
             return Read("hit", _unwrap(value))
         is_late = time.monotonic() >= deadline
         # A reader that has held its lease for so long may be dead: another takes it over.
@@ -272,14 +268,14 @@ def _read_cached(using: str, cached: Cached, pk: Any, key: str, value: bytes | N
             if takeover.lease(using, free, token)[0]:
                 loaded, filled = documents.fill(using, cached, {key: pk}, {key: value}, token)
                 outcome: Outcome = "miss" if filled else "bypass"
-                return _count(cached, Read(outcome, _unwrap(loaded[pk])))
+                return Read(outcome, _unwrap(loaded[pk]))
         elif not states.is_lease(value):
             return None
         # Another reader is loading this row: a stampede. It will be here soon.
         if is_late:
             return None
         if pause == _FIRST_PAUSE:
-            metrics.stampede_waits.inc()
+            events.stampede_waited()
         time.sleep(pause * random.uniform(0.5, 1.5))
         pause *= 2
         value = states.get([key])[0]
@@ -309,12 +305,11 @@ def _unwrap(row: bytes) -> bytes | None:
     return None if row == states.NULL else row
 
 
-def _count(cached: Cached, read: Read) -> Read:
+def ended(cached: Cached, read: Read, seconds: float | None = None) -> Read:
+    """Announce *read*, and answer it."""
     if not conf.get().ENABLED:
         return read  # Nobody's statistics, and no thread that would add them up.
-    counters.add(read.outcome)
-    metrics.reads[cached.kind, read.outcome].inc()
-    spans.outcome(read.outcome, cached.kind)
+    events.read_ended(cached.kind, read.outcome, seconds)
     if read.outcome == "hit":
         watch.ticker.poke()
     return read

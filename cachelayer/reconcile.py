@@ -25,14 +25,14 @@ from django.db import DatabaseError, InterfaceError, connections, transaction
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from cachelayer import (
-    clear,
     conf,
+    drain,
     epoch,
     incarnation,
     keyspace,
     link,
     registry,
-    repair,
+    scan,
     scripts,
     states,
     strict,
@@ -40,7 +40,8 @@ from cachelayer import (
     watched,
 )
 from cachelayer.batches import batched
-from cachelayer.gate import CacheUnavailable, Gate, Mode
+from cachelayer.exceptions import CacheUnavailable
+from cachelayer.gate import Gate, Mode, gate
 from cachelayer.incarnation import KEY
 from cachelayer.quiet import Quiet
 
@@ -128,7 +129,7 @@ def _attempt(gate: Gate, memory: _Memory) -> bool:
     reconciled = f"settling {incarnation.epoch_in(mine.encode())}" if mine else None
     if reconciled:
         _sweep(reconciled)
-    repair.drain(reconciled or f"trusted {found.epoch}")
+    drain.drain(reconciled or f"trusted {found.epoch}")
     if mine:
         if link.round_trip(_trust([KEY], mine, incarnation.trusted(mine)))[0] != 1:
             return False
@@ -188,7 +189,7 @@ def _sweep(reconciled: str) -> None:
     prefixes = {cached.prefix for cached in registry.every()}
     for using in registry.databases():
         prefixes |= triggers.prefixes(connections[using])
-    for keys in batched(clear.keys(sorted(prefixes))):
+    for keys in batched(scan.keys(sorted(prefixes))):
         states.repair(keys, reconciled)
 
 
@@ -279,3 +280,5 @@ WHERE locktype = 'relation' AND granted
         OR relation = to_regclass(%s))
 GROUP BY virtualtransaction, pg_locks.pid
 """
+
+gate.reconcile = until_closed

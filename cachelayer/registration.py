@@ -10,10 +10,10 @@ from typing import Any
 from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured, ValidationError
 from django.db import models, router
 
-from cachelayer import dependencies, neutral, relations, rendering, tenancy
-from cachelayer.rendering import Serializer
+from cachelayer import dependencies, neutral, own_tables, plans, relations, rendering, tenancy
+from cachelayer.plans import Serializer
+from cachelayer.relations import AnyModel as AnyModel
 
-AnyModel = type[models.Model]
 #: Keys of the cache layer itself begin with this and a colon.
 RESERVED_PREFIX = "cachelayer"
 
@@ -44,7 +44,7 @@ class CachedModel:
     def shown(self) -> dependencies.Shown | None:
         """What is shown beside the row; None where that is nothing. Raises as its ``of``."""
         # The links of a row are written under its primary key.
-        own = tuple(link.name for link in _links(self.model, self.serializer)) if self.by else ()
+        own = tuple(link.name for link in links(self)) if self.by else ()
         return dependencies.of(self.model, self.serializer, self.depends_on or (), own)
 
     @property
@@ -57,7 +57,7 @@ class CachedModel:
         """Whether what it queries is looked at: code shows it, and nobody said what that asks."""
         if self.is_document:
             return True
-        return self.depends_on is None and rendering.plan_of(self.serializer, self.model) is None
+        return self.depends_on is None and plans.plan_of(self.serializer, self.model) is None
 
     @property
     def kind(self) -> str:
@@ -147,8 +147,8 @@ class CachedModel:
 
     def fetch(self, found: "models.QuerySet[Any]") -> dict[Any, Any]:
         """The rows of *found*, as ``render_fetched`` takes them, by primary key."""
-        plan = rendering.plan_of(self.serializer, self.model)
-        if plan is None or self.shown or not rendering.are_values_enough(self.model):
+        plan = plans.plan_of(self.serializer, self.model)
+        if plan is None or self.shown or not plans.are_values_enough(self.model):
             found = found.prefetch_related(*self._lookups())
             with neutral.context():
                 return {getattr(instance, self.lookup): instance for instance in found}
@@ -160,21 +160,21 @@ class CachedModel:
         """With these loaded, what the serializer is seen to show takes no query."""
         if self.shown:
             yield from self.shown.lookups()
-        if rendering.sources(self.serializer) is not None:
+        if plans.sources(self.serializer) is not None:
             known = self.shown.by_name if self.shown else {}
             yield from (link.name for link in links(self) if link.name not in known)
 
     def render_fetched(self, row: Any) -> bytes:
         if isinstance(row, models.Model):
             return self.render(row)
-        plan = rendering.plan_of(self.serializer, self.model)
+        plan = plans.plan_of(self.serializer, self.model)
         assert plan is not None
         return self._checked(rendering.render_values(self.serializer, plan, row))
 
     def render_values(self, attributes: Sequence[str], values: Sequence[Any]) -> bytes:
         """The bytes of the row whose columns, by the names of attributes, have *values*."""
-        plan = rendering.plan_of(self.serializer, self.model)
-        if plan is None or not rendering.are_values_enough(self.model):
+        plan = plans.plan_of(self.serializer, self.model)
+        if plan is None or not plans.are_values_enough(self.model):
             return self.render(self.model.from_db(self.database, attributes, values))
         found = dict(zip(attributes, values, strict=True))
         columns = [found[name] for name in plan.columns]
@@ -237,18 +237,7 @@ def _field_of(model: AnyModel, attname: str) -> Any:
 
 def links(cached: CachedModel) -> "tuple[models.ManyToManyField[Any, Any], ...]":
     """The many-to-many fields whose links the serializer of *cached* may show."""
-    return _links(cached.model, cached.serializer)
-
-
-@cache
-def _links(
-    model: AnyModel, serializer: Serializer
-) -> "tuple[models.ManyToManyField[Any, Any], ...]":
-    found = tuple(model._meta.many_to_many)
-    sources = rendering.sources(serializer) if found else None
-    if sources is None:
-        return found  # A function may show anything.
-    return tuple(link for link in found if link.name in sources)
+    return own_tables.links(cached.model, cached.serializer)
 
 
 def spans_tables(cached: CachedModel) -> bool:

@@ -7,8 +7,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 from cachelayer import relations
 from cachelayer.computed import Computed
+from cachelayer.plans import Serializer
 from cachelayer.registration import AnyModel, CachedModel, refuse_prefix
-from cachelayer.rendering import Serializer
 
 #: The first representation of each model; and by their prefixes all others.
 _registered: dict[AnyModel, CachedModel] = {}

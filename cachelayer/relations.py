@@ -10,6 +10,8 @@ from django.db import models
 
 #: What a stamp's key begins with, behind a tenant's schema.
 SIGN: Final = "@"
+#: In place of a primary key: every row of the table.
+EVERY: Final = "*"
 
 AnyModel = type[models.Model]
 

@@ -1,15 +1,5 @@
-"""Rows as JSON bytes, by the serializer that a model is registered with.
+"""Rows as JSON bytes, by the serializer that a model is registered with."""
 
-REST framework asks every field of a serializer a dozen questions for every row. Where
-a serializer is plain (fields that take one column each, nothing of it overridden), they
-are answered once, and a row costs one call of ``to_representation`` for each column; also
-straight from the columns' values, without an instance. The bytes are those that the
-serializer itself gives: its own fields make them.
-"""
-
-import inspect
-import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -17,78 +7,14 @@ from typing import Any, Final
 
 import orjson
 from django.core.serializers.json import DjangoJSONEncoder
-from django.core.signals import setting_changed
 from django.db import models
-from django.db.models import signals
-from django.db.models.fields.related_descriptors import ForeignKeyDeferredAttribute
-from django.db.models.query_utils import DeferredAttribute
 
-from cachelayer import hyperlinks, neutral, recorder
-
-#: A DRF serializer class, or any callable that turns an instance into a dict.
-Serializer = Callable[[Any], Any]
-Convert = Callable[[Any], Any]
+from cachelayer import neutral, recorder
+from cachelayer.plans import Plan, Serializer, made_by_thread, plan_of
 
 _encode_odd_types = DjangoJSONEncoder().default
 #: It writes points of time, when a serializer leaves them as they are, in a form of its own.
 _AS_REST_FRAMEWORK: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME
-#: The methods that decide what a serializer makes of an instance.
-_OF_SERIALIZER = ("to_representation", "_readable_fields", "fields")
-_OF_LOADING = ("from_db", "__init__", "__setattr__", "__getattribute__")
-_OF_FIELD = ("get_attribute", "get_value")
-
-
-class _Made(threading.local):
-    """Each thread's own serializers: they are not made to be shared."""
-
-    def __init__(self) -> None:
-        self.serializers: dict[Serializer, Any] = {}
-        self.plans: dict[tuple[Serializer, type[models.Model]], Plan | None] = {}
-
-
-_made = _Made()
-
-
-def _forget(*, setting: str, **kwargs: object) -> None:
-    global _made
-    if setting in ("CACHELAYER", "TIME_ZONE", "USE_TZ", "REST_FRAMEWORK"):
-        _made = _Made()
-
-
-setting_changed.connect(_forget, dispatch_uid="cachelayer.rendering")
-
-
-class Plan:
-    """What a plain serializer makes of a row: a name, a column and a conversion for each field."""
-
-    __slots__ = ("_fields", "columns", "is_neutral", "model")
-
-    def __init__(
-        self,
-        model: type[models.Model],
-        fields: Sequence[tuple[str, str, Convert]],
-        is_neutral: bool,
-    ) -> None:
-        self.model = model
-        self._fields = [(name, i, convert) for i, (name, _, convert) in enumerate(fields)]
-        #: The attributes of an instance, or names for ``values_list``, in the order of ``data``.
-        self.columns = [column for _, column, _ in fields]
-        #: Whether no conversion can ask for what a thread has switched on.
-        self.is_neutral = is_neutral
-
-    def data(self, values: Sequence[Any]) -> dict[str, Any]:
-        return {
-            name: None if values[i] is None else convert(values[i])
-            for name, i, convert in self._fields
-        }
-
-
-def plan_of(serializer: Serializer, model: type[models.Model]) -> Plan | None:
-    """This thread's plan of *serializer* for rows of *model*; None where it is not plain."""
-    known = (serializer, model)
-    if known not in _made.plans:
-        _made.plans[known] = _plan(serializer, model)
-    return _made.plans[known]
 
 
 def render(serializer: Serializer, instance: models.Model) -> bytes:
@@ -112,7 +38,7 @@ def render_values(serializer: Serializer, plan: Plan, values: Sequence[Any]) -> 
 @contextmanager
 def _apart(serializer: Serializer, model: type[models.Model], pk: Any) -> Iterator[None]:
     """Away from what the request has switched on, and under the eyes of the recorder."""
-    made = _of_thread(serializer) if hasattr(serializer, "to_representation") else None
+    made = made_by_thread(serializer) if hasattr(serializer, "to_representation") else None
     with recorder.watching(serializer, made, model, pk), neutral.context():
         yield
 
@@ -121,7 +47,7 @@ def data(serializer: Serializer, instance: models.Model) -> Any:
     """What *serializer* makes of *instance*, in the context that this thread is in."""
     if not hasattr(serializer, "to_representation"):
         return serializer(instance)
-    return _of_thread(serializer).to_representation(instance)
+    return made_by_thread(serializer).to_representation(instance)
 
 
 def dump(data: Any, serializer: Serializer) -> bytes:
@@ -141,7 +67,7 @@ def _dump(data: Any, serializer: Serializer) -> bytes:
 
 @cache
 def _encoder_of_rest_framework() -> Callable[[Any], Any]:
-    # Only here, as below.
+    # Only here: REST framework is needed by those who use its serializers.
     from rest_framework.utils.encoders import JSONEncoder
 
     return JSONEncoder().default
@@ -155,105 +81,3 @@ def _with_large_numbers(data: Any) -> Any:
     if isinstance(data, int) and not -(2**63) <= data < 2**64:
         return orjson.Fragment(str(data).encode())
     return data
-
-
-def _of_thread(serializer: Serializer) -> Any:
-    # Making a REST framework serializer costs ten times what it does with one row.
-    made = _made.serializers.get(serializer)
-    if made is None:
-        made = _made.serializers[serializer] = hyperlinks.made(serializer)
-    return made
-
-
-def _plan(serializer: Serializer, model: type[models.Model]) -> Plan | None:
-    # Only here: REST framework is needed by those who use its serializers.
-    from rest_framework import serializers
-
-    plain = (serializers.Serializer, serializers.ModelSerializer)
-    if not isinstance(serializer, type) or not issubclass(serializer, plain):
-        return None
-    if any(_owner(serializer, name) not in (*plain, serializers.BaseSerializer)
-           for name in _OF_SERIALIZER):  # fmt: skip
-        return None
-    fields = []
-    is_neutral = neutral.reads_alike(model)
-    for field in _of_thread(serializer)._readable_fields:
-        column, convert = _of_relation(field, model) or _of_column(field, model)
-        # A property or a descriptor of the model's may come between a column and its name.
-        if not column or not _is_stored(model, column):
-            return None
-        fields.append((field.field_name, column, convert))
-        is_neutral = neutral.is_neutral(field) and is_neutral
-    return Plan(model, fields, is_neutral)
-
-
-def _of_column(field: Any, model: type[models.Model]) -> tuple[str, Convert]:
-    """The column that *field* shows, "" if it is not plainly one, and what it makes of it."""
-    from rest_framework import serializers
-
-    source = "".join(field.source_attrs) if len(field.source_attrs) == 1 else ""
-    if source == "pk":
-        source = model._meta.pk.attname
-    own = any(_owner(type(field), name) is not serializers.Field for name in _OF_FIELD)
-    columns = {each.attname for each in model._meta.concrete_fields if not each.is_relation}
-    return source if source in columns and not own else "", field.to_representation
-
-
-def _of_relation(field: Any, model: type[models.Model]) -> tuple[str, Convert] | None:
-    """As ``_of_column``, where *field* is a foreign key's: REST framework's shows the column."""
-    from rest_framework.relations import PrimaryKeyRelatedField
-
-    if type(field) is not PrimaryKeyRelatedField or len(field.source_attrs) != 1:
-        return None
-    keys = {each.name: each.attname for each in model._meta.concrete_fields if each.is_relation}
-    column = keys.get(field.source_attrs[0])
-    if column is None or _owner(model, "serializable_value") is not models.Model:
-        return None
-    return column, field.pk_field.to_representation if field.pk_field else _as_it_is
-
-
-def _as_it_is(value: Any) -> Any:
-    return value
-
-
-def sources(serializer: Serializer) -> set[str] | None:
-    """The attributes of an instance that *serializer* reads; None where nobody can know."""
-    if not hasattr(serializer, "_readable_fields"):
-        return None
-    if not all(is_of_rest_framework(serializer, name) for name in _OF_SERIALIZER):
-        return None
-    fields = list(_of_thread(serializer)._readable_fields)
-    if any(field.source == "*" for field in fields):
-        return None
-    return {field.source_attrs[0] for field in fields}
-
-
-def is_of_rest_framework(serializer: Serializer, name: str) -> bool:
-    """Whether a serializer's method *name* is REST framework's, and nobody's own."""
-    owner = _owner(serializer, name)  # type: ignore[arg-type]
-    return owner is not None and is_class_of_rest_framework(owner)
-
-
-def is_class_of_rest_framework(cls: type) -> bool:
-    """Also a serializer that ``type()`` makes says that REST framework's is its module."""
-    module = cls.__module__
-    is_said = module.startswith("rest_framework.")
-    return is_said and getattr(sys.modules.get(module), cls.__name__, None) is cls
-
-
-def _owner(cls: type, name: str) -> type | None:
-    return next((base for base in cls.__mro__ if name in vars(base)), None)
-
-
-def _is_stored(model: type[models.Model], name: str) -> bool:
-    """Whether an instance has the column's value under *name* in its ``__dict__``, as it is."""
-    kind = type(inspect.getattr_static(model, name))
-    return kind in (DeferredAttribute, ForeignKeyDeferredAttribute)
-
-
-def are_values_enough(model: type[models.Model]) -> bool:
-    """Whether an instance that is loaded has just the columns' values: nothing changes them."""
-    plain = all(_owner(model, name) in (models.Model, object) for name in _OF_LOADING)
-    return plain and not (
-        signals.pre_init.has_listeners(model) or signals.post_init.has_listeners(model)
-    )

@@ -18,7 +18,7 @@ from rest_framework.response import Response
 from cachelayer import activated, audience, etags, listed, reads, registry, timing
 from cachelayer.answers import JSONRowRenderer, Row, RowRenderer, RowResponse
 from cachelayer.etags import etag
-from cachelayer.gate import CacheUnavailable
+from cachelayer.exceptions import CacheUnavailable
 from cachelayer.listing import LOOKED_UP, CachedListMixin
 from cachelayer.reads import Read, read_one
 from cachelayer.registration import CachedModel

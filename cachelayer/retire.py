@@ -15,9 +15,9 @@ import time
 from contextlib import suppress
 from typing import Any, Final
 
-from cachelayer import clear, conf, epoch, incarnation, keyspace, link, scripts, shapes
+from cachelayer import conf, epoch, incarnation, keyspace, link, scan, scripts, shapes
 from cachelayer.batches import batched
-from cachelayer.gate import CacheUnavailable
+from cachelayer.exceptions import CacheUnavailable
 
 #: A hash: when each variant was last said to be in use (Unix time).
 _SEEN: Final = "cachelayer:variants:seen"
@@ -76,7 +76,7 @@ def retire(variant: str) -> bool:
         held = [*keys, shapes.KEY, incarnation.KEY]
         return bool(link.round_trip(_retire(held, variant, closing, reconciled, last))[0] != -1)
 
-    for keys in batched(clear.variant_keys(variant)):
+    for keys in batched(scan.variant_keys(variant)):
         if not step(keys, 0):
             return False
     is_gone = step((), 1)

@@ -14,7 +14,7 @@ from django.http import HttpRequest
 from rest_framework import relations, serializers
 from rest_framework.request import Request
 
-from cachelayer import conf, rendering
+from cachelayer import conf, library_classes
 
 
 class Needs(Enum):
@@ -85,7 +85,7 @@ def own_functions(part: Any) -> Iterator[FunctionType]:
     return (
         function
         for base in type(part).__mro__
-        if not rendering.is_class_of_rest_framework(base)
+        if not library_classes.is_class_of_rest_framework(base)
         for name, value in vars(base).items()
         if name not in _WRITING and not name.startswith("validate")
         for function in _functions(value)

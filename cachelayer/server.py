@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cachelayer import eviction, incarnation, keyspace, link
-from cachelayer.gate import CacheUnavailable
+from cachelayer.exceptions import CacheUnavailable
 from cachelayer.incarnation import Incarnation
 
 

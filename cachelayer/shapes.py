@@ -33,7 +33,7 @@ from django.db import DatabaseError, InterfaceError, connections
 
 from cachelayer import aside, conf, fingerprint, registry
 from cachelayer.computed import Computed
-from cachelayer.gate import CacheUnavailable, SwitchedOff
+from cachelayer.exceptions import CacheUnavailable, SwitchedOff
 from cachelayer.registry import Cached
 
 #: The hash of variants in use: ``item~1f0c9a2e55d0`` → ``live``, or ``closing`` and a token.

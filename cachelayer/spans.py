@@ -1,76 +1,56 @@
 """Spans of the cache: what a request did in Redis, in the protocol's own terms.
 
 For OpenTelemetry, of which only the API is needed here: what is recorded, and where it
-goes, is the program's choice. Each operation of ``states.py`` is a span ``cache.<operation>``
-below the current one. Where the current span is not recorded there is none, and an operation
-costs one look at it; so work in the background, which belongs to no request, makes no traces.
+goes, is the program's choice. Each operation on keys is a span ``cache.<operation>`` below the
+current one. Where the current span is not recorded there is none; so an operation in the
+background, which belongs to no request, makes no trace.
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
-from cachelayer import conf, relations
-from cachelayer.gate import CacheUnavailable, gate
-
-Keys = TypeVar("Keys", bound=Sequence[str] | Mapping[str, Any])
-Rest = ParamSpec("Rest")
-Result = TypeVar("Result")
-Attributes = Mapping[str, str | bool | int]
+from cachelayer import conf, events, relations
+from cachelayer.exceptions import CacheUnavailable
+from cachelayer.gate import gate
 
 _tracer = trace.get_tracer("cachelayer")
 
 
-def operation(
-    name: str, describe: Callable[[Any], Attributes] = lambda result: {}
-) -> Callable[
-    [Callable[Concatenate[Keys, Rest], Result]], Callable[Concatenate[Keys, Rest], Result]
-]:
-    """Make a function whose first argument is keys (or rows by key) the span ``cache.<name>``.
-
-    *describe* gives attributes for its result.
-    """
-
-    def decorate(
-        function: Callable[Concatenate[Keys, Rest], Result],
-    ) -> Callable[Concatenate[Keys, Rest], Result]:
-        @wraps(function)
-        def call(keys: Keys, /, *args: Rest.args, **kwargs: Rest.kwargs) -> Result:
-            if not (trace.get_current_span().is_recording() and keys):
-                return function(keys, *args, **kwargs)
-            with _span(name, keys) as span:
-                result = function(keys, *args, **kwargs)
-                span.set_attributes(describe(result))
-            return result
-
-        return call
-
-    return decorate
+def listen() -> None:
+    """Make spans of what is announced from now on."""
+    events.surround_operations(_of_operation)
+    events.surround_background(_of_background)
+    events.read_ended.listen(_outcome)
 
 
-def background(
-    name: str,
-) -> Callable[[Callable[Rest, Result]], Callable[Rest, Result]]:
-    """Make a function the span ``cache.<name>``, a trace of its own where no request calls it."""
+def _of_operation(
+    name: str, keys: Sequence[str] | Mapping[str, Any]
+) -> AbstractContextManager[Callable[[events.Attributes], None]] | None:
+    if not (trace.get_current_span().is_recording() and keys):
+        return None
+    return _span(name, keys)
+
+
+def _of_background(name: str) -> AbstractContextManager[object]:
+    """A trace by itself where no request calls the work."""
     return _tracer.start_as_current_span(f"cache.{name}")
 
 
-def outcome(name: str, kind: str) -> None:
-    """Note on the current span how a read ended (``hit``, ``miss`` or ``bypass``), and of what."""
+def _outcome(kind: str, name: str, seconds: float | None) -> None:
+    """Note on the current span how a read ended, and of what."""
     span = trace.get_current_span()
     if span.is_recording():
         gate_is = gate.mode.value
         span.set_attributes({"cache.outcome": name, "cache.kind": kind, "cache.gate": gate_is})
 
 
-def of_keys(keys: Sequence[str] | Mapping[str, Any]) -> Attributes:
+def of_keys(keys: Sequence[str] | Mapping[str, Any]) -> events.Attributes:
     """What every span of the cache says: the key or how many, and the gate as it is now."""
-    which: Attributes = {"cache.keys": len(keys)}
+    which: events.Attributes = {"cache.keys": len(keys)}
     if len(keys) == 1:
         which = {"cache.key": next(iter(keys))}
     elif len(rows := [key for key in keys if not relations.is_stamp(key.partition(":")[0])]) == 1:
@@ -80,7 +60,9 @@ def of_keys(keys: Sequence[str] | Mapping[str, Any]) -> Attributes:
 
 
 @contextmanager
-def _span(name: str, keys: Sequence[str] | Mapping[str, Any]) -> Iterator[Span]:
+def _span(
+    name: str, keys: Sequence[str] | Mapping[str, Any]
+) -> Iterator[Callable[[events.Attributes], None]]:
     with _tracer.start_as_current_span(
         f"cache.{name}",
         kind=SpanKind.CLIENT,
@@ -89,7 +71,7 @@ def _span(name: str, keys: Sequence[str] | Mapping[str, Any]) -> Iterator[Span]:
         set_status_on_exception=False,
     ) as span:
         try:
-            yield span
+            yield span.set_attributes
         except CacheUnavailable as error:
             if error.__cause__ is None:
                 # Redis was not asked: the gate is not closed, or the budget is spent.
@@ -113,20 +95,3 @@ def response_headers(span: Span) -> list[tuple[str, str]]:
     if link := conf.get().TRACE_LINK:
         headers.append(("Link", f'<{link.replace("{trace_id}", trace_id)}>; rel="trace"'))
     return headers
-
-
-def without_trace(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """*headers* of a response, without what ``response_headers`` has put among them."""
-    kept = []
-    for name, value in headers:
-        if name == "traceresponse":
-            continue
-        if name == "Link":
-            value = _TRACE_LINK.sub("", value)
-            if not value:
-                continue
-        kept.append((name, value))
-    return kept
-
-
-_TRACE_LINK = re.compile(r'(?:, )?<[^>]*>; rel="trace"$')

@@ -18,10 +18,9 @@ from typing import Any
 
 import orjson
 
-from cachelayer import conf, keyspace, link, scripts, shapes, spans, states, takeover, tenancy
+from cachelayer import conf, events, keyspace, link, scripts, shapes, states, takeover, tenancy
 from cachelayer.batches import batched
-from cachelayer.notice import EVERY
-from cachelayer.relations import Column
+from cachelayer.relations import EVERY, Column
 
 _stamp = scripts.load("stamp")
 
@@ -141,7 +140,7 @@ def note(using: str, keys: Iterable[str], seconds: float | None = None) -> dict[
     return {key: value.decode() for key, value in found.items() if not states.is_mark(value)}
 
 
-@spans.operation("stamp")
+@events.operation("stamp")
 def _note(wanted: Mapping[str, bytes], seconds: float) -> dict[str, bytes]:
     # Its time is for people: a document that is invalid has been so since before that.
     value = f"v:{secrets.token_hex(8)}:{round(time.time() * 1000)}"

@@ -24,12 +24,24 @@ from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import Any, Final
 
-from cachelayer import conf, epoch, incarnation, keyspace, link, registry, scripts, shapes, spans
+from cachelayer import (
+    conf,
+    epoch,
+    events,
+    incarnation,
+    keyspace,
+    link,
+    loading,
+    registry,
+    scripts,
+    shapes,
+)
 from cachelayer.batches import batched
 from cachelayer.computed import VALUE
-from cachelayer.gate import CacheUnavailable, Use, gate
+from cachelayer.exceptions import CacheUnavailable
+from cachelayer.gate import Use, gate
 
-NULL: Final = b"null"
+NULL: Final = loading.NULL
 #: The first byte of a row.
 ROW: Final = b"{"
 #: What a document begins with, as it is stored, and as it reads when it is not valid.
@@ -120,7 +132,7 @@ def _of_values(values: Sequence[bytes | None]) -> dict[str, str]:
     return {"cache.state": name(values[0])} if len(values) == 1 else {}
 
 
-@spans.operation("get", _of_values)
+@events.operation("get", _of_values)
 def get(keys: Sequence[str]) -> list[bytes | None]:
     """The values of *keys*, of one model, as this release has them."""
     if keys and registry.is_of_documents(keys[0]):
@@ -144,13 +156,13 @@ def peek(key: str) -> tuple[bytes | None, float | None]:
     return found[0] if is_document else found, ttl / 1000 if ttl >= 0 else None
 
 
-@spans.operation("get", _of_values)
+@events.operation("get", _of_values)
 def get_plain(keys: Sequence[str]) -> list[bytes | None]:
     """What stands under the plain *keys*: for a release whose rows are elsewhere, their marks."""
     return link.get(keyspace.all_of(keys))
 
 
-@spans.operation("get", lambda found: _of_values(found[0]))
+@events.operation("get", lambda found: _of_values(found[0]))
 def get_verified(keys: Sequence[str]) -> tuple[list[bytes | None], str]:
     """The values of *keys*, and the epoch for which this very server is trusted ("": none)."""
     values: list[bytes | None] = []
@@ -165,7 +177,7 @@ def get_verified(keys: Sequence[str]) -> tuple[list[bytes | None], str]:
     return values, epochs.pop() if len(epochs) == 1 else ""
 
 
-@spans.operation("lease", lambda found: {"cache.leased": found.count(Leased.TAKEN)})
+@events.operation("lease", lambda found: {"cache.leased": found.count(Leased.TAKEN)})
 def lease(
     wanted: Mapping[str, bytes | None], token: bytes, marks: Mapping[str, bytes | None] = _NO_MARKS
 ) -> list[Leased]:
@@ -194,7 +206,7 @@ def lease(
     return [Leased(answer) for answer in answers]
 
 
-@spans.operation("fill", lambda filled: {"cache.filled": sum(filled)})
+@events.operation("fill", lambda filled: {"cache.filled": sum(filled)})
 def fill(rows: Mapping[str, bytes], token: bytes) -> list[bool]:
     """Store *rows* under the keys whose lease is still *token*; say which took.
 
@@ -205,7 +217,7 @@ def fill(rows: Mapping[str, bytes], token: bytes) -> list[bool]:
     return [answer == 1 for answer in answers]
 
 
-@spans.operation("fill")
+@events.operation("fill")
 def confirm(rows: Mapping[str, bytes], token: bytes) -> list[bytes | None]:
     """As ``fill``; answer what each key reads as then, None where it did not take.
 
@@ -222,7 +234,7 @@ def confirm(rows: Mapping[str, bytes], token: bytes) -> list[bytes | None]:
     return held
 
 
-@spans.operation("mark")
+@events.operation("mark")
 def mark(keys: Sequence[str], token: bytes) -> str:
     """Put the mark *token* on *keys*, behind those that stand there; answer the server's epoch.
 
@@ -237,7 +249,7 @@ def mark(keys: Sequence[str], token: bytes) -> str:
     return incarnation.epoch_in(answer)
 
 
-@spans.operation("push", lambda results: {"cache.result": ", ".join(sorted(set(results)))})
+@events.operation("push", lambda results: {"cache.result": ", ".join(sorted(set(results)))})
 def push(rows: Mapping[str, bytes], token: bytes) -> list[str]:
     """Replace the mark *token*, and those before it, by the committed row (or ``NULL``).
 
@@ -261,7 +273,7 @@ def push(rows: Mapping[str, bytes], token: bytes) -> list[str]:
     return [answer.decode() for answers in link.round_trip(*commands) for answer in answers]
 
 
-@spans.operation("release", lambda results: {"cache.result": ", ".join(sorted(set(results)))})
+@events.operation("release", lambda results: {"cache.result": ", ".join(sorted(set(results)))})
 def release(keys: Sequence[str], token: bytes) -> list[str]:
     """Take the mark *token* from *keys*; the next reader loads the row.
 
@@ -272,7 +284,7 @@ def release(keys: Sequence[str], token: bytes) -> list[str]:
     return [answer.decode() for answer in answers]
 
 
-@spans.operation("repair")
+@events.operation("repair")
 def repair(keys: Sequence[str], reconciled: str) -> None:
     """Take from *keys* whatever may be older than the write that was logged for them.
 
@@ -289,7 +301,7 @@ def repair(keys: Sequence[str], reconciled: str) -> None:
         raise CacheUnavailable(f"This Redis is not {reconciled}; nothing is repaired there.")
 
 
-@spans.operation("drop", lambda deleted: {"cache.deleted": deleted})
+@events.operation("drop", lambda deleted: {"cache.deleted": deleted})
 def drop(keys: Sequence[str]) -> int:
     """Delete rows, nulls and leases, leave marks; answer how many were deleted."""
     deleted: int = link.round_trip(_drop([*keys, shapes.KEY], keyspace.prefix()))[0]

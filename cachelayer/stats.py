@@ -5,8 +5,9 @@ from typing import Any
 
 from django.db import DatabaseError, InterfaceError
 
-from cachelayer import census, conf, counters, livecheck, repair
-from cachelayer.gate import CacheUnavailable, SwitchedOff, gate
+from cachelayer import census, conf, counters, livecheck, repair_log
+from cachelayer.exceptions import CacheUnavailable, SwitchedOff
+from cachelayer.gate import gate
 
 
 def collect() -> dict[str, Any]:
@@ -58,10 +59,10 @@ def repair_state() -> dict[str, Any]:
     }
 
 
-def repair_backlog() -> repair.Backlog | None:
+def repair_backlog() -> repair_log.Backlog | None:
     """What waits in the repair log; None while Postgres is away."""
     try:
-        return repair.backlog()
+        return repair_log.backlog()
     except (DatabaseError, InterfaceError):
         return None
 

@@ -20,7 +20,7 @@ from django.db import DatabaseError, InterfaceError, connections
 from django.utils.module_loading import import_string
 
 from cachelayer import aside, conf
-from cachelayer.gate import CacheUnavailable
+from cachelayer.exceptions import CacheUnavailable
 
 #: Of each table in the schemas, and of those that tenants share: how many of our triggers it has.
 _TABLES: Final = """

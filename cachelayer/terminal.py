@@ -14,7 +14,7 @@ from django.db import InterfaceError, OperationalError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from cachelayer.gate import CacheUnavailable, SwitchedOff
+from cachelayer.exceptions import CacheUnavailable, SwitchedOff
 
 T = TypeVar("T")
 

@@ -18,12 +18,12 @@ from django.apps import AppConfig
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from cachelayer import conf, registration, registry, repair, shapes, tenancy
+from cachelayer import conf, registration, registry, repair_log, shapes, tenancy
 from cachelayer.computed import Computed
-from cachelayer.gate import CacheUnavailable
-from cachelayer.notice import EVERY
+from cachelayer.exceptions import CacheUnavailable
 from cachelayer.registration import AnyModel
 from cachelayer.registry import Cached
+from cachelayer.relations import EVERY
 from cachelayer.watched import FUNCTION, Relation, look, texts
 
 logger = logging.getLogger("cachelayer.triggers")
@@ -105,7 +105,7 @@ def install(using: str) -> set[str]:
         _drop_others(cursor, relations)
         # In this transaction: were it another, and this process killed before it, the triggers
         # would be there, and nothing would say that rows were written without them.
-        repair.log(connection, [f"{prefix}:{EVERY}" for prefix in unseen])
+        repair_log.log(connection, [f"{prefix}:{EVERY}" for prefix in unseen])
     return unseen
 
 
@@ -175,7 +175,7 @@ def after_migrate(sender: AppConfig, using: str, plan: Iterable[Any] = (), **kwa
             if cached.database == using and labels & changed:
                 # A tenant's whose table is still to come has nothing cached.
                 with suppress(CacheUnavailable):
-                    repair.log(connections[using], [f"{cached.start}:{EVERY}"])
+                    repair_log.log(connections[using], [f"{cached.start}:{EVERY}"])
 
 
 def _models(cached: Cached) -> Iterator[AnyModel]:

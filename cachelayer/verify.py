@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-from cachelayer import clear, registry, shapes, states
+from cachelayer import registry, scan, shapes, states
 from cachelayer.batches import batched, patiently
 from cachelayer.loading import read_rows
 from cachelayer.registry import Cached
@@ -45,7 +45,7 @@ def verify() -> Iterator[Report]:
     """
     report = Report()
     for cached in registry.every():
-        for batch in batched(clear.keys([cached.start])):
+        for batch in batched(scan.keys([cached.start])):
             compared, found = patiently(partial(compare, cached), batch)
             report.compared += compared
             report.differing += len(found)

@@ -8,7 +8,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from cachelayer import clear, stats
-from cachelayer.gate import CacheUnavailable
+from cachelayer.exceptions import CacheUnavailable
 
 
 class CacheAway(APIException):

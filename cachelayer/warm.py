@@ -10,10 +10,10 @@ from django.db.transaction import TransactionManagementError
 
 from cachelayer import documents, recorder, registry, states, takeover
 from cachelayer.batches import batched, patiently
-from cachelayer.gate import CacheUnavailable
+from cachelayer.exceptions import CacheUnavailable
 from cachelayer.loading import read_rows
+from cachelayer.plans import Serializer
 from cachelayer.registration import CachedModel
-from cachelayer.rendering import Serializer
 
 logger = logging.getLogger("cachelayer.warm")
 

@@ -13,17 +13,19 @@ from django.db import DatabaseError, InterfaceError, connections
 
 from cachelayer import (
     conf,
+    drain,
     epoch,
     eviction,
     incarnation,
     keyspace,
     link,
     reconcile,
-    repair,
+    repair_log,
     retire,
     tenancy,
 )
-from cachelayer.gate import CacheUnavailable, Mode, gate
+from cachelayer.exceptions import CacheUnavailable
+from cachelayer.gate import Mode, gate
 from cachelayer.ticker import Ticker
 
 logger = logging.getLogger("cachelayer.watch")
@@ -36,8 +38,8 @@ def look() -> bool:
             if reason := _distrust():
                 gate.settle(reason)
             else:
-                if repair.has_backlog():
-                    repair.drain()
+                if repair_log.has_backlog():
+                    drain.drain()
                 tenancy.look()
                 retire.look()
     except (DatabaseError, InterfaceError, CacheUnavailable) as error:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from cachelayer import registration, registry, relations, row_json, tenancy
+from cachelayer import own_tables, registration, registry, relations, row_json, tenancy
 from cachelayer.registration import CachedModel
 
 #: The trigger function of all of them.
@@ -58,22 +58,10 @@ class Relation:
 
 def tables(cached: CachedModel) -> Iterator[tuple[str, str]]:
     """Each table that a row of *cached* is made of, and the column that has what its key has."""
-    own = cached.model._meta
     if cached.by:
-        yield own.db_table, _column(cached.field)
-        return
-    yield own.db_table, _column(own.pk)
-    for parent in own.all_parents:
-        if not parent._meta.proxy:
-            yield parent._meta.db_table, _column(parent._meta.pk)
-    for link in registration.links(cached):
-        through: Any = link.remote_field.through._meta  # type: ignore[union-attr]
-        yield through.db_table, _column(through.get_field(link.m2m_field_name()))
-
-
-def _column(of_field: Any) -> str:
-    column: str = of_field.column
-    return column
+        yield cached.model._meta.db_table, own_tables.column_of(cached.field)
+    else:
+        yield from own_tables.tables(cached.model, cached.serializer)
 
 
 def tables_of(using: str) -> list[Watched]:

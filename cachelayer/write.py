@@ -13,7 +13,6 @@ transactions commit; and no mark stands while a long transaction works.
 
 import time
 from collections.abc import Callable, Iterator
-from itertools import count
 from typing import Any
 
 from django.db import Error, connections
@@ -27,45 +26,17 @@ from cachelayer import (
     query_log,
     registration,
     registry,
-    repair,
+    repair_log,
     session,
     states,
     timing,
 )
-from cachelayer.gate import CacheUnavailable
-from cachelayer.notice import EVERY, Notice
+from cachelayer.commit import Write
+from cachelayer.exceptions import CacheUnavailable
+from cachelayer.notice import Notice
 from cachelayer.registration import CachedModel
-
-#: Of a row: its JSON, ``states.NULL`` (deleted), ``states.INVALIDATE``, or None: to be read.
-Known = str | bytes | None
-
-
-_numbers = count()
-
-
-class Write:
-    """Rows that one statement of a transaction wrote; an on_commit hook."""
-
-    __slots__ = ("__qualname__", "commit", "is_manual", "notice", "number", "rows")
-
-    def __init__(self, rows: dict[str, Known], notice: Notice | None = None) -> None:
-        #: Django 5.2 names a hook by it that has failed, and fails itself where there is none.
-        self.__qualname__ = type(self).__qualname__
-        self.rows = rows
-        #: Later ones have larger numbers.
-        self.number = next(_numbers)
-        #: The witness's word; None for a signal's.
-        self.notice = notice
-        self.commit: commit.Commit | None = None
-        #: Whether autocommit was switched off by hand: then no hook runs after the COMMIT.
-        self.is_manual = False
-
-    def __call__(self) -> None:
-        if self.commit is None:
-            # A hook that is run without a COMMIT of ours (a test that captures the hooks).
-            commit.forget(self.rows)
-        else:
-            self.commit.push()
+from cachelayer.relations import EVERY
+from cachelayer.written import Known
 
 
 def announce(using: str, cached: CachedModel, pk: Any) -> None:
@@ -134,7 +105,7 @@ def savepoint(connection: BaseDatabaseWrapper, begins: bool, name: str) -> None:
     """
     begun: dict[str, int] = connection.__dict__.setdefault("cachelayer_savepoints", {})
     if begins:
-        begun[name] = next(_numbers)
+        begun[name] = next(commit.numbers)
         return
     since = begun.get(name, -1)
     for write in pending(connection):
@@ -146,7 +117,7 @@ def give_up(connection: BaseDatabaseWrapper) -> None:
     """A statement comes that may end the transaction past Django: what it wrote is logged."""
     writes = list(pending(connection))
     if keys := {key for write in writes if write.notice for key in write.rows}:
-        repair.log(connection, keys)
+        repair_log.log(connection, keys)
     for write in writes:
         write.rows = {}
 

@@ -13,7 +13,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from psycopg.pq import TransactionStatus
 
-from cachelayer import metrics
+from cachelayer import events
 
 
 class Clock:
@@ -65,7 +65,7 @@ class Spent:
         """That was all: note it. Nothing is noted of a transaction that did not commit."""
         if self.began is not None:
             total = time.perf_counter() - self.began
-            metrics.observe_write(total, self.postgres, self.redis)
+            events.write_ended(total, self.postgres, self.redis)
 
 
 def _of(connection: BaseDatabaseWrapper) -> Clock | None:

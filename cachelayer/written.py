@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -22,14 +22,14 @@ from cachelayer import (
     states,
     tenancy,
 )
-from cachelayer.gate import CacheUnavailable
+from cachelayer.exceptions import CacheUnavailable
 from cachelayer.loading import found
 from cachelayer.registration import CachedModel
 
-if TYPE_CHECKING:
-    from cachelayer.write import Known
-
 logger = logging.getLogger("cachelayer.commit")
+
+#: Of a row: its JSON, ``states.NULL`` (deleted), ``states.INVALIDATE``, or None: to be read.
+Known = str | bytes | None
 
 
 def _is_here(cached: CachedModel, key: str) -> bool:
@@ -48,7 +48,7 @@ class Written:
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self._connection = connection
 
-    def rows(self, known: Mapping[str, "Known"]) -> dict[str, bytes]:
+    def rows(self, known: Mapping[str, Known]) -> dict[str, bytes]:
         """What each key shall hold, where *known* says what is known of it.
 
         Never raises for a row that cannot be read or rendered: that is logged, and the row

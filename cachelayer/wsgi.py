@@ -12,6 +12,7 @@ or a page for browsers stays Django's, and no header is set in two places.
 """
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
@@ -20,9 +21,9 @@ from django.conf import settings
 from django.core.signals import setting_changed
 from django.utils.datastructures import CaseInsensitiveMapping
 
-from cachelayer import conf, etags, metrics, pages, reads, routes, spans, states, timing
+from cachelayer import conf, etags, pages, reads, routes, states, timing
 from cachelayer.computed import VALUE
-from cachelayer.gate import CacheUnavailable
+from cachelayer.exceptions import CacheUnavailable
 from cachelayer.listing import BASE, LOOKED_UP
 
 logger = logging.getLogger("cachelayer.wsgi")
@@ -49,6 +50,7 @@ _PATHS: Final = 10_000
 _LONG: Final = 200
 #: Kinds of requests that are remembered; clients choose what is in ``Accept``.
 _KINDS: Final = 500
+_TRACE_LINK: Final = re.compile(r'(?:, )?<[^>]*>; rel="trace"$')
 _OWN: Final = ("ETag", "Content-Length", "X-Cache", "Server-Timing")
 
 
@@ -125,8 +127,8 @@ class FastHits:
             if_none_match = environ.get("HTTP_IF_NONE_MATCH")
             matches = if_none_match is not None and etags.names(if_none_match, tag)
             if template := templates.get(304 if matches else 200):
-                reads.note_hit(row.route.cached, row.pk, row.key, value)
-                metrics.read_seconds["hit"].observe(time.perf_counter() - start)
+                took = time.perf_counter() - start
+                reads.note_hit(row.route.cached, row.pk, row.key, value, took)
                 headers = template.headers(tag, len(body), spent)
                 start_response(template.status, headers)
                 return [b"" if matches else body]
@@ -151,7 +153,7 @@ class FastHits:
         if not said or not any(name == "X-Cache" for name, _ in said[1]):
             return response
         body = _Body(response)
-        if template := Template.of(said[0], spans.without_trace(said[1]), body.content):
+        if template := Template.of(said[0], _without_trace(said[1]), body.content):
             known.remember(kind, template)
             known.bases[kind] = environ.get(BASE, "")
         return body
@@ -273,6 +275,20 @@ class Template:
         if self.status[:1] == "2" and "Content-Length" in slots:
             headers[slots["Content-Length"]] = ("Content-Length", str(length))
         return headers
+
+
+def _without_trace(headers: Headers) -> Headers:
+    """*headers* without what ``opentelemetry.response_headers`` has put among them."""
+    kept = []
+    for name, value in headers:
+        if name == "traceresponse":
+            continue
+        if name == "Link":
+            value = _TRACE_LINK.sub("", value)
+            if not value:
+                continue
+        kept.append((name, value))
+    return kept
 
 
 class _Body:

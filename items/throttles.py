@@ -12,7 +12,7 @@ from rest_framework.settings import api_settings
 from rest_framework.throttling import BaseThrottle
 
 from cachelayer import link
-from cachelayer.gate import CacheUnavailable
+from cachelayer.exceptions import CacheUnavailable
 
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 

@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonRespons
 from django.views import defaults
 from django.views.decorators.csrf import csrf_exempt
 
-from cachelayer import link, metrics, stats
+from cachelayer import link, metrics_page, stats
 from items import errors
 from itemsite import metrics_files
 from itemsite.environment import WebEnvironment
@@ -53,7 +53,7 @@ def prometheus(request: HttpRequest) -> HttpResponse:
     """The metrics of all workers, and the repair log as it is now."""
     folder = WebEnvironment.read().metrics_dir
     processes = metrics_files.Collector(Path(folder)) if folder else None
-    return HttpResponse(metrics.page(processes), content_type=metrics.CONTENT_TYPE)
+    return HttpResponse(metrics_page.page(processes), content_type=metrics_page.CONTENT_TYPE)
 
 
 def _word(answers: bool) -> str:

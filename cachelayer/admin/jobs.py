@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from django.core import signing
 
-from cachelayer import clear, link, registry, repair, states, verify, warm
+from cachelayer import drain, link, registry, repair_log, scan, states, verify, warm
 from cachelayer.batches import PIPELINE
 from cachelayer.registration import CachedModel
 from cachelayer.registry import Cached
@@ -43,7 +43,7 @@ class Job:
     user: str
     scope: list[str]
     prefixes: list[str]
-    cursor: str = clear.START
+    cursor: str = scan.START
     #: Batches of the first prefix, and of how many there may be.
     batches: int = 0
     total: int = 0
@@ -77,7 +77,7 @@ class Job:
                 self.batches += 1
             else:
                 self.prefixes.pop(0)
-                self.cursor, self.batches, self.total = clear.START, 0, 0
+                self.cursor, self.batches, self.total = scan.START, 0, 0
             if time.monotonic() > deadline:
                 return
 
@@ -118,7 +118,7 @@ def _clear(job: Job, prefix: str) -> bool:
     if keys:
         job.changed += states.drop(keys)
         job.seen += len(keys)
-    return job.cursor != clear.START
+    return job.cursor != scan.START
 
 
 def _verify(job: Job, prefix: str) -> bool:
@@ -127,7 +127,7 @@ def _verify(job: Job, prefix: str) -> bool:
     job.seen += compared
     job.changed += len(found)
     job.listed += [difference.key for difference in found][: LISTED - len(job.listed)]
-    return job.cursor != clear.START
+    return job.cursor != scan.START
 
 
 def _warm(job: Job, prefix: str) -> bool:
@@ -149,10 +149,10 @@ def _warm(job: Job, prefix: str) -> bool:
 
 def _repair(job: Job, using: str) -> bool:
     if not job.batches:
-        job.total = repair.backlog().keys
+        job.total = repair_log.backlog().keys
         # Finds out whether this Redis is trusted; if not, the gate's own thread reconciles.
         link.ping()
-    repaired = repair.drain_batch(using)
+    repaired = drain.drain_batch(using)
     job.seen += repaired
     job.changed += repaired
     return repaired > 0
@@ -161,7 +161,7 @@ def _repair(job: Job, using: str) -> bool:
 def _scan(job: Job, prefix: str) -> list[str]:
     if not job.batches:
         [job.total] = link.round_trip(("DBSIZE",))
-    job.cursor, keys = clear.scan(_cached(prefix).start, job.cursor)
+    job.cursor, keys = scan.scan(_cached(prefix).start, job.cursor)
     return list(dict.fromkeys(keys))
 
 

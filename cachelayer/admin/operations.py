@@ -14,7 +14,7 @@ from django.utils.http import urlencode
 from cachelayer import clear, registry
 from cachelayer.admin import jobs, journal
 from cachelayer.admin.away import wants_json
-from cachelayer.gate import CacheUnavailable
+from cachelayer.exceptions import CacheUnavailable
 from cachelayer.models import Cache
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from prometheus_client import REGISTRY
 from redis import Redis
 
 import cachelayer
-from cachelayer import counters, link, metrics, registry, rendering, states
+from cachelayer import counters, link, metrics, plans, registry, rendering, states
 from cachelayer.loading import read_rows
 from cachelayer.tests.bookshop.models import Author, Note, Novel, Review, Tag, Topic, Writer
 from cachelayer.tests.bookshop.serializers import NoteSerializer
@@ -221,14 +221,14 @@ def test_render_by_a_serializer(benchmark, note):
 
 @RENDER
 def test_render_an_instance_by_the_plan(benchmark, note):
-    assert rendering.plan_of(NoteSerializer, Note) is not None
+    assert plans.plan_of(NoteSerializer, Note) is not None
     found = benchmark(cachelayer.render, note)
     assert found == rendering.dump(NoteSerializer().to_representation(note), NoteSerializer)
 
 
 @RENDER
 def test_render_columns_by_the_plan(benchmark, note):
-    plan = rendering.plan_of(NoteSerializer, Note)
+    plan = plans.plan_of(NoteSerializer, Note)
     values = [getattr(note, column) for column in plan.columns]
     found = benchmark(lambda: rendering.dump(plan.data(values), NoteSerializer))
     assert found == cachelayer.render(note)

@@ -8,7 +8,7 @@ from django.db import connection, transaction
 from django.http import QueryDict
 
 import cachelayer
-from cachelayer import batches, clear, link, repair, states
+from cachelayer import batches, clear, drain, link, repair_log, states
 from cachelayer.admin import jobs
 from cachelayer.models import Repair
 from cachelayer.tests.bookshop.models import Book, Note
@@ -23,7 +23,7 @@ ROWS = 25
 @pytest.fixture
 def small_slices(monkeypatch):
     """One batch for each request, of ten keys or so."""
-    for module in (clear, jobs, repair):
+    for module in (clear, jobs, drain):
         monkeypatch.setattr(module, "PIPELINE", 10)
     monkeypatch.setattr(batches.batched, "__defaults__", (10,))
     monkeypatch.setattr(jobs.Job.run, "__defaults__", (-1,))
@@ -162,7 +162,7 @@ def test_verify_lists_what_differs_with_links(admin_client, notes):
 def test_repair_drains_the_log(admin_client, notes, value, small_slices):
     keys = [f"note:{note.pk}" for note in notes]
     with transaction.atomic():
-        repair.log(connection, keys)
+        repair_log.log(connection, keys)
     state = state_in(admin_client.post(f"{PAGE}start/", {"kind": "repair"}))
     answers = run(admin_client, state)
     assert len(answers) > 2

@@ -8,7 +8,7 @@ from django.contrib.admin.models import LogEntry
 from django.db import connection, transaction
 
 import cachelayer
-from cachelayer import counters, facts, link, repair, states
+from cachelayer import counters, facts, link, repair_log, states
 from cachelayer.gate import gate
 from cachelayer.tests.bookshop.models import Book, Note
 from cachelayer.tests.faults import ENDED, NEVER_ENDS, write_unseen
@@ -261,7 +261,7 @@ class TestTrouble:
 
     def test_a_backlog_that_nobody_drains(self, page, monkeypatch):
         with transaction.atomic():
-            repair.log(connection, ["note:1"])
+            repair_log.log(connection, ["note:1"])
         monkeypatch.setattr(facts, "LATE", 0)
         text = page()
         assert "1 keys wait in the repair log" in text

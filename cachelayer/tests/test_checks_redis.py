@@ -18,7 +18,7 @@ from cachelayer import (
     facts,
     link,
     lookup,
-    repair,
+    repair_log,
     retire,
     shapes,
     states,
@@ -193,7 +193,7 @@ def _do_everything(admin, own_redis, monkeypatch, database):
     set_stars(notes[2], 6)  # Its mark comes behind the one that was left.
     key = f"note:{notes[0].pk}"
     with transaction.atomic():
-        repair.log(connection, [key])
+        repair_log.log(connection, [key])
     watch.look()
     lookup.look_at(key)
     link.get([key])

@@ -5,7 +5,8 @@ import pytest
 import cachelayer
 from cachelayer import clear, link, states
 from cachelayer.batches import PIPELINE
-from cachelayer.gate import CacheUnavailable, Mode, gate
+from cachelayer.exceptions import CacheUnavailable
+from cachelayer.gate import Mode, gate
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.fresh import empty_redis
 from cachelayer.tests.interleaving import start, stopped

@@ -11,7 +11,7 @@ from django.conf import settings as django_settings
 from django.core.management import CommandError, ManagementUtility
 from django.db import OperationalError, connection, transaction
 
-from cachelayer import link, repair, verify, warm
+from cachelayer import link, repair_log, verify, warm
 from cachelayer.tests.bookshop.models import Note, Stamp
 from cachelayer.tests.commands import environment_here, run, run_in_a_pipe
 from cachelayer.tests.polling import until
@@ -58,7 +58,7 @@ def listeners(other_than=0):
         cursor.execute(
             "SELECT pid FROM pg_stat_activity WHERE datname = current_database() "
             "AND query = %s AND pid <> %s",
-            [f"LISTEN {repair.CHANNEL}", other_than],
+            [f"LISTEN {repair_log.CHANNEL}", other_than],
         )
         return [pid for (pid,) in cursor.fetchall()]
 
@@ -159,7 +159,7 @@ def test_cache_repair_says_what_it_repaired_a_line_of_json_each(started, rows):
     process = started("cache_repair", "--json")
     until(listeners)
     with transaction.atomic():
-        repair.log(connection, rows)
+        repair_log.log(connection, rows)
     assert json.loads(process.stdout.readline()) == {"repaired": 2}
 
 

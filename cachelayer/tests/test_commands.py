@@ -9,7 +9,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 
-from cachelayer import counters, link, repair, states, verify
+from cachelayer import counters, link, repair_log, states, verify
 from cachelayer.management.commands import cache_repair, cache_stats
 from cachelayer.tests.bookshop.models import Note, Stamp
 from cachelayer.tests.commands import run, run_in_a_pipe
@@ -31,7 +31,7 @@ def rows():
 class TestRepair:
     def test_once(self, rows):
         with transaction.atomic():
-            repair.log(connection, [rows[0]])
+            repair_log.log(connection, [rows[0]])
         assert run("cache_repair", "--once") == "Repaired 1 keys.\n"
 
     def test_once_as_json(self, rows):

@@ -9,12 +9,12 @@ import cachelayer
 from cachelayer import (
     computed,
     documents,
+    drain,
     link,
     livecheck,
     lookup,
     recorder,
     registry,
-    repair,
     shapes,
     states,
     verify,
@@ -88,7 +88,7 @@ def test_sql_from_elsewhere_is_followed(writer):
         psql.execute("UPDATE bookshop_novel SET title = 'SQL'")
         psql.execute("INSERT INTO bookshop_topic (slug, label) VALUES ('sql', '')")
     assert {f"@bookshop_novel.writer_id:{writer.pk}", "@bookshop_topic:*"} <= logged()
-    repair.drain()
+    drain.drain()
     assert titles_of(writer.pk) == b'["SQL"]'
     assert stars() == b"w:0 stars, 1 topics"
 

@@ -8,7 +8,8 @@ from django.db import connection
 
 import cachelayer
 from cachelayer import link, reconcile
-from cachelayer.gate import CacheUnavailable, gate
+from cachelayer.exceptions import CacheUnavailable
+from cachelayer.gate import gate
 from cachelayer.models import Repair
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.faults import closed, set_stars, stars

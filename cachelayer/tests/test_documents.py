@@ -15,12 +15,12 @@ import cachelayer
 from cachelayer import (
     commit,
     documents,
+    drain,
     incarnation,
     link,
     lookup,
     recorder,
     registry,
-    repair,
     shapes,
     stamps,
     states,
@@ -546,5 +546,5 @@ def test_a_path_that_there_is_not_says_what_to_name():
 
 def test_a_repair_of_all_rows_is_one_of_the_stamp_that_all_have(novel):
     Repair.objects.create(key="@bookshop_review.novel_id:*")
-    repair.drain()
+    drain.drain()
     assert cachelayer.read(Novel, novel.pk).outcome == "miss"

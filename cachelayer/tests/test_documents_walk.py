@@ -9,7 +9,7 @@ from django.db import transaction
 from django.urls import path
 from rest_framework.exceptions import NotFound
 
-from cachelayer import link, pages, registry, repair, states
+from cachelayer import drain, link, pages, registry, states
 from cachelayer.loading import read_rows
 from cachelayer.reads import read_one
 from cachelayer.tests.bookshop.documents import titles_of
@@ -134,7 +134,7 @@ class Walk:
         )
         with outside() as other:
             other.execute(sql)
-        repair.drain()
+        drain.drain()
 
     def evict(self):
         keys = [

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 import cachelayer
-from cachelayer import link, registry, repair, states
+from cachelayer import drain, link, registry, states
 from cachelayer.loading import read_rows
 from cachelayer.tests import every_write
 from cachelayer.tests.every_write import POOL
@@ -48,7 +48,7 @@ class Walk(RuleBasedStateMachine):
         super().__init__()
         with outside() as other:
             other.execute(f"TRUNCATE {', '.join(f'bookshop_{table}' for table in TABLES)}")
-        repair.drain()
+        drain.drain()
         self.look()
 
     @rule(way=st.sampled_from(every_write.FOLLOWED), a=numbers, b=numbers)
@@ -107,7 +107,7 @@ class Walk(RuleBasedStateMachine):
         except (DatabaseError, CommandError):
             pass  # Two rows of one key, say. What it wrote was taken back.
         if may_log:
-            repair.drain()
+            drain.drain()
         # A TRUNCATE is swept by its writer; its word in the log is for the case that it dies.
         assert {key for key in logged() if not key.endswith(":*")} == set(), "logged, not followed"
         self.look()

@@ -14,7 +14,6 @@ from cachelayer import (
     incarnation,
     link,
     reconcile,
-    repair,
     states,
     timing,
     watch,
@@ -168,7 +167,7 @@ def test_a_writer_that_decided_while_the_gate_was_open_does_not_open_it_again(ow
     own_redis.stop()
     cachelayer.read(Note, note.pk)
     until(lambda: gate.mode is Mode.OPEN)
-    with stopped(repair, "log") as decided, stopped(reconcile, "settle") as settle:
+    with stopped(repair_log, "log") as decided, stopped(reconcile, "settle") as settle:
         writer = start(set_stars, Note.objects.get(pk=note.pk), 2)
         decided.reached()
         own_redis.start()

@@ -9,7 +9,7 @@ from django.db import connection, transaction
 
 import cachelayer
 from cachelayer import clear, commit, documents, link, states
-from cachelayer.gate import CacheUnavailable
+from cachelayer.exceptions import CacheUnavailable
 from cachelayer.tests import naive
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.fresh import empty_redis

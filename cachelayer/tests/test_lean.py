@@ -14,7 +14,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 import cachelayer
 from cachelayer import incarnation, link, timing
-from cachelayer.gate import CacheUnavailable, Mode, gate
+from cachelayer.exceptions import CacheUnavailable
+from cachelayer.gate import Mode, gate
 from cachelayer.lean import Line, Lines, pack, pack_get
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.faults import closed, set_stars, until

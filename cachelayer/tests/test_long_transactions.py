@@ -13,7 +13,7 @@ from django.core.checks import run_checks
 from django.db import connection, transaction
 
 import cachelayer
-from cachelayer import conf, link, repair, states, triggers
+from cachelayer import conf, drain, link, states, triggers
 from cachelayer.gate import Mode, gate
 from cachelayer.tests.bookshop.models import Note, Tag
 from cachelayer.tests.commands import environment_here
@@ -141,7 +141,7 @@ def test_a_deferred_trigger_that_writes_inside_the_commit(note):
             assert logged() == {f"note:{note.pk}"}
         finally:
             psql.execute("DROP FUNCTION late CASCADE")
-    repair.drain()
+    drain.drain()
     assert told(Note, note.pk)["stars"] == 9
 
 

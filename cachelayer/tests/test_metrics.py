@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
 import cachelayer
-from cachelayer import epoch, link, metrics, repair, stamps, states
+from cachelayer import drain, epoch, link, metrics_page, repair_log, stamps, states
 from cachelayer.gate import Mode, gate
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.commands import environment_here
@@ -45,7 +45,7 @@ def told():
 
 def page():
     """The samples of the page by name, those of the cache layer without labels."""
-    families = text_string_to_metric_families(metrics.page().decode())
+    families = text_string_to_metric_families(metrics_page.page().decode())
     return {sample.name: sample.value for family in families for sample in family.samples}
 
 
@@ -84,7 +84,7 @@ def test_cached_rows_are_counted_for_the_page(own_redis):
 def test_names_follow_prometheus_rules():
     # Not the requests to views whose names contain ours.
     ours = re.compile("(# (HELP|TYPE) )?cachelayer_")
-    own = "\n".join(line for line in metrics.page().decode().split("\n") if ours.match(line))
+    own = "\n".join(line for line in metrics_page.page().decode().split("\n") if ours.match(line))
     checked = subprocess.run(
         ["promtool", "check", "metrics"], input=f"{own}\n", capture_output=True, text=True
     )
@@ -173,12 +173,12 @@ def test_a_reader_that_waits_for_another_is_counted_once(told):
 
 def test_the_repair_log_is_looked_at_for_the_page():
     with transaction.atomic():
-        repair.log(connection, ["note:1", "note:2"])
+        repair_log.log(connection, ["note:1", "note:2"])
     assert page()["cachelayer_repair_backlog"] == 2
     lag = page()["cachelayer_repair_lag_seconds"]
     assert lag > 0
     assert page()["cachelayer_repair_lag_seconds"] > lag
-    repair.drain()
+    drain.drain()
     assert page()["cachelayer_repair_backlog"] == 0
     assert page()["cachelayer_repair_lag_seconds"] == 0
 
@@ -192,7 +192,7 @@ def test_without_postgres_the_page_leaves_the_repair_log_out(monkeypatch):
 
 
 def test_every_outcome_is_on_the_page_before_it_happens():
-    families = {f.name: f for f in text_string_to_metric_families(metrics.page().decode())}
+    families = {f.name: f for f in text_string_to_metric_families(metrics_page.page().decode())}
     shown = {
         family: {tuple(sample.labels.values()) for sample in families[family].samples}
         for family in ("cachelayer_reads", "cachelayer_pushes", "cachelayer_gate_changes")

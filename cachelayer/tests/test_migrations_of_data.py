@@ -8,7 +8,7 @@ from django.db.migrations.state import ProjectState
 from django.test import TransactionTestCase
 
 import cachelayer
-from cachelayer import repair, triggers
+from cachelayer import drain, triggers
 from cachelayer.tests import emptied
 from cachelayer.tests.bookshop.models import Audiobook, Author, Book, Film, Note, Tag
 from cachelayer.tests.commands import run
@@ -138,7 +138,7 @@ def test_historical_models_link_cascade_and_inherit():
 def test_run_sql(note, sql, atomic):
     migrate(migrations.RunSQL(sql), atomic=atomic)
     if not atomic:
-        repair.drain()  # Some of it is nobody's to follow.
+        drain.drain()  # Some of it is nobody's to follow.
     assert told(Note, note.pk)["stars"] == 2
     assert logged() == set()
 
@@ -238,5 +238,5 @@ def test_dumps_that_are_restored_over_it(note):
             "COPY public.bookshop_note (id,text,stars,updated) FROM STDIN"
         ) as c:
             c.write_row([note.pk, "", 3, "2026-01-01"])
-    repair.drain()
+    drain.drain()
     assert told(Note, note.pk)["stars"] == 3

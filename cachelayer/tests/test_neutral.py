@@ -14,7 +14,7 @@ from django.utils.translation import gettext, gettext_lazy
 from rest_framework import serializers
 
 import cachelayer
-from cachelayer import lookup, registry, rendering, shapes, verify, warm
+from cachelayer import lookup, plans, registry, shapes, verify, warm
 from cachelayer.registration import CachedModel
 from cachelayer.tests.bookshop.models import Film, Note, Tag
 from cachelayer.tests.bookshop.serializers import FilmSerializer, NoteSerializer
@@ -187,7 +187,7 @@ class OwnColumnSerializer(serializers.Serializer):
     ],
 )
 def test_only_what_may_ask_costs_a_context(serializer, model, is_neutral):
-    assert rendering.plan_of(serializer, model).is_neutral is is_neutral
+    assert plans.plan_of(serializer, model).is_neutral is is_neutral
 
 
 class Replicas:

@@ -16,10 +16,10 @@ from rest_framework.viewsets import ModelViewSet
 import cachelayer
 from cachelayer import (
     checks,
+    drain,
     facts,
     keyspace,
     link,
-    repair,
     shapes,
     states,
     stats,
@@ -137,7 +137,7 @@ def test_what_it_writes_is_followed_by_those_that_have_it_on(note, settings, val
         note.save()
         assert logged() == [key]
     assert value(key) == before, "nobody has asked Redis"
-    repair.drain()
+    drain.drain()
     found = cachelayer.read(Note, note.pk)
     assert (found.outcome, orjson.loads(found.row)["text"]) == ("miss", "after")
     assert cachelayer.read(Note, note.pk).outcome == "hit"

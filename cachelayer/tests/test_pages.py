@@ -21,18 +21,20 @@ from cachelayer import (
     checks_views,
     clear,
     commit,
+    drain,
     link,
     listed,
     pages,
     reads,
     registry,
-    repair,
+    scan,
     stamps,
     states,
     strict,
     verify,
 )
-from cachelayer.gate import CacheUnavailable, gate
+from cachelayer.exceptions import CacheUnavailable
+from cachelayer.gate import gate
 from cachelayer.rest import CachedViewMixin
 from cachelayer.tests.bookshop.models import Novel, Person, Writer
 from cachelayer.tests.bookshop.serializers import NovelCardSerializer, NovelSerializer
@@ -169,7 +171,7 @@ def test_sql_from_elsewhere(get):
     get()
     with outside() as psql:
         psql.execute("INSERT INTO bookshop_novel (title) VALUES ('0')")
-    repair.drain()
+    drain.drain()
     assert titles(get()) == ["0", "A"]
 
 
@@ -251,7 +253,7 @@ def test_rows_are_repaired_before_stamps(site, novels, monkeypatch):
     client.get("/cards")
     with outside() as psql:
         psql.execute("UPDATE bookshop_novel SET isbn = '9' WHERE title = 'A'")
-    monkeypatch.setattr(repair, "batched", each_alone)
+    monkeypatch.setattr(drain, "batched", each_alone)
     original, repaired = states.repair, []
 
     def repair_and_read(keys, reconciled):
@@ -260,7 +262,7 @@ def test_rows_are_repaired_before_stamps(site, novels, monkeypatch):
         client.get("/cards")
 
     monkeypatch.setattr(states, "repair", repair_and_read)
-    repair.drain()
+    drain.drain()
     signs = [key[0] for key in repaired]
     assert len(signs) > 3
     assert signs == sorted(signs, reverse=True), "rows first"
@@ -288,7 +290,7 @@ def test_a_writer_whose_marks_took_in_part_logs_all_of_its_keys(site, novels, mo
     with transaction.atomic():
         Novel.objects.filter(title="A").update(isbn="9")
     client.get("/cards")
-    repair.drain()
+    drain.drain()
     [isbn, _] = [row["isbn"] for row in json.loads(client.get("/cards").content)["results"]]
     assert isbn == "9"
 
@@ -419,7 +421,7 @@ def test_they_are_verified_and_cleared(get):
     prefix = pages.prefix_of(registry.get(Novel, Cards.serializer_class))
     if get.name == "novels":
         prefix = "novel.page"
-    [key] = clear.keys([prefix])
+    [key] = scan.keys([prefix])
     assert outcome(get()) == "HIT"
     stored = link.client().get(key)
     link.client().set(key, re.sub(rb'(count\\?":)3', rb"\g<1>4", stored))

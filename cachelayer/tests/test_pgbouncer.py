@@ -12,7 +12,7 @@ from django.conf import settings as django_settings
 from django.db import connection, transaction
 
 import cachelayer
-from cachelayer import repair, triggers, warm
+from cachelayer import drain, repair_log, triggers, warm
 from cachelayer.models import Repair
 from cachelayer.tests.bookshop.models import Book, Note, Tag
 from cachelayer.tests.commands import environment_here
@@ -84,7 +84,7 @@ def test_on_one_pool_some_listen_and_some_do_not(note, value, other_program):
         assert not Repair.objects.exists()
         other_program.execute("UPDATE bookshop_note SET stars = %s", [count + 1])
         assert Repair.objects.exists()
-        repair.drain()
+        drain.drain()
         assert stars(note) == count + 1
 
 
@@ -105,8 +105,8 @@ def test_many_threads_read_what_they_wrote(pgbouncer):
 
 def test_rows_are_warmed_and_the_triggers_are_looked_at(note, value):
     assert triggers.problems(connection) == []
-    repair.log(connection, [f"note:{note.pk}"])
-    assert repair.drain() == 1
+    repair_log.log(connection, [f"note:{note.pk}"])
+    assert drain.drain() == 1
     assert value(f"note:{note.pk}") is None
     assert [*warm.warm(Note)][-1] == (1, 1)
     assert cachelayer.read(Note, note.pk).outcome == "hit"

@@ -7,7 +7,7 @@ import pytest
 from django.db import connection, transaction
 
 import cachelayer
-from cachelayer import repair
+from cachelayer import drain
 from cachelayer.tests.bookshop.models import Book, Note, Reply, Shelf
 from cachelayer.tests.truth import hit, logged, outside, repaired, told
 
@@ -65,7 +65,7 @@ def test_a_wrapper_that_writes_around_the_sql_hides_nothing(note, before, behind
                 Note.objects.bulk_create([other])
     if not is_heard:
         assert logged() or told(Note, note.pk)
-        repair.drain()
+        drain.drain()
     assert logged() == set(), "nobody repairs what was said"
     left = told(Note, note.pk)
     assert (left and left["stars"]) == {"delete": None, "bulk_create": 1}.get(how, 2)
@@ -76,7 +76,7 @@ def test_a_wrapper_that_writes_around_the_sql_hides_nothing(note, before, behind
 def test_a_wrapper_around_an_autocommit_write(note, before, behind, is_heard):
     with rewriting(before, behind):
         Note.objects.filter(pk=note.pk).update(stars=2)
-    repair.drain()
+    drain.drain()
     assert told(Note, note.pk)["stars"] == 2
 
 
@@ -110,7 +110,7 @@ def test_sql_by_a_cursor_is_followed(note, sql, within):
             heard = False
     if heard:
         assert logged() == set()
-    repair.drain()
+    drain.drain()
     assert told(Note, note.pk)["stars"] == 2
 
 
@@ -171,7 +171,7 @@ def test_a_commit_in_the_middle_of_a_transaction_is_logged(note):
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(UPDATE)
         cursor.execute(f"COMMIT; BEGIN; {UPDATE}")
-    repair.drain()
+    drain.drain()
     assert told(Note, note.pk)["stars"] == 3
 
 
@@ -194,11 +194,11 @@ def test_composed_sql_by_a_cursor_is_followed(note):
     sql = psycopg.sql.SQL("UPDATE {} SET stars = 2").format(psycopg.sql.Identifier("bookshop_note"))
     with connection.cursor() as cursor:
         cursor.execute(sql)
-        repair.drain()
+        drain.drain()
         assert told(Note, note.pk)["stars"] == 2
         with transaction.atomic():
             cursor.execute(sql + psycopg.sql.SQL(" + 1"))
-    repair.drain()
+    drain.drain()
     assert told(Note, note.pk)["stars"] == 3
 
 
@@ -229,7 +229,7 @@ def test_a_text_key_with_everything_in_it_is_logged_as_it_is():
     hit(Shelf, code, "*")
     with outside() as psql:
         psql.execute("UPDATE bookshop_shelf SET name = 'new'")
-    repair.drain()
+    drain.drain()
     assert told(Shelf, code)["name"] == told(Shelf, "*")["name"] == "new"
     Shelf.objects.filter(pk=code).update(name="newer")
     Shelf.objects.filter(pk="*").update(name="newer")
@@ -243,6 +243,6 @@ def test_truncate_with_what_hangs_on_it(note):
     hit(Book, book.pk)
     with outside() as psql:
         psql.execute("TRUNCATE bookshop_note CASCADE")
-    repair.drain()
+    drain.drain()
     assert (told(Note, note.pk), told(Reply, reply.pk)) == (None, None)
     assert told(Book, book.pk)["title"] == "a"

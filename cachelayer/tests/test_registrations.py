@@ -7,7 +7,7 @@ from django.core.management import call_command
 from django.db import IntegrityError, transaction
 
 import cachelayer
-from cachelayer import link, lookup, registration, registry, states, verify
+from cachelayer import drain, link, lookup, registration, registry, states, verify
 from cachelayer.tests.bookshop.models import Audiobook, Note, Novel, Person, Topic, Writer
 from cachelayer.tests.bookshop.serializers import NoteSerializer, NovelCardSerializer
 from cachelayer.tests.interleaving import start, stopped
@@ -118,9 +118,7 @@ def test_a_row_by_another_column_follows_every_write(novel, write):
             by_isbn(isbn, serializer=serializer)
     write(novel)
     if logged():
-        from cachelayer import repair
-
-        repair.drain()
+        drain.drain()
     for isbn in ("111", "222"):
         there = Novel.objects.filter(isbn=isbn).first()
         for serializer in (None, NovelCardSerializer):

@@ -7,12 +7,12 @@ from django.db import connection, models, transaction
 from django.test.utils import isolate_apps
 
 from cachelayer import (
+    drain,
     incarnation,
     link,
     listener,
     reconcile,
     registry,
-    repair,
     triggers,
     watch,
 )
@@ -79,7 +79,7 @@ def test_an_old_process_writes_what_only_a_new_one_caches(author, newer_release,
             _write_author(author, new, what)  # Nobody follows it: it is logged.
     finally:
         newer_release()
-    repair.drain()
+    drain.drain()
     left = told(Author, author.pk)
     assert (left and left["name"]) == {"update": "new", "delete": None, "create": "old"}[what]
     assert (told(Author, new) is None) == (what != "create")
@@ -100,7 +100,7 @@ def test_an_old_process_empties_what_only_a_new_one_caches(author, newer_release
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("TRUNCATE bookshop_author CASCADE")
     newer_release()
-    repair.drain()
+    drain.drain()
     assert told(Author, author.pk) is None
 
 
@@ -109,7 +109,7 @@ def test_an_old_process_drains_what_only_a_new_one_caches(author, newer_release)
     forget(Author)
     with outside() as psql:
         psql.execute("UPDATE bookshop_author SET name = 'new'")
-    repair.drain()
+    drain.drain()
     assert not Repair.objects.exists()
     newer_release()
     assert told(Author, author.pk)["name"] == "new"
@@ -258,7 +258,7 @@ def test_a_statement_that_names_a_partition(measures, sql, pk, value, who):
     else:
         with outside() as psql:
             psql.execute(sql)
-    repair.drain()
+    drain.drain()
     found = told(measures, pk)
     assert (found and found["value"]) == value
 

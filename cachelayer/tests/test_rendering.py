@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 from rest_framework import serializers
 
-from cachelayer import registry, rendering
+from cachelayer import plans, registry, rendering
 from cachelayer.tests.bookshop.models import Author, Book, Note, Publisher
 from cachelayer.tests.bookshop.serializers import BookSerializer, NoteSerializer
 
@@ -35,7 +35,7 @@ def by_serializer(instance, serializer=NoteSerializer):
 class Values(TestCase):
     @given(note_values)
     def test_instances_and_values_give_the_serializers_bytes(self, values):
-        assert rendering.plan_of(NoteSerializer, Note) is not None
+        assert plans.plan_of(NoteSerializer, Note) is not None
         cached = registry.get(Note)
         note = Note(**values)
         assert cached.render(note) == by_serializer(note)
@@ -76,7 +76,7 @@ def test_a_foreign_key_is_a_column(has_keys, django_assert_num_queries):
     author = Author.objects.create(name="a") if has_keys else None
     publisher = Publisher.objects.create(name="p") if has_keys else None
     book = Book.objects.create(title="b", author=author, publisher=publisher)
-    plan = rendering.plan_of(Keyed, Book)
+    plan = plans.plan_of(Keyed, Book)
     assert plan.columns == ["id", "title", "author_id", "publisher_id"]
     [values] = Book.objects.values_list(*plan.columns)
     [loaded] = Book.objects.all()
@@ -95,9 +95,9 @@ def test_a_foreign_key_that_is_read_otherwise_is_no_column():
         def serializable_value(self, field_name):
             return 7
 
-    assert rendering.plan_of(Keyed, Told) is None
-    assert rendering.plan_of(OwnRelation, Book) is None
-    assert rendering.plan_of(BookSerializer, Book) is None, "a link is of several rows"
+    assert plans.plan_of(Keyed, Told) is None
+    assert plans.plan_of(OwnRelation, Book) is None
+    assert plans.plan_of(BookSerializer, Book) is None, "a link is of several rows"
 
 
 class OwnField(serializers.IntegerField):
@@ -138,7 +138,7 @@ class Upper(serializers.CharField):
 )
 def test_only_plain_serializers_are_rendered_the_short_way(serializer, plain):
     model = Book if serializer is BookSerializer else Note
-    assert (rendering.plan_of(serializer, model) is not None) is plain
+    assert (plans.plan_of(serializer, model) is not None) is plain
     if model is Note:
         printed = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
         note = Note(text="tea", price=Decimal("1.50"), printed=printed)

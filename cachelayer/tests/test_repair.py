@@ -7,12 +7,14 @@ from django.db import connection, transaction
 
 import cachelayer
 from cachelayer import (
+    drain,
     link,
     reconcile,
-    repair,
+    repair_log,
     states,
 )
-from cachelayer.gate import CacheUnavailable, Mode, gate
+from cachelayer.exceptions import CacheUnavailable
+from cachelayer.gate import Mode, gate
 from cachelayer.models import Repair
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.faults import closed, set_stars, stars, trust_this_redis
@@ -40,7 +42,7 @@ def test_what_could_not_be_marked_is_logged_with_the_row(own_redis, note):
 def test_an_unmarked_commit_in_the_settling_time_is_waited_out(own_redis, note):
     """It decided to go without a mark while Redis was away, and commits late."""
     link.client().save()
-    with stopped(repair, "log", after=True) as logged:
+    with stopped(repair_log, "log", after=True) as logged:
         own_redis.kill()
         writer = start(set_stars, note, 2)
         logged.reached()
@@ -75,14 +77,14 @@ def test_the_repair_log_deletes_rows_and_replaces_marks(note, value):
     states.mark([keys[1]], b"w:somebody")
     link.client().delete(keys[2])
     with transaction.atomic():
-        repair.log(connection, keys)
-    assert repair.backlog().keys == 3
-    assert repair.drain() == 3
+        repair_log.log(connection, keys)
+    assert repair_log.backlog().keys == 3
+    assert drain.drain() == 3
     assert value(keys[0]) is None
     assert states.is_mark(value(keys[1]))
     assert value(keys[1]) != b"w:somebody"
     assert value(keys[2]) is None
-    assert repair.backlog() == repair.Backlog(0, 0.0)
+    assert repair_log.backlog() == repair_log.Backlog(0, 0.0)
 
 
 def test_a_late_push_of_a_writer_that_marked_before_the_repair_is_lost(note, value):
@@ -94,8 +96,8 @@ def test_a_late_push_of_a_writer_that_marked_before_the_repair_is_lost(note, val
         with transaction.atomic():
             with connection.cursor() as cursor:
                 cursor.execute("UPDATE bookshop_note SET stars = 3 WHERE id = %s", [note.pk])
-            repair.log(connection, [key])
-        repair.drain()
+            repair_log.log(connection, [key])
+        drain.drain()
         push.release()
         first.result()
     assert stars(note) == 3
@@ -103,11 +105,11 @@ def test_a_late_push_of_a_writer_that_marked_before_the_repair_is_lost(note, val
 
 def test_a_drain_waits_for_the_keys_that_another_has_taken(note):
     with transaction.atomic():
-        repair.log(connection, [f"note:{note.pk}"])
+        repair_log.log(connection, [f"note:{note.pk}"])
     with stopped(states, "repair") as first_repair:
-        first = start(repair.drain)
+        first = start(drain.drain)
         first_repair.reached()
-        second = start(repair.drain)
+        second = start(drain.drain)
         wait_for_a_blocked_backend()
         assert not second.done()
         first_repair.release()
@@ -119,18 +121,18 @@ def test_keys_stay_in_the_log_when_redis_fails_while_it_drains(note, monkeypatch
         raise CacheUnavailable("away")
 
     with transaction.atomic():
-        repair.log(connection, [f"note:{note.pk}"])
+        repair_log.log(connection, [f"note:{note.pk}"])
     monkeypatch.setattr(states, "repair", away)
     with pytest.raises(CacheUnavailable):
-        repair.drain()
+        drain.drain()
     assert Repair.objects.count() == 1
 
 
 def test_every_key_of_a_prefix_can_be_repaired(note, value):
     keys = [f"note:{Note.objects.create().pk}" for _ in range(5)]
     with transaction.atomic():
-        repair.log(connection, ["note:*"])
-    repair.drain()
+        repair_log.log(connection, ["note:*"])
+    drain.drain()
     assert [value(key) for key in keys] == [None] * 5
 
 

@@ -3,7 +3,7 @@
 import pytest
 from django.db import connection, transaction
 
-from cachelayer import counters, link, repair, stats
+from cachelayer import counters, link, repair_log, stats
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -83,7 +83,7 @@ def test_without_both_they_still_answer():
 
 def test_they_show_what_waits_in_the_repair_log():
     with transaction.atomic():
-        repair.log(connection, ["note:1", "note:2"])
+        repair_log.log(connection, ["note:1", "note:2"])
     shown = stats.collect()["repair"]
     assert shown["backlog"] == 2
     assert shown["lag_seconds"] > 0

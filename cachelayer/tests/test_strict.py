@@ -14,8 +14,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client import REGISTRY
 
 import cachelayer
-from cachelayer import batched, repair, spans, states, strict
-from cachelayer.gate import CacheUnavailable, gate
+from cachelayer import batched, drain, repair_log, spans, states, strict
+from cachelayer.exceptions import CacheUnavailable
+from cachelayer.gate import gate
 from cachelayer.models import Outage, Repair
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.interleaving import start, stopped
@@ -127,10 +128,10 @@ def test_the_declaration_is_seen_while_the_writer_waits_and_before_it_commits(
 
 def test_nobody_trusts_while_a_key_waits_for_its_repair(note):
     with transaction.atomic():
-        repair.log(connection, [f"note:{note.pk}"])
+        repair_log.log(connection, [f"note:{note.pk}"])
     strict.trust.ask()
     assert outcome(note) == "bypass"
-    repair.drain()
+    drain.drain()
     strict.trust.ask()
     assert outcome(note) == "miss"
 
@@ -156,7 +157,7 @@ def test_a_declaration_is_withdrawn_when_the_process_marks_again(note, cut_off, 
     with cut_off():
         note.save()
     gate.settle("Redis answers again.")
-    repair.drain()
+    drain.drain()
     strict.trust.ask()
     assert not strict.trust.held()
     strict.trust.retire()

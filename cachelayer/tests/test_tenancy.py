@@ -12,7 +12,7 @@ from django.db import connection, transaction
 
 import cachelayer
 from cachelayer import checks, clear, link, listener, reconcile, registry, tenancy, triggers, watch
-from cachelayer.gate import CacheUnavailable
+from cachelayer.exceptions import CacheUnavailable
 from cachelayer.models import Repair
 from cachelayer.tests.bookshop.models import Author, Note
 from cachelayer.tests.commands import environment_here

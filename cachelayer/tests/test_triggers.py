@@ -11,7 +11,7 @@ import pytest
 from django.db import ProgrammingError, connection, transaction
 
 import cachelayer
-from cachelayer import repair, states
+from cachelayer import drain, states
 from cachelayer.models import Repair
 from cachelayer.tests.bookshop.models import Audiobook, Book, Note
 from cachelayer.tests.polling import until
@@ -67,10 +67,10 @@ def test_copy_is_logged(psql):
 def test_what_is_logged_is_repaired(psql, note):
     assert stars(note) == 1
     psql.execute("UPDATE bookshop_note SET stars = 2")
-    repair.drain()
+    drain.drain()
     assert stars(note) == 2
     psql.execute("TRUNCATE bookshop_note CASCADE")
-    repair.drain()
+    drain.drain()
     assert stars(note) is None
 
 
@@ -80,7 +80,7 @@ def test_a_row_that_was_known_absent_is_found_when_sql_inserts_it(psql):
     psql.execute(
         f"INSERT INTO bookshop_note (id, text, stars, updated) VALUES ('{new}', '', 7, now())"
     )
-    repair.drain()
+    drain.drain()
     assert orjson.loads(cachelayer.read(Note, new).row)["stars"] == 7
 
 
@@ -108,7 +108,7 @@ def test_a_large_update_is_one_statement_in_the_log(psql):
     Note.objects.bulk_create([Note() for _ in range(2500)])
     psql.execute("UPDATE bookshop_note SET stars = 1")
     assert Repair.objects.values("logged_at").distinct().count() == 1
-    assert repair.drain() == 2500
+    assert drain.drain() == 2500
 
 
 @pytest.fixture(params=["atomic", "autocommit"])
@@ -156,7 +156,7 @@ def test_sql_that_does_not_begin_with_its_write_is_pushed_or_logged(execute, not
     execute(sql)
     pushed = orjson.loads(value(f"note:{note.pk}"))["stars"] == 8
     assert logged() == ([] if pushed else [f"note:{note.pk}"])
-    repair.drain()
+    drain.drain()
     assert stars(note) == 8
 
 
@@ -200,14 +200,14 @@ def test_a_truncate_clears_before_its_caller_hears_of_it(execute, note, value):
     assert logged() == ["note:*", "reply:*"], "in case that this process dies before"
     assert stars(note) is None
     assert states.name(value(f"book:{other.pk}")) == "row"
-    repair.drain()
+    drain.drain()
     assert stars(note) is None
 
 
 def test_a_truncate_from_outside_clears_when_it_is_drained(psql, note, value):
     psql.execute("TRUNCATE bookshop_note CASCADE")
     assert logged() == ["note:*", "reply:*"]
-    repair.drain()
+    drain.drain()
     assert stars(note) is None
 
 

@@ -7,7 +7,7 @@ from django.db import connections
 
 import cachelayer
 from cachelayer import link, states, verify
-from cachelayer.gate import CacheUnavailable
+from cachelayer.exceptions import CacheUnavailable
 from cachelayer.tests.bookshop.models import Book, Note
 from cachelayer.tests.faults import write_unseen
 from cachelayer.tests.interleaving import start, stopped

@@ -7,7 +7,7 @@ from django.db.transaction import TransactionManagementError
 
 import cachelayer
 from cachelayer import link, registry, states, warm
-from cachelayer.gate import CacheUnavailable
+from cachelayer.exceptions import CacheUnavailable
 from cachelayer.tests.bookshop.models import Audiobook, Book, Note
 from cachelayer.tests.fresh import empty_redis
 from cachelayer.tests.interleaving import start, stopped

@@ -9,10 +9,10 @@ import psycopg
 from django.db import connection
 
 import cachelayer
-from cachelayer import listener, registry, repair, signals, states, triggers
+from cachelayer import drain, listener, registry, signals, states, triggers
 from cachelayer.loading import read_rows
 from cachelayer.models import Repair
-from cachelayer.rendering import Serializer
+from cachelayer.plans import Serializer
 from cachelayer.tests.faults import closed, until
 
 
@@ -41,7 +41,7 @@ def logged() -> set[str]:
 def repaired(*keys: str) -> None:
     """The writes were nobody's to follow: *keys* are in the log, and are repaired now."""
     assert set(keys) <= logged()
-    repair.drain()
+    drain.drain()
 
 
 @contextmanager

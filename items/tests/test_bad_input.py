@@ -5,7 +5,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 from rest_framework.request import Request
 
-from cachelayer.gate import CacheUnavailable
+from cachelayer.exceptions import CacheUnavailable
 from items.exceptions import BodyTooLarge
 from items.pagination import Cursor
 from items.parsers import MAX_BYTES, BoundedJSONParser

@@ -9,7 +9,7 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.test import RequestFactory
 
 import cachelayer
-from cachelayer import conf, counters, link, livecheck, metrics, states, strict
+from cachelayer import conf, counters, link, livecheck, metrics_page, states, strict
 from cachelayer.gate import Mode, gate
 from cachelayer.tests.fresh import empty_redis
 from cachelayer.wsgi import FastHits, fast_hits
@@ -231,7 +231,7 @@ def test_hits_are_counted_checked_and_timed(site, settings):
     assert re.fullmatch(r"redis;dur=\d+\.\d{3}, postgres;dur=0\.000", timing)
     assert not timing.startswith("redis;dur=0.000")
     livecheck._waiting.clear()
-    assert b'cachelayer_reads_total{kind="row",outcome="hit"}' in metrics.page()
+    assert b'cachelayer_reads_total{kind="row",outcome="hit"}' in metrics_page.page()
 
 
 def test_a_redirect_to_https_stays_djangos(item, settings):

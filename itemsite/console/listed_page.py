@@ -6,7 +6,7 @@ from typing import Any, Final
 from django.http import HttpRequest
 
 from cachelayer import pages, registry, stamps
-from cachelayer.gate import CacheUnavailable
+from cachelayer.exceptions import CacheUnavailable
 from items.models import Item
 
 PATH: Final = "/items?limit=10"

@@ -12,7 +12,7 @@ from http.client import HTTPException
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from cachelayer import metrics
+from cachelayer import metrics_page
 from itemsite import metrics_files
 from itemsite.metrics_files import Collector, fold
 from itemsite.tests.running_site import HOT, running_site, until
@@ -142,7 +142,7 @@ def test_whoever_reads_waits_for_a_fold(tmp_path, worker):
 @pytest.mark.django_db(transaction=True)
 def test_the_page_shows_what_the_collector_gives(tmp_path, worker):
     worker(5)
-    text = metrics.page(Collector(tmp_path)).decode()
+    text = metrics_page.page(Collector(tmp_path)).decode()
     assert 'reads_total{outcome="hit"} 5.0' in text
 
 

@@ -7,8 +7,9 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError, InterfaceError, connections
 
-from cachelayer import conf, link, registry, repair
-from cachelayer.gate import CacheUnavailable, Mode, SwitchedOff, gate
+from cachelayer import conf, drain, link, registry, repair_log
+from cachelayer.exceptions import CacheUnavailable, SwitchedOff
+from cachelayer.gate import Mode, gate
 from cachelayer.terminal import TROUBLE, CacheCommand
 
 logger = logging.getLogger("cachelayer.repair")
@@ -52,7 +53,7 @@ class Command(CacheCommand):
             link.ping()
             try:
                 if gate.mode is Mode.CLOSED:
-                    drained = repair.drain()
+                    drained = drain.drain()
                     break
             except CacheUnavailable:
                 pass
@@ -77,8 +78,8 @@ class Command(CacheCommand):
                 heartbeat.touch()
             try:
                 link.ping()
-                if gate.mode is Mode.CLOSED and repair.has_backlog():
-                    self._report(repair.drain(), options)
+                if gate.mode is Mode.CLOSED and repair_log.has_backlog():
+                    self._report(drain.drain(), options)
                 self._wait()
             except CacheUnavailable:
                 time.sleep(conf.get().PROBE_INTERVAL)
@@ -115,7 +116,7 @@ class Command(CacheCommand):
                 self._say_that_it_polls(timeout)
                 time.sleep(timeout)
                 return
-            cursor.execute(f"LISTEN {repair.CHANNEL}")
+            cursor.execute(f"LISTEN {repair_log.CHANNEL}")
         # This is psycopg's own: without the wrapper its errors are not Django's.
         with connections[using].wrap_database_errors:
             for _ in connections[using].connection.notifies(timeout=timeout, stop_after=1):

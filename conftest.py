@@ -5,7 +5,11 @@ from collections.abc import Iterator
 import pytest
 from django.db import connection
 
-from cachelayer import conf, counters, keyspace, livecheck, watch
+from cachelayer import conf
+from cachelayer.operations import live_check
+from cachelayer.protocol import watchdog
+from cachelayer.redis import keyspace
+from cachelayer.telemetry import counters
 from cachelayer.tests import emptied
 from cachelayer.tests.fresh import TEST_DATABASE, trust_redis
 
@@ -40,8 +44,8 @@ def _fresh_cache(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     conf.get.cache_clear()
     monkeypatch.setattr(keyspace, "is_for_tests", lambda using: False)
     # No test depends on a look that comes or does not come in time.
-    monkeypatch.setattr(watch.ticker, "poke", lambda: None)
-    monkeypatch.setattr(livecheck.ticker, "poke", lambda: None)
+    monkeypatch.setattr(watchdog.ticker, "poke", lambda: None)
+    monkeypatch.setattr(live_check.ticker, "poke", lambda: None)
     counters.flush()
     trust_redis()
     yield

@@ -9,13 +9,14 @@ model in its app's ``AppConfig.ready()``, ``migrate``, and read its rows with ``
 
 from typing import TYPE_CHECKING
 
-from cachelayer import plans, registration, registry, timing
-from cachelayer.computed import Rows
-from cachelayer.etags import etag
-from cachelayer.invalidation import invalidate
-from cachelayer.named_documents import document, refuse_late
-from cachelayer.queryset import CachedManager, CachedQuerySet
-from cachelayer.reads import Read, read, read_by, read_many, rows
+from cachelayer import timing
+from cachelayer.protocol.function_documents import document, refuse_late
+from cachelayer.protocol.invalidation import invalidate
+from cachelayer.protocol.reads import Read, read, read_by, read_many, rows
+from cachelayer.rows import plans, registration, registry
+from cachelayer.rows.computed import Rows
+from cachelayer.rows.etags import etag
+from cachelayer.rows.queryset import CachedManager, CachedQuerySet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -52,7 +53,7 @@ def register(
     in a file, say). Call it in ``AppConfig.ready()``; the next ``migrate`` installs the triggers.
     Raises ``ImproperlyConfigured``.
     """
-    from cachelayer import signals
+    from cachelayer.protocol import signals
 
     cached = registry.make(model, serializer, prefix, version, depends_on, lifetime)
     found = [cached, *(registration.by_column(cached, name) for name in read_by)]
@@ -62,7 +63,7 @@ def register(
             registry.add(each)
             signals.connect(each)
     if pages:
-        from cachelayer.pages import Pages
+        from cachelayer.contrib.rest.pages import Pages
 
         registry.add(Pages.of(cached, () if pages is True else pages))
 

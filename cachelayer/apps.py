@@ -10,26 +10,29 @@ class CachelayerConfig(AppConfig):
 
     def ready(self) -> None:
         # They register the system checks, and what every connection to the database gets.
-        from cachelayer import checks, checks_documents, listener, triggers, write_clock  # noqa: F401
+        from cachelayer.checks import configuration, documents  # noqa: F401
+        from cachelayer.protocol import statement_listener, write_timer  # noqa: F401
+        from cachelayer.tracking import triggers
 
         post_migrate.connect(triggers.after_migrate, sender=self, dispatch_uid="cachelayer")
         self._listen()
         if apps.is_installed("rest_framework"):
-            from cachelayer import checks_views  # noqa: F401
+            from cachelayer.checks import views  # noqa: F401
         if apps.is_installed("drf_spectacular"):
-            from cachelayer import schema  # noqa: F401  (registers what it documents)
+            from cachelayer.contrib import openapi  # noqa: F401  (registers what it documents)
 
     def _listen(self) -> None:
         """Connect what listens to the protocol; of the extras, what is installed."""
-        from cachelayer import counters, livecheck
+        from cachelayer.operations import live_check
+        from cachelayer.telemetry import counters
 
         counters.listen()
-        livecheck.listen()
+        live_check.listen()
         if find_spec("prometheus_client"):
-            from cachelayer import metrics
+            from cachelayer.telemetry import prometheus
 
-            metrics.listen()
+            prometheus.listen()
         if find_spec("opentelemetry"):
-            from cachelayer import spans
+            from cachelayer.telemetry import opentelemetry
 
-            spans.listen()
+            opentelemetry.listen()

@@ -1,4 +1,4 @@
-"""What the cache layer raises where it cannot be used; the caller goes on without it."""
+"""What the cache layer raises."""
 
 
 class CacheUnavailable(Exception):  # noqa: N818  (Django: ObjectDoesNotExist, Http404)
@@ -17,3 +17,7 @@ class SwitchedOff(Barred):
             "The cache layer is switched off here: CACHELAYER['ENABLED'] is False. Set it to True "
             "to use the cache."
         )
+
+
+class UndeclaredRead(Exception):  # noqa: N818  (as CacheUnavailable)
+    """A serializer reads what is not its row: the cached row would not follow it."""

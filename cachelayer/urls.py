@@ -1,6 +1,6 @@
 from django.urls import path
 
-from cachelayer.views import ClearView, StatsView
+from cachelayer.contrib.rest.endpoints import ClearView, StatsView
 
 app_name = "cachelayer"
 urlpatterns = [

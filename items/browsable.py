@@ -10,7 +10,7 @@ from django.utils.html import format_html
 from rest_framework.exceptions import APIException
 from rest_framework.renderers import BrowsableAPIRenderer
 
-from cachelayer.rest import Row
+from cachelayer.contrib.rest import Row
 
 _WRITABLE: Final = ("name", "description", "price")
 _SAMPLE: Final = {"name": "Tea", "description": "", "price": 4.2}

@@ -14,8 +14,8 @@ from drf_spectacular.utils import (
 )
 from rest_framework import serializers
 
-from cachelayer import schema as cache
-from cachelayer.schema import error
+from cachelayer.contrib import openapi as cache
+from cachelayer.contrib.openapi import error
 from items import exceptions, pagination
 from items.serializers import ItemSerializer
 

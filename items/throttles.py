@@ -11,8 +11,8 @@ from rest_framework.request import Request
 from rest_framework.settings import api_settings
 from rest_framework.throttling import BaseThrottle
 
-from cachelayer import link
 from cachelayer.exceptions import CacheUnavailable
+from cachelayer.redis import transport
 
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -53,7 +53,7 @@ class WriteThrottle(BaseThrottle):
         self._wait = seconds - now % seconds
         key = f"throttle:write:{self._who(request)}:{int(now // seconds)}"
         try:
-            _, count = link.round_trip(("SET", key, 0, "EX", seconds, "NX"), ("INCR", key))
+            _, count = transport.round_trip(("SET", key, 0, "EX", seconds, "NX"), ("INCR", key))
         except CacheUnavailable:
             return True
         return int(count) <= allowed

@@ -15,7 +15,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 import cachelayer
-from cachelayer.rest import CachedViewMixin, RowRenderer
+from cachelayer.contrib.rest import CachedViewMixin, RowRenderer
 from items import errors, pagination
 from items.browsable import ItemPages
 from items.exceptions import LengthRequired

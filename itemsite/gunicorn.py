@@ -66,11 +66,11 @@ def post_fork(server: Any, worker: Any) -> None:
 def worker_exit(server: Any, worker: Any) -> None:
     """Save what this worker has counted and not yet written to Redis; send its last traces."""
     # Not at the top: gunicorn reads this file before there are settings.
-    from cachelayer import batched, counters
+    from cachelayer.telemetry import buffered_metrics, counters
     from itemsite import telemetry
 
     counters.flush()
-    batched.flush()
+    buffered_metrics.flush()
     telemetry.stop()
 
 

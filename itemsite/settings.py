@@ -159,7 +159,7 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_PERMISSION_CLASSES": ["items.permissions.LoginToWrite"],
     # The peer's own address counts: a header that a client may forge does not.
     "NUM_PROXIES": 0,
-    "DEFAULT_RENDERER_CLASSES": ["cachelayer.rest.RowRenderer"],
+    "DEFAULT_RENDERER_CLASSES": ["cachelayer.contrib.rest.RowRenderer"],
     "DEFAULT_PARSER_CLASSES": ["items.parsers.BoundedJSONParser"],
     "EXCEPTION_HANDLER": "items.errors.answer",
     "DEFAULT_THROTTLE_RATES": {"write": ENVIRONMENT.write_rate or None},

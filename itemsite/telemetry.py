@@ -115,9 +115,9 @@ def _exporter(protocol: str) -> SpanExporter:
 
 
 def _link_to_trace(span: trace.Span, request: Any, response: Any) -> None:
-    from cachelayer import spans
+    from cachelayer.telemetry import opentelemetry
 
-    for name, value in spans.response_headers(span):
+    for name, value in opentelemetry.response_headers(span):
         response[name] = f"{response[name]}, {value}" if response.has_header(name) else value
 
 

@@ -11,7 +11,9 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonRespons
 from django.views import defaults
 from django.views.decorators.csrf import csrf_exempt
 
-from cachelayer import link, metrics_page, stats
+from cachelayer.contrib import metrics_page
+from cachelayer.operations import stats
+from cachelayer.redis import transport
 from items import errors
 from itemsite import metrics_files
 from itemsite.environment import WebEnvironment
@@ -36,7 +38,7 @@ def read_only(view: View) -> View:
 @read_only
 def health(request: HttpRequest) -> HttpResponse:
     """200 while items can be read and written, also without Redis; else 503."""
-    redis, postgres = link.ping(), _postgres_answers()
+    redis, postgres = transport.ping(), _postgres_answers()
     repair = stats.repair_state() if postgres else None
     body = {
         "status": "ok" if redis and postgres else "degraded",

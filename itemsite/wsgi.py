@@ -11,6 +11,6 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "itemsite.settings")
 _django = get_wsgi_application()
 
 # Not at the top: it needs the settings.
-from cachelayer.wsgi import fast_hits  # noqa: E402
+from cachelayer.contrib.wsgi import fast_hits  # noqa: E402
 
 application = telemetry.wrap(fast_hits(_django), traced=WSGIHandler)

@@ -9,7 +9,7 @@ from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.template.loader import render_to_string
 
-from cachelayer import stats
+from cachelayer.operations import stats
 
 logger = logging.getLogger("cachelayer.admin")
 

@@ -7,9 +7,9 @@ from typing import Final
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
-from cachelayer.counters import SLICE, Slice
-from cachelayer.processes import Latency
-from cachelayer.stats import hit_rate
+from cachelayer.operations.stats import hit_rate
+from cachelayer.telemetry.counters import SLICE, Slice
+from cachelayer.telemetry.processes import Latency
 
 OUTCOMES: Final = ("hit", "miss", "bypass")
 

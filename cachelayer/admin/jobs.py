@@ -12,10 +12,14 @@ from typing import Any, Final
 
 from django.core import signing
 
-from cachelayer import drain, link, registry, repair_log, scan, states, verify, warm
-from cachelayer.batches import PIPELINE
-from cachelayer.registration import CachedModel
-from cachelayer.registry import Cached
+from cachelayer.operations import verify, warm
+from cachelayer.protocol import drain, key_states, scan
+from cachelayer.redis import transport
+from cachelayer.redis.batches import PIPELINE
+from cachelayer.rows import registry
+from cachelayer.rows.registration import CachedModel
+from cachelayer.rows.registry import Cached
+from cachelayer.tracking import repair_log
 
 #: Seconds that one request works, at most, but for the batch that is running.
 SLICE: Final = 0.5
@@ -116,7 +120,7 @@ def load(text: str, user: Any) -> Job:
 def _clear(job: Job, prefix: str) -> bool:
     keys = _scan(job, prefix)
     if keys:
-        job.changed += states.drop(keys)
+        job.changed += key_states.drop(keys)
         job.seen += len(keys)
     return job.cursor != scan.START
 
@@ -151,7 +155,7 @@ def _repair(job: Job, using: str) -> bool:
     if not job.batches:
         job.total = repair_log.backlog().keys
         # Finds out whether this Redis is trusted; if not, the gate's own thread reconciles.
-        link.ping()
+        transport.ping()
     repaired = drain.drain_batch(using)
     job.seen += repaired
     job.changed += repaired
@@ -160,7 +164,7 @@ def _repair(job: Job, using: str) -> bool:
 
 def _scan(job: Job, prefix: str) -> list[str]:
     if not job.batches:
-        [job.total] = link.round_trip(("DBSIZE",))
+        [job.total] = transport.round_trip(("DBSIZE",))
     job.cursor, keys = scan.scan(_cached(prefix).start, job.cursor)
     return list(dict.fromkeys(keys))
 

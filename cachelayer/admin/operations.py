@@ -11,11 +11,12 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.http import urlencode
 
-from cachelayer import clear, registry
 from cachelayer.admin import jobs, journal
 from cachelayer.admin.away import wants_json
 from cachelayer.exceptions import CacheUnavailable
 from cachelayer.models import Cache
+from cachelayer.operations import clear
+from cachelayer.rows import registry
 
 if TYPE_CHECKING:
     _ModelAdmin = admin.ModelAdmin[Cache]

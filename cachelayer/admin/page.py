@@ -11,13 +11,15 @@ from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
-from cachelayer import conf, differences, facts, lookup, registry
+from cachelayer import conf
 from cachelayer.admin import charts, journal
 from cachelayer.admin.access import OPERATE, VIEW, checked, may, may_see_rows
 from cachelayer.admin.away import View, without_postgres
 from cachelayer.admin.operations import TEMPLATES, Operations
-from cachelayer.computed import Computed
 from cachelayer.models import Cache
+from cachelayer.operations import differences, inspect_key, overview
+from cachelayer.rows import registry
+from cachelayer.rows.computed import Computed
 
 if TYPE_CHECKING:
     _ModelAdmin = admin.ModelAdmin[Cache]
@@ -64,7 +66,7 @@ class CachePage(Operations, _ModelAdmin):
 
     def page_view(self, request: HttpRequest) -> HttpResponse:
         """The page; with ``?key=``, what is known of one row as well."""
-        found = facts.collect()
+        found = overview.collect()
         context = {
             **_regions_context(found),
             "models": list(registry.every()),
@@ -78,7 +80,7 @@ class CachePage(Operations, _ModelAdmin):
 
     def stats_view(self, request: HttpRequest) -> HttpResponse:
         """Everything the page shows that changes, as data and as the page's own regions."""
-        found = facts.collect()
+        found = overview.collect()
         context = _regions_context(found)
         html = {name: render_to_string(f"{TEMPLATES}/_{name}.html", context) for name in _REGIONS}
         return JsonResponse({**found.as_json(), "html": html})
@@ -88,7 +90,7 @@ class CachePage(Operations, _ModelAdmin):
         if not typed:
             return {}
         try:
-            look = lookup.look_at(lookup.parse(request.GET.get("model", ""), typed))
+            look = inspect_key.look_at(inspect_key.parse(request.GET.get("model", ""), typed))
         except ValueError as error:
             return {"look_error": str(error)}
         return {
@@ -101,7 +103,7 @@ class CachePage(Operations, _ModelAdmin):
             "change_url": self._change_url(request, look),
         }
 
-    def _change_url(self, request: HttpRequest, look: lookup.Look) -> str:
+    def _change_url(self, request: HttpRequest, look: inspect_key.Look) -> str:
         """Where the row is edited, if this site has its model and this user may see it."""
         if isinstance(look.cached, Computed) or look.cached.by:
             return ""
@@ -129,7 +131,7 @@ class CachePage(Operations, _ModelAdmin):
         )
 
 
-def _regions_context(found: facts.Facts) -> dict[str, Any]:
+def _regions_context(found: overview.Facts) -> dict[str, Any]:
     history = found.history
     return {
         "facts": found,

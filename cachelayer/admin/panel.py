@@ -9,7 +9,8 @@ from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from cachelayer import lookup, registry
+from cachelayer.operations import inspect_key
+from cachelayer.rows import registry
 
 if TYPE_CHECKING:
     _ModelAdmin = admin.ModelAdmin[Any]
@@ -55,5 +56,5 @@ def _panel(obj: Any, *, link: bool) -> SafeString:
         cached = registry.get(type(obj))
     except ImproperlyConfigured as error:
         return SafeString(error)
-    look = lookup.look(cached.model, obj.pk)
+    look = inspect_key.look(cached.model, obj.pk)
     return render_to_string("admin/cachelayer/cache/row_panel.html", {"look": look, "link": link})

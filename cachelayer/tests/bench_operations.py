@@ -19,8 +19,11 @@ from prometheus_client import REGISTRY
 from redis import Redis
 
 import cachelayer
-from cachelayer import counters, link, metrics, plans, registry, rendering, states
-from cachelayer.loading import read_rows
+from cachelayer.protocol import key_states
+from cachelayer.redis import transport
+from cachelayer.rows import plans, registry, rendering
+from cachelayer.rows.loading import read_rows
+from cachelayer.telemetry import counters, prometheus
 from cachelayer.tests.bookshop.models import Author, Note, Novel, Review, Tag, Topic, Writer
 from cachelayer.tests.bookshop.serializers import NoteSerializer
 
@@ -58,7 +61,7 @@ def note():
     """A row that Redis has: a write puts it there."""
     note = make_note()
     note.save()
-    assert states.name(link.client().get(key(note))) == "row"
+    assert key_states.name(transport.client().get(key(note))) == "row"
     return note
 
 
@@ -80,7 +83,7 @@ def without(benchmark, note):
 
     def measure(call):
         def forget():
-            link.client().delete(key(note))
+            transport.client().delete(key(note))
 
         return benchmark.pedantic(call, setup=forget, rounds=ROUNDS, warmup_rounds=5)
 
@@ -89,13 +92,13 @@ def without(benchmark, note):
 
 @ONE
 def test_get_by_redis_py(benchmark, redis, note):
-    assert states.is_known(benchmark(redis.get, key(note)))
+    assert key_states.is_known(benchmark(redis.get, key(note)))
 
 
 @ONE
 def test_get_by_link(benchmark, note):
-    [value] = benchmark(link.get, [key(note)])
-    assert states.is_known(value)
+    [value] = benchmark(transport.get, [key(note)])
+    assert key_states.is_known(value)
 
 
 @ONE
@@ -107,14 +110,14 @@ def test_read_hit(benchmark, note):
 def test_mget_by_redis_py(benchmark, redis, notes):
     values = benchmark(redis.mget, [key(note) for note in notes])
     assert len(values) == 50
-    assert all(map(states.is_known, values))
+    assert all(map(key_states.is_known, values))
 
 
 @MANY
 def test_get_of_50_by_link(benchmark, notes):
-    values = benchmark(link.get, [key(note) for note in notes])
+    values = benchmark(transport.get, [key(note) for note in notes])
     assert len(values) == 50
-    assert all(map(states.is_known, values))
+    assert all(map(key_states.is_known, values))
 
 
 @MANY
@@ -126,8 +129,8 @@ def test_rows_of_50(benchmark, notes):
 @MISS
 def test_select_and_render(without, note):
     cached = registry.get(Note)
-    assert without(lambda: read_rows("default", cached, [note.pk]))[note.pk][:1] == states.ROW
-    assert link.client().get(key(note)) is None
+    assert without(lambda: read_rows("default", cached, [note.pk]))[note.pk][:1] == key_states.ROW
+    assert transport.client().get(key(note)) is None
 
 
 @MISS
@@ -135,8 +138,8 @@ def test_lease_and_fill(without, note):
     row = cachelayer.render(note)
 
     def lease_and_fill():
-        token = states.new_lease()
-        return states.lease({key(note): None}, token), states.fill({key(note): row}, token)
+        token = key_states.new_lease()
+        return key_states.lease({key(note): None}, token), key_states.fill({key(note): row}, token)
 
     assert without(lease_and_fill) == ([True], [True])
 
@@ -144,7 +147,7 @@ def test_lease_and_fill(without, note):
 @MISS
 def test_read_miss(without, note):
     assert without(lambda: cachelayer.read(Note, note.pk)).outcome == "miss"
-    assert link.client().get(key(note)) == cachelayer.render(note)
+    assert transport.client().get(key(note)) == cachelayer.render(note)
 
 
 @WRITE
@@ -180,9 +183,9 @@ def test_mark_and_push(benchmark, note):
     row = cachelayer.render(note)
 
     def mark_and_push():
-        token = states.new_mark(1)
-        states.mark([key(note)], token)
-        return states.push({key(note): row}, token)
+        token = key_states.new_mark(1)
+        key_states.mark([key(note)], token)
+        return key_states.push({key(note): row}, token)
 
     assert benchmark(mark_and_push) == ["pushed"]
 
@@ -201,7 +204,7 @@ def test_save_of_a_cached_row(benchmark, note):
         REGISTRY.get_sample_value("cachelayer_pushes_total", {"result": "pushed", "kind": "row"})
         > before
     )
-    assert link.client().get(key(note)) == cachelayer.render(note)
+    assert transport.client().get(key(note)) == cachelayer.render(note)
 
 
 @RENDER
@@ -247,7 +250,7 @@ def test_etag(benchmark, note):
 @NOTE
 def test_observe_a_read(benchmark):
     seen = count_of_hits()
-    benchmark(metrics.read_seconds["hit"].observe, 0.0001)
+    benchmark(prometheus.read_seconds["hit"].observe, 0.0001)
     assert count_of_hits() > seen
 
 
@@ -281,7 +284,7 @@ def test_read_hit_of_a_document(benchmark, novel):
 @DOCUMENT
 def test_load_of_a_document(benchmark, novel):
     cached = registry.get(Novel)
-    assert benchmark(read_rows, "default", cached, [novel.pk])[novel.pk][:1] == states.ROW
+    assert benchmark(read_rows, "default", cached, [novel.pk])[novel.pk][:1] == key_states.ROW
 
 
 @WRITE_SHOWN

@@ -4,13 +4,14 @@ import psycopg
 import pytest
 from django.db import connection
 
-from cachelayer import counters, link
+from cachelayer.redis import transport
+from cachelayer.telemetry import counters
 
 
 @pytest.fixture
 def value():
     """What Redis holds under a key."""
-    return lambda key: link.client().get(key)
+    return lambda key: transport.client().get(key)
 
 
 @pytest.fixture
@@ -28,14 +29,14 @@ def away(settings):
     """Redis does not answer."""
     cache = settings.CACHES["default"]
     settings.CACHES = {"default": {**cache, "LOCATION": "redis://127.0.0.1:1/0"}}
-    link.forget_connections()
+    transport.forget_connections()
 
 
 @pytest.fixture
 def round_trips(monkeypatch):
     """The round trips to Redis since the last ``clear()``, each a list of its commands."""
     trips = []
-    send = link._send
+    send = transport._send
 
     def count(commands, connections):
         if threading.current_thread().daemon:
@@ -43,15 +44,15 @@ def round_trips(monkeypatch):
         trips.append([command[0] for command in commands])
         return send(commands, connections)
 
-    get = link._get
+    get = transport._get
 
     def count_get(keys):
         if not threading.current_thread().daemon:
             trips.append(["GET" if len(keys) == 1 else "MGET"])
         return get(keys)
 
-    monkeypatch.setattr(link, "_send", count)
-    monkeypatch.setattr(link, "_get", count_get)
+    monkeypatch.setattr(transport, "_send", count)
+    monkeypatch.setattr(transport, "_get", count_get)
     return trips
 
 

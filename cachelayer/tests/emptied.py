@@ -11,7 +11,7 @@ from django.test import TransactionTestCase
 from psycopg import sql
 from psycopg.pq import TransactionStatus
 
-from cachelayer import triggers, watched
+from cachelayer.tracking import tracked_tables, triggers
 
 #: What ``post_migrate`` fills, and no test writes.
 _FILLED_BY_MIGRATE = ("auth_permission", "django_content_type")
@@ -53,7 +53,7 @@ def _mend_triggers(name: str, connection: Any) -> None:
     """Where a test has taken some away, as the ``migrate`` after a flush does."""
     with connection.connection.cursor() as cursor:
         [count] = cursor.execute(_TRIGGERS).fetchone()
-    wanted = 4 * len(watched.tables_of(name))
+    wanted = 4 * len(tracked_tables.tables_of(name))
     if count < wanted:
         triggers.install(name)
 

@@ -4,9 +4,9 @@ import orjson
 from django.db import connection, transaction
 
 import cachelayer
-from cachelayer import epoch, incarnation, link
-from cachelayer.gate import Mode, gate
 from cachelayer.models import Repair
+from cachelayer.redis import epoch, incarnation, transport
+from cachelayer.redis.gate import Mode, gate
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.polling import until as until
 
@@ -30,10 +30,10 @@ def set_stars(note, stars):
 
 
 def trust_this_redis():
-    with link.fresh_connection() as fresh:
+    with transport.fresh_connection() as fresh:
         server = incarnation.look(fresh).server
     value = incarnation.settling(server, epoch.known())
-    link.client().set(incarnation.KEY, incarnation.trusted(value))
+    transport.client().set(incarnation.KEY, incarnation.trusted(value))
 
 
 def write_unseen(sql, parameters=()):

@@ -7,8 +7,8 @@ from typing import Final
 import psycopg
 from django.db import connection
 
-from cachelayer import epoch, incarnation, keyspace, link, shapes
-from cachelayer.gate import RECONCILE, gate
+from cachelayer.redis import epoch, incarnation, keyspace, transport, variants
+from cachelayer.redis.gate import RECONCILE, gate
 
 #: How the test database's name ends: not in the way by which a process knows one.
 TEST_DATABASE: Final = "_suite"
@@ -21,10 +21,10 @@ _PARTS = ("dbname", "user", "password", "host", "port")
 
 def empty_redis() -> None:
     """Forget every key; what is left is a reconciled, empty Redis."""
-    with link.fresh_connection() as fresh:
+    with transport.fresh_connection() as fresh:
         server = incarnation.look(fresh).server
     # At once: a thread in the background must not find it flushed.
-    pipeline = link.client().pipeline(transaction=True)
+    pipeline = transport.client().pipeline(transaction=True)
     pipeline.flushdb()
     pipeline.set(incarnation.KEY, incarnation.trusted(incarnation.settling(server, epoch.known())))
     pipeline.execute()
@@ -35,13 +35,13 @@ def trust_redis() -> None:
     _end_reconcile()
     # It knows that its database and its shapes own the plain keys: else Postgres would be asked.
     keyspace._prefix = ""
-    shapes._own = {}
+    variants._own = {}
     epoch.hear(_fresh_postgres())
     empty_redis()
     # What was left out of its log is not summed up in the log of the next test.
     gate._log.start_afresh()
     gate.start_afresh()
-    link.forget_connections()
+    transport.forget_connections()
 
 
 def _end_reconcile() -> None:

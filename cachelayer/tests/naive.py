@@ -4,7 +4,8 @@ from typing import Any
 
 from django.db import transaction
 
-from cachelayer import link, registry
+from cachelayer.redis import transport
+from cachelayer.rows import registry
 from cachelayer.tests.bookshop.models import Note
 
 
@@ -19,7 +20,7 @@ def commit(pk: Any, **columns: Any) -> bytes:
 
 
 def put(pk: Any, row: bytes) -> None:
-    link.client().set(f"naive:{pk}", row)
+    transport.client().set(f"naive:{pk}", row)
 
 
 def write(pk: Any, **columns: Any) -> None:
@@ -31,7 +32,7 @@ def load(pk: Any) -> bytes:
 
 
 def read(pk: Any) -> bytes:
-    cached: Any = link.client().get(f"naive:{pk}")
+    cached: Any = transport.client().get(f"naive:{pk}")
     if cached is not None:
         return bytes(cached)
     row = load(pk)

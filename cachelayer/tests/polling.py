@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from cachelayer.gate import gate
+from cachelayer.redis.gate import gate
 
 T = TypeVar("T")
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 import orjson
 
 import cachelayer
-from cachelayer import registry, shapes
+from cachelayer.redis import variants
+from cachelayer.rows import registry
 from cachelayer.tests.bookshop.models import Note
 
 B = "b" * 12
@@ -21,12 +22,12 @@ def release_b(shape=B):
     """This process as one of the release that has come later."""
     mine = registry.get(Note)
     registry._registered[Note] = replace(mine, serializer=show_stars)
-    shapes._own = {"note": shape}
+    variants._own = {"note": shape}
     try:
         yield
     finally:
         registry._registered[Note] = mine
-        shapes._own = {}
+        variants._own = {}
 
 
 def read():

@@ -9,10 +9,11 @@ from django.db import connection
 from django.test import Client
 from django.urls import NoReverseMatch, reverse
 
-from cachelayer import link, triggers
 from cachelayer.admin import jobs
 from cachelayer.models import Cache
+from cachelayer.redis import transport
 from cachelayer.tests.bookshop.models import Note
+from cachelayer.tracking import triggers
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -122,7 +123,7 @@ def test_what_is_in_a_row_is_shown_to_those_who_may_view_it(staff, permission, s
     client = staff("view_cache", permission)
     for value in (None, b'{"text":"an old secret"}', b"secret"):
         if value:
-            link.client().set(f"note:{note.pk}", value)
+            transport.client().set(f"note:{note.pk}", value)
         page = client.get(PAGE, {"key": f"note:{note.pk}"}).content.decode()
         assert ("secret" in page) is shown
         assert ("You may not view rows of this model" in page) is not shown

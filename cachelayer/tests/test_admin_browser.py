@@ -5,7 +5,7 @@ import re
 import pytest
 
 import cachelayer
-from cachelayer import link
+from cachelayer.redis import transport
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.faults import write_unseen
 
@@ -122,7 +122,7 @@ def test_the_keyboard_alone_clears_the_cache(cache_page, notes):
     cache_page.keyboard.press("Enter")
     cache_page.wait_for_selector(".cache-job-result:has-text('Done')")
     assert "12 deleted" in cache_page.inner_text(".cache-job-result")
-    assert link.client().keys("note:*") == []
+    assert transport.client().keys("note:*") == []
     assert not cache_page.is_visible("text=Stop")
     focus_by_tab(cache_page, ".cache-page a[href$='/cache/']")
     cache_page.keyboard.press("Enter")

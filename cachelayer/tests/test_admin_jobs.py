@@ -8,11 +8,14 @@ from django.db import connection, transaction
 from django.http import QueryDict
 
 import cachelayer
-from cachelayer import batches, clear, drain, link, repair_log, states
 from cachelayer.admin import jobs
 from cachelayer.models import Repair
+from cachelayer.operations import clear
+from cachelayer.protocol import drain, key_states
+from cachelayer.redis import batches, transport
 from cachelayer.tests.bookshop.models import Book, Note
 from cachelayer.tests.faults import NEVER_ENDS, write_unseen
+from cachelayer.tracking import repair_log
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -39,7 +42,7 @@ def book(value):
     """One that is cached: it is not when it is written, for it is a row of several tables."""
     book = Book.objects.create(title="Emma")
     cachelayer.read(Book, book.pk)
-    assert states.name(value(f"book:{book.pk}")) == "row"
+    assert key_states.name(value(f"book:{book.pk}")) == "row"
     return book
 
 
@@ -71,12 +74,12 @@ def journal():
 
 
 def cached_notes():
-    return link.client().keys("note:*")
+    return transport.client().keys("note:*")
 
 
 class TestClear:
     def test_it_asks_with_the_scope_and_the_count(self, admin_client, notes, book):
-        states.mark([f"note:{uuid.uuid4()}"], states.new_mark(NEVER_ENDS))
+        key_states.mark([f"note:{uuid.uuid4()}"], key_states.new_mark(NEVER_ENDS))
         answer = admin_client.get(f"{PAGE}clear/", {"model": "note"})
         html = answer.content.decode()
         assert f"{ROWS} keys" in html
@@ -93,13 +96,13 @@ class TestClear:
 
     def test_after_the_confirmation_it_clears_its_scope(self, admin_client, notes, book, value):
         mark = f"note:{uuid.uuid4()}"
-        states.mark([mark], states.new_mark(NEVER_ENDS))
+        key_states.mark([mark], key_states.new_mark(NEVER_ENDS))
         state = state_in(admin_client.post(f"{PAGE}clear/", {"model": "note"}))
         assert len(cached_notes()) == ROWS + 1, "nothing is done before the first slice"
         answer = run(admin_client, state)[-1]
         assert (answer["seen"], answer["changed"]) == (ROWS + 1, ROWS)
         assert cached_notes() == [mark.encode()]
-        assert states.name(value(f"book:{book.pk}")) == "row"
+        assert key_states.name(value(f"book:{book.pk}")) == "row"
         assert journal() == [
             "Clear note:*: started",
             f"Clear note:*: done; {ROWS + 1} looked at, {ROWS} deleted",
@@ -107,7 +110,7 @@ class TestClear:
 
     def test_everything(self, admin_client, notes, book):
         run(admin_client, state_in(admin_client.post(f"{PAGE}clear/")))
-        assert link.client().keys("note:*") + link.client().keys("book:*") == []
+        assert transport.client().keys("note:*") + transport.client().keys("book:*") == []
         assert journal()[0] == "Clear everything: started"
 
     def test_of_a_model_that_is_none(self, admin_client, notes):
@@ -127,7 +130,7 @@ def test_a_long_job_takes_many_requests_and_tells_how_far_it_is(admin_client, no
 
 
 def test_warm_fills_what_is_absent(admin_client, notes, small_slices):
-    link.client().delete(*cached_notes()[:17])
+    transport.client().delete(*cached_notes()[:17])
     state = state_in(admin_client.post(f"{PAGE}start/", {"kind": "warm", "model": "note"}))
     answer = run(admin_client, state)[-1]
     assert (answer["seen"], answer["changed"]) == (ROWS, 17)
@@ -137,7 +140,7 @@ def test_warm_fills_what_is_absent(admin_client, notes, small_slices):
 
 def test_warm_goes_by_an_integer_key_as_well(admin_client, small_slices):
     Book.objects.bulk_create(Book(title=str(n)) for n in range(ROWS))
-    assert link.client().keys("book:*") == []
+    assert transport.client().keys("book:*") == []
     state = state_in(admin_client.post(f"{PAGE}start/", {"kind": "warm", "model": "book"}))
     assert run(admin_client, state)[-1]["changed"] == ROWS
 
@@ -146,7 +149,7 @@ def test_a_project_with_atomic_requests_warms_outside_of_a_transaction(
     admin_client, notes, monkeypatch
 ):
     monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
-    link.client().delete(*cached_notes())
+    transport.client().delete(*cached_notes())
     state = state_in(admin_client.post(f"{PAGE}start/", {"kind": "warm", "model": "note"}))
     assert run(admin_client, state)[-1]["changed"] == ROWS
 
@@ -173,7 +176,7 @@ def test_repair_drains_the_log(admin_client, notes, value, small_slices):
 
 def test_a_slice_that_is_sent_again_does_no_harm(admin_client, notes, small_slices):
     """Its worker was killed, or its answer was lost."""
-    link.client().delete(*cached_notes())
+    transport.client().delete(*cached_notes())
     state = state_in(admin_client.post(f"{PAGE}start/", {"kind": "warm", "model": "note"}))
     step(admin_client, state)
     answer = run(admin_client, state)[-1]

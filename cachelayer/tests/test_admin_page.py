@@ -8,10 +8,14 @@ from django.contrib.admin.models import LogEntry
 from django.db import connection, transaction
 
 import cachelayer
-from cachelayer import counters, facts, link, repair_log, states
-from cachelayer.gate import gate
+from cachelayer.operations import overview
+from cachelayer.protocol import key_states
+from cachelayer.redis import transport
+from cachelayer.redis.gate import gate
+from cachelayer.telemetry import counters
 from cachelayer.tests.bookshop.models import Book, Note
 from cachelayer.tests.faults import ENDED, NEVER_ENDS, write_unseen
+from cachelayer.tracking import repair_log
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -108,27 +112,27 @@ class TestOneRow:
         ]
 
     def test_that_is_not_cached(self, page, row):
-        link.client().delete(row[1])
+        transport.client().delete(row[1])
         text = page(key=row[1])
         assert "absent" in text
         assert "Not cached; the next read loads it." in text
 
     def test_that_is_marked_by_a_transaction_that_runs(self, page, row):
-        states.mark([row[1]], states.new_mark(NEVER_ENDS))
+        key_states.mark([row[1]], key_states.new_mark(NEVER_ENDS))
         text = page(key=row[1])
         assert f"{row[1]} mark " in text
         assert "A transaction that wrote this row is still running; readers go to Postgres." in text
         assert "next reader fills" not in text
 
     def test_that_is_marked_by_a_transaction_that_has_ended(self, page, row):
-        states.mark([row[1]], states.new_mark(ENDED))
+        key_states.mark([row[1]], key_states.new_mark(ENDED))
         text = page(key=row[1])
         assert "The transaction that wrote this row has ended; the next reader fills." in text
         assert "still running" not in text
 
     def test_that_is_leased(self, page, row):
-        link.client().delete(row[1])
-        states.lease({row[1]: None}, states.new_lease())
+        transport.client().delete(row[1])
+        key_states.lease({row[1]: None}, key_states.new_lease())
         assert "A reader is loading this row." in page(key=row[1])
 
     def test_that_is_known_absent(self, page):
@@ -139,7 +143,7 @@ class TestOneRow:
 
     def test_that_does_not_exist_is_told_from_null_that_is_wrong(self, page):
         book = Book.objects.create(title="Emma")
-        link.client().set(f"book:{book.pk}", states.NULL)
+        transport.client().set(f"book:{book.pk}", key_states.NULL)
         text = page(key=f"book:{book.pk}")
         assert "differ from the database row" in text
         assert "Emma" in text
@@ -163,7 +167,7 @@ class TestOneRow:
         note = Note.objects.create(text="<script>alert(1)</script>")
         html = admin_client.get(PAGE, {"key": f"note:{note.pk}"}).content.decode()
         assert "<script>alert" not in html
-        link.client().set(f"note:{note.pk}", b"<script>alert(2)</script>")
+        transport.client().set(f"note:{note.pk}", b"<script>alert(2)</script>")
         html = admin_client.get(PAGE, {"key": f"note:{note.pk}"}).content.decode()
         assert "<script>alert" not in html
 
@@ -175,13 +179,13 @@ class TestOneRow:
         assert f"Clear {row[1]}" in answer.content.decode()
 
     def test_a_mark_is_not_cleared(self, admin_client, row, value):
-        states.mark([row[1]], b"w:somebody")
+        key_states.mark([row[1]], b"w:somebody")
         answer = admin_client.post(f"{PAGE}clear-key/", {"key": row[1]}, follow=True)
         assert "held nothing that may be deleted" in answer.content.decode()
-        assert states.is_mark(value(row[1]))
+        assert key_states.is_mark(value(row[1]))
 
     def test_a_key_of_somebody_else_is_not_cleared(self, admin_client, value):
-        link.client().set("session:1", b"theirs")
+        transport.client().set("session:1", b"theirs")
         answer = admin_client.post(f"{PAGE}clear-key/", {"key": "session:1"}, follow=True)
         assert "is no key of a cached model" in answer.content.decode()
         assert value("session:1") == b"theirs"
@@ -262,7 +266,7 @@ class TestTrouble:
     def test_a_backlog_that_nobody_drains(self, page, monkeypatch):
         with transaction.atomic():
             repair_log.log(connection, ["note:1"])
-        monkeypatch.setattr(facts, "LATE", 0)
+        monkeypatch.setattr(overview, "LATE", 0)
         text = page()
         assert "1 keys wait in the repair log" in text
         assert "No cache_repair is running: start one." in text
@@ -273,6 +277,6 @@ class TestTrouble:
         assert "The live check found 2 stale reads among 100." in page()
 
     def test_a_redis_that_may_evict_nothing_and_is_nearly_full(self, page, own_redis):
-        client = link.client()
+        client = transport.client()
         client.config_set("maxmemory", int(client.info("memory")["used_memory"] * 1.02))
         assert "it refuses marks. Raise maxmemory" in page()

@@ -6,7 +6,7 @@ from django.db.models import F, Value
 from django.db.models.functions import Concat
 
 import cachelayer
-from cachelayer import states
+from cachelayer.protocol import key_states
 from cachelayer.tests.bookshop.models import Author, Book, Note, Reply, Shelf
 from cachelayer.tests.interleaving import start, stopped, wait_for_a_blocked_backend
 from cachelayer.tests.truth import hit, logged, told
@@ -26,13 +26,13 @@ def begun_first_ended_last(first, second, end="push"):
 
     Whoever marks a row without its lock can take *second*'s mark away, and end last.
     """
-    with stopped(states, "mark") as mark:
+    with stopped(key_states, "mark") as mark:
         one = start(first)
         mark.reached()
-        with stopped(states, "push") as second_push:
+        with stopped(key_states, "push") as second_push:
             two = start(second)
             second_push.reached()
-            with stopped(states, end) as first_end:
+            with stopped(key_states, end) as first_end:
                 mark.release()
                 first_end.reached()
                 second_push.release()
@@ -69,7 +69,7 @@ def test_a_row_that_is_invalidated_while_it_is_created():
 
 def test_an_insert_that_ignores_a_conflict_does_not_take_another_writers_mark(note):
     """A bulk_create(ignore_conflicts=True) with the row's own key, between COMMIT and push."""
-    with stopped(states, "push") as push:
+    with stopped(key_states, "push") as push:
         other = start(Note.objects.filter(pk=note.pk).update, stars=2)
         push.reached()
         Note.objects.bulk_create([Note(pk=note.pk, stars=9)], ignore_conflicts=True)
@@ -82,7 +82,7 @@ def test_an_insert_that_ignores_a_conflict_does_not_take_another_writers_mark(no
 def test_an_insert_that_ignores_a_conflict_waits_for_the_row_and_writes_nothing(note):
     """Before the other's COMMIT: it never marks what another has marked."""
     notes = [Note(pk=note.pk), Note(stars=3)]
-    with stopped(states, "mark", after=True) as mark:
+    with stopped(key_states, "mark", after=True) as mark:
         other = start(Note.objects.filter(pk=note.pk).update, stars=2)
         mark.reached()
         bulk = start(Note.objects.bulk_create, notes, ignore_conflicts=True)
@@ -103,7 +103,7 @@ def test_an_upsert_by_another_column_leaves_the_key_that_was_offered_alone():
     book = Book.objects.create(isbn="1", title="old")
     offered = book.pk + 1000
     hit(Book, book.pk, offered)
-    with stopped(states, "release") as release:
+    with stopped(key_states, "release") as release:
         other = start(Book.objects.create, pk=offered, title="live", isbn="2")
         release.reached()
         Book.objects.bulk_create(
@@ -159,7 +159,7 @@ def test_a_row_that_is_not_there_is_invalidated_while_it_is_created():
     """invalidate() of a missing row does not say that it is absent."""
     new = Note(stars=3)
     hit(Note, new.pk)
-    with stopped(states, "push") as push:
+    with stopped(key_states, "push") as push:
         other = start(new.save, force_insert=True)
         push.reached()
         cachelayer.invalidate(Note, new.pk)
@@ -172,7 +172,7 @@ def test_a_row_that_is_not_there_is_invalidated_while_it_is_created():
 def test_a_row_that_is_not_there_is_invalidated_before_its_creator_commits():
     new = Note(stars=3)
     hit(Note, new.pk)
-    with stopped(states, "mark", after=True) as mark:
+    with stopped(key_states, "mark", after=True) as mark:
         other = start(new.save, force_insert=True)
         mark.reached()
         cachelayer.invalidate(Note, new.pk)
@@ -231,7 +231,7 @@ def test_a_delete_of_a_row_that_is_gone_does_not_hide_the_next_of_its_key(note):
     """instance.delete() of a row that another has deleted and creates again."""
     gone = Note.objects.get(pk=note.pk)
     Note.objects.filter(pk=note.pk).delete()
-    with stopped(states, "push") as push:
+    with stopped(key_states, "push") as push:
         again = start(Note.objects.create, pk=note.pk, stars=2)
         push.reached()
         # Postgres finds the row that was created: so this deletes it, and says so rightly.

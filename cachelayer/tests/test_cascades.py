@@ -3,7 +3,7 @@
 import pytest
 from django.db import IntegrityError, connection, transaction
 
-from cachelayer import states
+from cachelayer.protocol import key_states
 from cachelayer.tests.bookshop.models import (
     Audiobook,
     Author,
@@ -124,7 +124,7 @@ def test_a_count_and_a_write_of_the_same_row_in_one_transaction(shelf):
 def test_two_who_count_at_once(shelf):
     # Since Django 6 not every bulk_create has a transaction of its own.
     send = transaction.atomic(Parcel.objects.bulk_create)
-    with stopped(states, "mark", after=True) as mark:
+    with stopped(key_states, "mark", after=True) as mark:
         first = start(send, [Parcel(shelf=shelf)])
         mark.reached()
         second = start(send, [Parcel(shelf=shelf)])
@@ -163,7 +163,7 @@ def test_a_child_and_its_parent_written_at_once_do_not_deadlock():
     one, two = Audiobook.objects.create(title="1"), Audiobook.objects.create(title="2")
     hit(Audiobook, one.pk, two.pk)
     hit(Book, one.pk, two.pk)
-    with stopped(states, "mark") as mark:
+    with stopped(key_states, "mark") as mark:
         child = start(Audiobook.objects.filter(pk=one.pk).update, minutes=5)
         mark.reached()
         Book.objects.filter(pk=one.pk).update(pages=6)

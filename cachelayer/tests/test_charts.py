@@ -6,8 +6,8 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from cachelayer.admin import charts
-from cachelayer.counters import NAMES, Slice
-from cachelayer.processes import Latency
+from cachelayer.telemetry.counters import NAMES, Slice
+from cachelayer.telemetry.processes import Latency
 
 
 def history(*slices):

@@ -4,7 +4,8 @@ import pytest
 from django.core.checks import run_checks
 from django.db import connection
 
-from cachelayer import checks, triggers
+from cachelayer.checks import configuration
+from cachelayer.tracking import triggers
 
 
 def ids(problems):
@@ -19,7 +20,7 @@ def test_the_shipped_settings_and_models_are_quiet():
 
 def test_e001_an_option_that_does_not_exist(settings):
     settings.CACHELAYER = {"ROW_TLL": 5}
-    [problem] = checks.check_settings()
+    [problem] = configuration.check_settings()
     assert problem.id == "cachelayer.E001"
     assert "ROW_TLL" in problem.msg
     assert "ROW_TTL" in problem.msg
@@ -31,7 +32,7 @@ def test_e001_an_option_that_does_not_exist(settings):
 )
 def test_e002_a_value_of_another_type(settings, option):
     settings.CACHELAYER = option
-    assert ids(checks.check_settings()) == ["cachelayer.E002"]
+    assert ids(configuration.check_settings()) == ["cachelayer.E002"]
 
 
 @pytest.mark.parametrize(
@@ -60,23 +61,23 @@ def test_e002_a_value_of_another_type(settings, option):
 )
 def test_e003_a_value_that_makes_no_sense(settings, option):
     settings.CACHELAYER = option
-    assert ids(checks.check_settings()) == ["cachelayer.E003"]
+    assert ids(configuration.check_settings()) == ["cachelayer.E003"]
 
 
 @pytest.mark.parametrize("option", [{"LEASE_WAIT": 0}, {"PUSH_LIMIT": 0}, {"ROW_TTL_JITTER": 0}])
 def test_nothing_is_a_sensible_value_of_some(settings, option):
     settings.CACHELAYER = option
-    assert checks.check_settings() == []
+    assert configuration.check_settings() == []
 
 
 def test_e004_a_cache_that_is_no_redis(settings):
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
-    assert ids(checks.check_settings()) == ["cachelayer.E004"]
+    assert ids(configuration.check_settings()) == ["cachelayer.E004"]
 
 
 def test_e004_an_alias_that_is_not_there(settings):
     settings.CACHELAYER = {"CACHE_ALIAS": "elsewhere"}
-    [problem] = checks.check_settings()
+    [problem] = configuration.check_settings()
     assert problem.id == "cachelayer.E004"
     assert "elsewhere" in problem.msg
 
@@ -86,7 +87,7 @@ def test_e005_a_redis_that_may_hang(settings, name):
     cache = settings.CACHES["default"]
     options = {key: value for key, value in cache["OPTIONS"].items() if key != name}
     settings.CACHES = {"default": {**cache, "OPTIONS": options}}
-    [problem] = checks.check_settings()
+    [problem] = configuration.check_settings()
     assert problem.id == "cachelayer.E005"
     assert name in problem.msg
 
@@ -94,15 +95,15 @@ def test_e005_a_redis_that_may_hang(settings, name):
 @pytest.mark.parametrize("share", [0, 1, 0.5])
 def test_any_share_of_the_hits_can_be_checked(settings, share):
     settings.CACHELAYER = {"CHECK_SHARE": share}
-    assert checks.check_settings() == []
+    assert configuration.check_settings() == []
 
 
 def test_e012_a_settling_time_in_which_not_every_process_has_looked(settings):
     settings.CACHELAYER = {"PROBE_INTERVAL": 0.6, "SETTLING_TIME": 1.0}
-    [problem] = checks.check_settings()
+    [problem] = configuration.check_settings()
     assert problem.id == "cachelayer.E012"
     settings.CACHELAYER = {"PROBE_INTERVAL": 0.5, "SETTLING_TIME": 1.0}
-    assert checks.check_settings() == []
+    assert configuration.check_settings() == []
 
 
 @pytest.mark.parametrize("name", ["SOCKET_TIMEOUT", "SOCKET_CONNECT_TIMEOUT"])
@@ -111,9 +112,9 @@ def test_w003_a_timeout_above_the_budget_of_a_request(settings, name):
     quick = {"SOCKET_TIMEOUT": 0.05, "SOCKET_CONNECT_TIMEOUT": 0.05}
     settings.CACHELAYER = {"REQUEST_BUDGET": 0.06}
     settings.CACHES = {"default": {**cache, "OPTIONS": quick}}
-    assert checks.check_budget() == []
+    assert configuration.check_budget() == []
     settings.CACHES = {"default": {**cache, "OPTIONS": {**quick, name: 0.07}}}
-    [problem] = checks.check_budget()
+    [problem] = configuration.check_budget()
     assert problem.id == "cachelayer.W003"
     assert name in problem.msg
 
@@ -123,8 +124,8 @@ def test_no_database_is_asked_unless_it_is_named():
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE bookshop_note DISABLE TRIGGER cachelayer_update")
     try:
-        assert checks.check_triggers(databases=None) == []
-        assert ids(checks.check_triggers(databases=["default"])) == ["cachelayer.W005"]
+        assert configuration.check_triggers(databases=None) == []
+        assert ids(configuration.check_triggers(databases=["default"])) == ["cachelayer.W005"]
     finally:
         triggers.install("default")
 
@@ -133,12 +134,12 @@ def test_no_database_is_asked_unless_it_is_named():
 def test_the_database_is_asked_only_when_the_settings_are_right(settings, option):
     """Without leave to use the database, this test would fail."""
     settings.CACHELAYER = option
-    assert checks.check_triggers(databases=["default"]) == []
+    assert configuration.check_triggers(databases=["default"]) == []
 
 
 def test_e001_an_option_of_the_first_release(settings):
     settings.CACHELAYER = {"MARK_LIFETIME": 60.0}
-    [problem] = checks.check_settings()
+    [problem] = configuration.check_settings()
     assert problem.id == "cachelayer.E001"
     assert "MARK_LIFETIME" in problem.msg
     assert "is needed no more" in problem.msg

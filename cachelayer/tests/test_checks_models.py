@@ -7,7 +7,8 @@ from django.db import models
 from django.test.utils import isolate_apps
 from rest_framework import serializers
 
-from cachelayer import checks, checks_documents, checks_views, registration, registry
+from cachelayer.checks import configuration, documents, views
+from cachelayer.rows import registration, registry
 from cachelayer.tests.bookshop.models import Audiobook, Author, Book, Note, Stamp
 
 
@@ -50,7 +51,7 @@ def serializer(shown, of=Book, **fields):
 )
 def test_columns_of_a_related_row_are_followed(registered, field):
     registered(Book, serializer(["author"], author=field))
-    assert checks.check_models() == []
+    assert configuration.check_models() == []
     assert list(registry.get(Book).shown.paths()) == ["author"]
 
 
@@ -64,7 +65,7 @@ def test_columns_of_a_related_row_are_followed(registered, field):
 )
 def test_columns_of_many_related_rows_are_followed(registered, field):
     registered(Book, serializer(["tags"], tags=field))
-    assert checks.check_models() == []
+    assert configuration.check_models() == []
     assert list(registry.get(Book).shown.paths()) == ["tags"]
 
 
@@ -72,7 +73,7 @@ def test_rows_that_point_here_are_followed(registered):
     """Which they are changes when they do."""
     books = serializers.PrimaryKeyRelatedField(source="book_set", many=True, read_only=True)
     registered(Author, serializer(["books"], of=Author, books=books))
-    assert checks.check_models() == []
+    assert configuration.check_models() == []
     assert list(registry.get(Author).shown.paths()) == ["book_set"]
 
 
@@ -80,7 +81,7 @@ def test_e007_a_path_that_there_is_not(registered):
     registered(Book, dict)
     mine = registry.get(Book)
     registry._registered[Book] = replace(mine, depends_on=("author__nothing",))
-    [problem] = checks_documents.check_documents()
+    [problem] = documents.check_documents()
     assert problem.id == "cachelayer.E007"
     assert "bookshop.Author has no relation 'nothing'" in problem.msg
 
@@ -88,7 +89,7 @@ def test_e007_a_path_that_there_is_not(registered):
 def test_e007_rows_of_another_database(registered, settings):
     registered(Book, serializer(["author"], author=AuthorSerializer()))
     settings.DATABASE_ROUTERS = [AuthorsElsewhere()]
-    [problem] = checks_documents.check_documents()
+    [problem] = documents.check_documents()
     assert problem.id == "cachelayer.E007"
     assert "bookshop.Author, which are in another database" in problem.msg
 
@@ -100,13 +101,13 @@ class AuthorsElsewhere:
 
 def test_ids_of_related_rows_are_fine(registered):
     registered(Book, serializer(["author", "author_id", "tags", "pk"]))
-    assert checks.check_models() == []
+    assert configuration.check_models() == []
 
 
 def test_w001_a_field_that_is_computed(registered):
     computed = serializers.SerializerMethodField(method_name="get")
     registered(Note, serializer(["stars_left"], Note, stars_left=computed, get=lambda *args: 1))
-    assert ids(checks.check_models()) == ["cachelayer.W001"]
+    assert ids(configuration.check_models()) == ["cachelayer.W001"]
 
 
 def test_w001_a_representation_of_its_own(registered):
@@ -114,7 +115,7 @@ def test_w001_a_representation_of_its_own(registered):
         return {"text": note.text.upper()}
 
     registered(Note, serializer(["text"], Note, to_representation=shout))
-    [problem] = checks.check_models()
+    [problem] = configuration.check_models()
     assert problem.id == "cachelayer.W001"
     assert "to_representation" in problem.msg
     assert "depends_on" in problem.hint
@@ -123,16 +124,16 @@ def test_w001_a_representation_of_its_own(registered):
 def test_w001_a_function(registered):
     """In production nobody looks what one queries of which nothing is declared."""
     registered(Book, written_by)
-    [problem] = checks.check_models()
+    [problem] = configuration.check_models()
     assert problem.id == "cachelayer.W001"
     assert "written_by is a function" in problem.msg
     registry._registered[Book] = replace(registry.get(Book), depends_on=("author",))
-    assert checks.check_models() == []
+    assert configuration.check_models() == []
 
 
 def test_a_function_of_a_row_without_relations_is_fine(registered):
     registered(Stamp, written_by)
-    assert checks.check_models() == []
+    assert configuration.check_models() == []
 
 
 def written_by(found):
@@ -143,7 +144,7 @@ def test_what_is_computed_may_be_declared(registered):
     computed = serializers.SerializerMethodField(method_name="get")
     registered(Book, serializer(["names"], names=computed, get=lambda *args: 1))
     registry._registered[Book] = replace(registry.get(Book), depends_on=("tags",))
-    assert checks.check_models() == []
+    assert configuration.check_models() == []
 
 
 @pytest.mark.parametrize("name", ["get", "to_representation"])
@@ -152,15 +153,15 @@ def test_w032_a_serializer_that_needs_a_request(registered, name):
         return self.context["request"].user.pk
 
     field = serializers.SerializerMethodField(method_name="get")
-    assert checks_views.check_serializers() == []
+    assert views.check_serializers() == []
     registered(Note, serializer(["mine"], Note, mine=field, **{"get": id, name: mine}))
-    assert ids(checks_views.check_serializers()) == ["cachelayer.W032"]
+    assert ids(views.check_serializers()) == ["cachelayer.W032"]
 
 
 def test_w001_a_property_of_the_model(registered, monkeypatch):
     monkeypatch.setattr(Note, "shout", property(lambda note: note.text.upper()), raising=False)
     registered(Note, serializer(["shout"], Note))
-    assert ids(checks.check_models()) == ["cachelayer.W001"]
+    assert ids(configuration.check_models()) == ["cachelayer.W001"]
 
 
 @isolate_apps()
@@ -173,7 +174,7 @@ def test_e014_a_child_with_a_primary_key_of_its_own(registered):
             app_label = "bookshop"
 
     registered(Memo, dict)
-    [problem] = checks.check_models()
+    [problem] = configuration.check_models()
     assert problem.id == "cachelayer.E014"
     assert "bookshop.Memo has another primary key than its parent bookshop.Note" in problem.msg
 
@@ -199,13 +200,13 @@ def test_e014_links_that_do_not_name_the_primary_key(registered):
             app_label = "bookshop"
 
     registered(Shelf, dict)
-    [problem] = checks.check_models()
+    [problem] = configuration.check_models()
     assert problem.id == "cachelayer.E014"
     assert "bookshop.Shelf.labels is linked by bookshop.Shelf.code" in problem.msg
     registered(Shelf, serializer(["code"], Shelf))
-    assert checks.check_models() == [], "it shows no links"
+    assert configuration.check_models() == [], "it shows no links"
 
 
 def test_a_child_that_has_its_parents_key_is_fine(registered):
     registered(Audiobook, dict)
-    assert checks.check_models() == []
+    assert configuration.check_models() == []

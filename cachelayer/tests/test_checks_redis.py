@@ -9,28 +9,19 @@ import redis
 from django.db import connection, transaction
 
 import cachelayer
-from cachelayer import (
-    census,
-    checks,
-    checks_redis,
-    clear,
-    counters,
-    facts,
-    link,
-    lookup,
-    repair_log,
-    retire,
-    shapes,
-    states,
-    watch,
-)
-from cachelayer.gate import gate
+from cachelayer.checks import configuration
 from cachelayer.models import Repair
+from cachelayer.operations import clear, inspect_key, overview, row_count
+from cachelayer.protocol import key_states, retire_variants, watchdog
+from cachelayer.redis import transport, variants
+from cachelayer.redis.gate import gate
+from cachelayer.telemetry import counters
 from cachelayer.tests.bookshop.models import Note, Novel, Review
 from cachelayer.tests.commands import run
 from cachelayer.tests.faults import closed, set_stars, stars
 from cachelayer.tests.hiding import Hiding
 from cachelayer.tests.polling import until
+from cachelayer.tracking import repair_log
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("quick")]
 
@@ -38,7 +29,7 @@ SECRET = "secret"
 
 
 def found():
-    return checks.check_redis(databases=["default"])
+    return configuration.check_redis(databases=["default"])
 
 
 def ids():
@@ -60,10 +51,10 @@ def reached(settings, location):
     """The cache layer comes to Redis at *location*."""
     cache = settings.CACHES["default"]
     settings.CACHES = {"default": {**cache, "LOCATION": location}}
-    link.forget_connections()
+    transport.forget_connections()
     yield
     settings.CACHES = {"default": cache}
-    link.forget_connections()
+    transport.forget_connections()
 
 
 @contextmanager
@@ -102,7 +93,7 @@ def test_a_redis_that_is_away_is_no_mistake_of_the_project(own_redis):
 @pytest.mark.parametrize("databases", [None, []])
 def test_nobody_is_asked_unless_a_database_is_named(own_redis, admin, databases):
     admin.execute_command("ACL", "SETUSER", "default", "-info")
-    assert checks.check_redis(databases=databases) == []
+    assert configuration.check_redis(databases=databases) == []
 
 
 @pytest.mark.parametrize("option", [{"ROW_TLL": 5}, {"NULL_TTL": "5"}])
@@ -118,14 +109,14 @@ def test_the_list_is_what_the_code_sends(own_redis, admin):
     """In the scripts it is read from them; of the rest this is the only witness."""
     known = {name.lower() for name in admin.command_list()}
     sent = set()
-    for path in Path(checks_redis.__file__).parent.rglob("*.py"):
+    for path in Path(cachelayer.__file__).parent.rglob("*.py"):
         if "tests" not in path.parts and path.name != "checks_redis.py":
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Tuple) and node.elts and _is_a_name(node.elts[0]):
                     sent.add(node.elts[0].value.lower())
     # CONFIG GET is asked where INFO does not say, and may be refused.
-    assert sent & known - {"config"} == checks_redis.SENT
-    missing = set(checks_redis.commands()) - set(checks_redis._HARMLESS)
+    assert sent & known - {"config"} == redis.SENT
+    missing = set(redis.commands()) - set(redis._HARMLESS)
     assert not missing, "say in checks_redis._HARMLESS how they are tried"
 
 
@@ -138,9 +129,9 @@ def test_a_user_with_exactly_these_commands_can_do_everything(
     own_redis, settings, admin, monkeypatch, database
 ):
     with reached(settings, f"redis://127.0.0.1:{own_redis.port}/{database}"):
-        rules = checks_redis.acl().split()
+        rules = redis.acl().split()
     with as_user(own_redis, settings, admin, *rules, database=database):
-        link.ping()
+        transport.ping()
         until(closed)
         assert found() == []
         admin.execute_command("CONFIG", "RESETSTAT")
@@ -151,7 +142,7 @@ def test_a_user_with_exactly_these_commands_can_do_everything(
         assert not Repair.objects.exists()
     assert found() == []
     used = {name.removeprefix("cmdstat_") for name, said in stats.items() if said["calls"]}
-    assert not set(checks_redis.commands()) - used, "these are given for nothing"
+    assert not set(redis.commands()) - used, "these are given for nothing"
     assert {name: said for name, said in stats.items() if said["rejected_calls"]} == {}
 
 
@@ -165,13 +156,13 @@ def _do_all_with_documents():
 
 def _do_all_with_variants(note, monkeypatch):
     """As a process of another release, which then goes."""
-    monkeypatch.setattr(retire, "_next_word", 0.0)
-    monkeypatch.setattr(shapes, "_own", {"note": "b" * 12})
+    monkeypatch.setattr(retire_variants, "_next_word", 0.0)
+    monkeypatch.setattr(variants, "_own", {"note": "b" * 12})
     stars(note)
     set_stars(note, 2)
-    retire.look()
-    assert retire.retire(f"note~{'b' * 12}")
-    monkeypatch.setattr(shapes, "_own", {})
+    retire_variants.look()
+    assert retire_variants.retire(f"note~{'b' * 12}")
+    monkeypatch.setattr(variants, "_own", {})
 
 
 def _do_everything(admin, own_redis, monkeypatch, database):
@@ -188,26 +179,26 @@ def _do_everything(admin, own_redis, monkeypatch, database):
         set_stars(notes[2], 4)
         raise ZeroDivisionError
     with monkeypatch.context() as killed:
-        killed.setattr(states, "push", lambda rows, token: [])
+        killed.setattr(key_states, "push", lambda rows, token: [])
         set_stars(notes[2], 5)
     set_stars(notes[2], 6)  # Its mark comes behind the one that was left.
     key = f"note:{notes[0].pk}"
     with transaction.atomic():
         repair_log.log(connection, [key])
-    watch.look()
-    lookup.look_at(key)
-    link.get([key])
+    watchdog.look()
+    inspect_key.look_at(key)
+    transport.get([key])
     run("cache_verify")
     clear.count(["note"], 5)
     run("cache_clear", "--yes")
     run("cache_warm")
-    monkeypatch.setattr(census, "SMALL", 0)
-    census.count()
-    census.walk()
+    monkeypatch.setattr(row_count, "SMALL", 0)
+    row_count.count()
+    row_count.walk()
     counters._counts.add("hit")
     counters.totals()
-    facts.collect()
-    assert link.ping()
+    overview.collect()
+    assert transport.ping()
     with redis.Redis(port=own_redis.port, db=database) as own:
         own.flushdb()  # A reconcile, with its probe and its sweep.
     cachelayer.read(Note, notes[0].pk)
@@ -217,8 +208,8 @@ def _do_everything(admin, own_redis, monkeypatch, database):
 
 
 def test_e021_each_command_that_is_forbidden(own_redis, settings, admin):
-    with as_user(own_redis, settings, admin, *checks_redis.acl().split()):
-        for name in checks_redis.commands():
+    with as_user(own_redis, settings, admin, *redis.acl().split()):
+        for name in redis.commands():
             admin.execute_command("ACL", "SETUSER", "lab", f"-{name}")
             [problem] = found()
             assert problem.id == "cachelayer.E021"

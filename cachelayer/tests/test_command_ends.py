@@ -11,10 +11,12 @@ from django.conf import settings as django_settings
 from django.core.management import CommandError, ManagementUtility
 from django.db import OperationalError, connection, transaction
 
-from cachelayer import link, repair_log, verify, warm
+from cachelayer.operations import verify, warm
+from cachelayer.redis import transport
 from cachelayer.tests.bookshop.models import Note, Stamp
 from cachelayer.tests.commands import environment_here, run, run_in_a_pipe
 from cachelayer.tests.polling import until
+from cachelayer.tracking import repair_log
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -25,7 +27,7 @@ ID = "550e8400-e29b-41d4-a716-446655440001"
 def rows():
     """The keys of two cached rows; there is a mark as well."""
     note, stamp = Note.objects.create(text="before"), Stamp.objects.create(text="red")
-    link.client().set("book:0", b"w:mark")
+    transport.client().set("book:0", b"w:mark")
     return f"note:{note.pk}", f"stamp:{stamp.pk}"
 
 
@@ -95,7 +97,7 @@ def test_ctrl_c_ends_a_long_command_with_130(rows, monkeypatch):
 
 def test_ctrl_c_lets_the_batch_that_is_running_come_to_its_end(rows, monkeypatch):
     """Its leases would make readers wait, were it broken off between lease and fill."""
-    link.client().delete(rows[0])
+    transport.client().delete(rows[0])
     load = warm.read_neighbours
 
     def interrupted(*args):
@@ -106,11 +108,11 @@ def test_ctrl_c_lets_the_batch_that_is_running_come_to_its_end(rows, monkeypatch
     with pytest.raises(CommandError, match="Stopped") as stopped:
         run("cache_warm")
     assert stopped.value.returncode == 130
-    assert link.client().get(rows[0]).startswith(b"{")
+    assert transport.client().get(rows[0]).startswith(b"{")
 
 
 def test_a_second_ctrl_c_does_not_wait(rows, monkeypatch):
-    link.client().delete(rows[0])
+    transport.client().delete(rows[0])
 
     def hang(*args):
         signal.raise_signal(signal.SIGINT)

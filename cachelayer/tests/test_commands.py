@@ -9,11 +9,15 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 
-from cachelayer import counters, link, repair_log, states, verify
 from cachelayer.management.commands import cache_repair, cache_stats
+from cachelayer.operations import verify
+from cachelayer.protocol import key_states
+from cachelayer.redis import transport
+from cachelayer.telemetry import counters
 from cachelayer.tests.bookshop.models import Note, Stamp
 from cachelayer.tests.commands import run, run_in_a_pipe
 from cachelayer.tests.faults import write_unseen
+from cachelayer.tracking import repair_log
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -24,7 +28,7 @@ ID = "550e8400-e29b-41d4-a716-446655440001"
 def rows():
     """The keys of two cached rows; there is a mark as well."""
     note, stamp = Note.objects.create(text="before"), Stamp.objects.create(text="red")
-    link.client().set("book:0", b"w:mark")
+    transport.client().set("book:0", b"w:mark")
     return f"note:{note.pk}", f"stamp:{stamp.pk}"
 
 
@@ -173,7 +177,7 @@ class TestClear:
 
 class TestWarm:
     def test_as_text(self, rows):
-        link.client().delete(rows[0])
+        transport.client().delete(rows[0])
         lines = run("cache_warm").splitlines()
         assert "note: 1 rows, 1 filled." in lines
         assert "stamp: 1 rows, 0 filled." in lines
@@ -228,15 +232,15 @@ class TestVerify:
         assert json.loads(difference["row"])["text"] == "after"
 
     def test_a_value_that_is_no_text_is_shown_all_the_same(self, rows):
-        link.client().set(rows[0], b'{"text":"[red]\xff"}')
+        transport.client().set(rows[0], b'{"text":"[red]\xff"}')
         out = StringIO()
         with pytest.raises(SystemExit):
             call_command("cache_verify", stdout=out)
         assert r"[red]\xff" in out.getvalue()
 
     def test_the_same_fields_in_other_bytes_are_shown_as_whole_rows(self, rows):
-        row = json.loads(link.client().get(rows[1]))
-        link.client().set(rows[1], json.dumps(row))
+        row = json.loads(transport.client().get(rows[1]))
+        transport.client().set(rows[1], json.dumps(row))
         out = StringIO()
         with pytest.raises(SystemExit):
             call_command("cache_verify", stdout=out)
@@ -245,7 +249,7 @@ class TestVerify:
 
     def test_more_differences_than_it_lists(self, rows, monkeypatch):
         monkeypatch.setattr(verify, "LISTED", 1)
-        link.client().set(rows[1], states.NULL)
+        transport.client().set(rows[1], key_states.NULL)
         self.tamper()
         out = StringIO()
         with pytest.raises(SystemExit):

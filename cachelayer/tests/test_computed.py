@@ -6,19 +6,11 @@ from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import transaction
 
 import cachelayer
-from cachelayer import (
-    computed,
-    documents,
-    drain,
-    link,
-    livecheck,
-    lookup,
-    recorder,
-    registry,
-    shapes,
-    states,
-    verify,
-)
+from cachelayer import exceptions
+from cachelayer.operations import inspect_key, live_check, verify
+from cachelayer.protocol import documents, drain, key_states
+from cachelayer.redis import transport, variants
+from cachelayer.rows import computed, registry
 from cachelayer.tests.bookshop.documents import calls, careless, stars, titles_of
 from cachelayer.tests.bookshop.models import Note, Novel, Review, Topic, Writer
 from cachelayer.tests.interleaving import start, stopped
@@ -47,7 +39,7 @@ def test_it_is_computed_once_and_is_a_hit_from_then_on(writer, round_trips):
 
 def test_its_lifetime_is_its_own(writer):
     titles_of(writer.pk)
-    assert 25 <= link.client().ttl(f"titles_of:[{writer.pk}]") <= 30
+    assert 25 <= transport.client().ttl(f"titles_of:[{writer.pk}]") <= 30
 
 
 def test_a_write_of_rows_with_the_value_is_seen_and_no_other_matters(writer):
@@ -104,7 +96,7 @@ def test_inside_a_transaction_that_has_written_it_is_computed_for_this_one_only(
 
 def test_a_write_while_it_is_computed(writer):
     """1. A reader computes. 2. A writer commits. 3. The reader fills: valid for nobody."""
-    with stopped(states, "fill") as fill:
+    with stopped(key_states, "fill") as fill:
         reader = start(lambda: titles_of(writer.pk))
         fill.reached()
         Novel.objects.update(title="Tides")
@@ -115,7 +107,7 @@ def test_a_write_while_it_is_computed(writer):
 
 def test_a_write_that_has_not_committed_yet(writer):
     titles_of(writer.pk)
-    with stopped(states, "mark", after=True) as mark:
+    with stopped(key_states, "mark", after=True) as mark:
         writing = start(lambda: Novel.objects.update(title="Tides"))
         mark.reached()
         assert titles_of.read(writer.pk) == cachelayer.Read("bypass", b'["Waves"]')
@@ -138,14 +130,14 @@ def test_values_that_are_none(values):
 
 
 def test_undeclared_tables_are_an_error_in_tests(writer):
-    with pytest.raises(recorder.UndeclaredRead, match="reads bookshop_review"):
+    with pytest.raises(exceptions.UndeclaredRead, match="reads bookshop_review"):
         careless(writer.pk)
 
 
 def test_a_query_to_another_database_is_undeclared(writer, monkeypatch):
     """A replica has the same tables, and may be behind."""
     monkeypatch.setattr(computed.Computed, "database", "primary")
-    with pytest.raises(recorder.UndeclaredRead, match="reads bookshop_novel"):
+    with pytest.raises(exceptions.UndeclaredRead, match="reads bookshop_novel"):
         titles_of.cached.compute((writer.pk,), fresh=True)
 
 
@@ -168,7 +160,7 @@ def test_a_function_that_fails_keeps_nobody_waiting(writer, monkeypatch, setting
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
             titles_of(writer.pk)
-    assert not link.client().exists(f"titles_of:[{writer.pk}]")
+    assert not transport.client().exists(f"titles_of:[{writer.pk}]")
     monkeypatch.undo()
     assert titles_of.read(writer.pk).outcome == "miss"
 
@@ -178,35 +170,35 @@ def test_it_is_verified_looked_up_and_live_checked(writer, settings, monkeypatch
     *_, report = verify.verify()
     assert (report.differing, report.compared >= 2) == (0, True)
     key = f"titles_of:[{writer.pk}]"
-    look = lookup.look_at(key)
+    look = inspect_key.look_at(key)
     assert (look.state, look.verdict) == ("value", "same")
-    stored = link.client().get(key)
-    link.client().set(key, stored.replace(b"Waves", b"Wrong"))
+    stored = transport.client().get(key)
+    transport.client().set(key, stored.replace(b"Waves", b"Wrong"))
     *_, report = verify.verify()
     assert [found.key for found in report.differences] == [key]
     settings.CACHELAYER = {"CHECK_SHARE": 1.0}
-    monkeypatch.setattr(livecheck, "_rested", 0.0)
+    monkeypatch.setattr(live_check, "_rested", 0.0)
     titles_of(writer.pk)
-    livecheck.check_waiting()
+    live_check.check_waiting()
     assert f"Stale read: {key} gave" in caplog.text
 
 
 @pytest.mark.parametrize("key", ["titles_of:7", "titles_of:[7", "titles_of:[ 7]", "titles_of:[]"])
 def test_what_is_no_key_of_it(key):
     with pytest.raises(ValueError, match="titles_of"):
-        lookup.look_at(key)
+        inspect_key.look_at(key)
 
 
 def test_another_release_has_documents_of_its_own(writer):
     titles_of(writer.pk)
-    mine = shapes._own
-    shapes._own = {**(mine or {}), "titles_of": "b" * 12}
+    mine = variants._own
+    variants._own = {**(mine or {}), "titles_of": "b" * 12}
     try:
         assert [titles_of.read(writer.pk).outcome for _ in range(2)] == ["miss", "hit"]
         Novel.objects.update(title="Tides")
         assert titles_of(writer.pk) == b'["Tides"]'
     finally:
-        shapes._own = mine
+        variants._own = mine
     assert titles_of(writer.pk) == b'["Tides"]'
 
 
@@ -240,10 +232,10 @@ def test_a_document_that_cannot_be(wrong, why):
     ],
 )
 def test_what_a_document_cannot_follow_is_an_error_of_the_check(rows, why, monkeypatch):
-    from cachelayer import checks_documents
+    from cachelayer.checks import documents as document_checks
 
     monkeypatch.setitem(registry._computed, "name", make(rows))
-    [problem] = checks_documents.check_documents()
+    [problem] = document_checks.check_documents()
     assert problem.id == "cachelayer.E017"
     assert why in problem.msg
 

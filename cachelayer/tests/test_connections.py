@@ -7,10 +7,11 @@ import pytest
 from django.db import connection
 
 import cachelayer
-from cachelayer import link, reconcile
 from cachelayer.exceptions import CacheUnavailable
-from cachelayer.gate import gate
 from cachelayer.models import Repair
+from cachelayer.protocol import reconcile
+from cachelayer.redis import transport
+from cachelayer.redis.gate import gate
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.faults import closed, set_stars, stars
 from cachelayer.tests.polling import DEADLINE, until
@@ -58,7 +59,7 @@ def test_a_wrapper_around_the_first_statement_of_a_connection_takes_its_own_away
 def test_a_miss_takes_the_lease_and_fills(value):
     note = Note.objects.create()
     key = f"note:{note.pk}"
-    link.client().delete(key)
+    transport.client().delete(key)
     assert cachelayer.read(Note, note.pk).outcome == "miss"
     assert value(key) == cachelayer.render(note)
     assert cachelayer.read(Note, note.pk).outcome == "hit"
@@ -67,9 +68,9 @@ def test_a_miss_takes_the_lease_and_fills(value):
 def test_many_values_come_whole_and_in_order_also_large_ones():
     """An answer of several parts, and with TLS of several hundred records."""
     values = {f"note:{number}": b"%d," % number * size for number, size in enumerate(_SIZES)}
-    link.client().mset(values)
-    assert link.get([*values, "note:absent"]) == [*values.values(), None]
-    assert [link.get([key]) for key in values] == [[value] for value in values.values()]
+    transport.client().mset(values)
+    assert transport.get([*values, "note:absent"]) == [*values.values(), None]
+    assert [transport.get([key]) for key in values] == [[value] for value in values.values()]
 
 
 _SIZES = [1, 70_000, 0, 1_500_000, *[100] * 500]
@@ -78,11 +79,11 @@ _SIZES = [1, 70_000, 0, 1_500_000, *[100] * 500]
 @contextmanager
 def configured(**options):
     """New connections are made with *options*, redis-py's, in place of the right ones."""
-    given = link.client().connection_pool.connection_kwargs
+    given = transport.client().connection_pool.connection_kwargs
     with pytest.MonkeyPatch.context() as patch:
         for name, option in options.items():
             patch.setitem(given, name, option)
-        link.forget_connections()
+        transport.forget_connections()
         yield
 
 
@@ -104,14 +105,14 @@ def paused(guarded, quick):
 
 def answers():
     try:
-        return link.get(["note:x"])
+        return transport.get(["note:x"])
     except CacheUnavailable:
         return False  # This machine was busier than the timeout allows.
 
 
 def test_an_answer_that_does_not_come_costs_a_timeout(paused):
     with pytest.raises(CacheUnavailable, match=r"(?i)timeout"):
-        link.get(["note:x"])
+        transport.get(["note:x"])
     assert not closed()
 
 
@@ -119,28 +120,28 @@ def test_an_answer_that_does_not_come_costs_a_timeout(paused):
 def test_a_command_that_is_not_taken_costs_a_timeout(paused):
     """No buffer on the way holds it."""
     with pytest.raises(CacheUnavailable, match=r"(?i)timeout"):
-        link.round_trip(("SET", "note:x", b"x" * 20_000_000))
+        transport.round_trip(("SET", "note:x", b"x" * 20_000_000))
     assert not closed()
 
 
 def test_a_restarted_redis_is_noticed_before_anything_is_read(guarded, quick, monkeypatch):
     note = Note.objects.create(stars=1)
     key = f"note:{note.pk}"
-    assert link.get([key]) != [None]
-    link.client().save()
+    assert transport.get([key]) != [None]
+    transport.client().save()
     guarded.stop()
     may_settle, settle = threading.Event(), reconcile.settle
     monkeypatch.setattr(reconcile, "settle", lambda it: may_settle.wait(DEADLINE) and settle(it))
     guarded.start()
     try:
         with pytest.raises(CacheUnavailable):
-            link.get([key])
+            transport.get([key])
         assert not closed()
         assert cachelayer.read(Note, note.pk).outcome == "bypass"
     finally:
         may_settle.set()
     until(closed)
-    assert link.get([key]) == [None], "what it came back with was swept away"
+    assert transport.get([key]) == [None], "what it came back with was swept away"
     set_stars(note, 2)
     assert cachelayer.read(Note, note.pk).outcome == "hit"
     assert stars(note) == 2

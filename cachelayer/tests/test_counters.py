@@ -10,8 +10,9 @@ from django.conf import settings as django_settings
 from django.db.backends.signals import connection_created
 
 import cachelayer
-from cachelayer import counters, epoch, link
-from cachelayer.gate import Mode, gate
+from cachelayer.redis import epoch, transport
+from cachelayer.redis.gate import Mode, gate
+from cachelayer.telemetry import counters
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.polling import until
 
@@ -35,7 +36,7 @@ def totals():
 
 def totals_in_redis():
     """The totals, without a flush of this process's own."""
-    return {k.decode(): int(v) for k, v in link.client().hgetall(counters.KEY).items()}
+    return {k.decode(): int(v) for k, v in transport.client().hgetall(counters.KEY).items()}
 
 
 def python(program, **options):
@@ -117,12 +118,12 @@ def test_a_read_costs_no_round_trip_for_its_count(counts, round_trips):
 @pytest.mark.django_db(transaction=True)
 def test_each_read_counts_once_as_what_it_was(counts, monkeypatch):
     cached, cold = Note.objects.create(), Note.objects.create()
-    link.client().delete(f"note:{cold.pk}")
+    transport.client().delete(f"note:{cold.pk}")
     assert cachelayer.read(Note, cached.pk).outcome == "hit"
     assert totals() == {"hit": 1, "miss": 0, "bypass": 0}
     assert cachelayer.read(Note, cold.pk).outcome == "miss"
     assert totals() == {"hit": 1, "miss": 1, "bypass": 0}
-    link.client().set(f"note:{cold.pk}", b"w:somebody")
+    transport.client().set(f"note:{cold.pk}", b"w:somebody")
     assert cachelayer.read(Note, cold.pk).outcome == "bypass"
     assert totals() == {"hit": 1, "miss": 1, "bypass": 1}
 
@@ -131,8 +132,8 @@ def test_each_read_counts_once_as_what_it_was(counts, monkeypatch):
 def test_read_many_counts_each_row_once(counts):
     notes = [Note.objects.create() for _ in range(6)]
     keys = [f"note:{note.pk}" for note in notes]
-    link.client().delete(keys[0], keys[1])
-    link.client().set(keys[2], b"w:somebody")
+    transport.client().delete(keys[0], keys[1])
+    transport.client().set(keys[2], b"w:somebody")
     cachelayer.read_many(Note, [note.pk for note in notes])
     assert totals() == {"hit": 3, "miss": 2, "bypass": 1}
 
@@ -191,7 +192,7 @@ def test_the_flusher_sends_the_counts_of_an_outage_by_itself(server, settings):
 def test_the_flusher_survives_an_error_that_nobody_expected(settings, monkeypatch, caplog):
     settings.CACHELAYER = {"COUNT_INTERVAL": 0.01}
     failed = threading.Event()
-    round_trip = link.round_trip
+    round_trip = transport.round_trip
 
     def fail_once(*commands):
         if not failed.is_set():
@@ -199,7 +200,7 @@ def test_the_flusher_survives_an_error_that_nobody_expected(settings, monkeypatc
             raise ValueError("nobody expected this")
         return round_trip(*commands)
 
-    monkeypatch.setattr(link, "round_trip", fail_once)
+    monkeypatch.setattr(transport, "round_trip", fail_once)
     counters.Counts().add("hit", 3)
     until(lambda: totals_in_redis() == {"hit": 3})
     assert failed.is_set()
@@ -218,7 +219,7 @@ def test_the_flusher_keeps_no_connection_to_postgres(settings):
 
     connection_created.connect(note)
     # As in a new process, whose first connection to Redis is compared with what Postgres says.
-    link.forget_connections()
+    transport.forget_connections()
     epoch.forget()
     counters.Counts().add("hit")
     until(lambda: opened and all(raw.closed for raw in opened), seconds=20)

@@ -12,24 +12,13 @@ from django.utils import timezone
 from rest_framework import serializers
 
 import cachelayer
-from cachelayer import (
-    commit,
-    documents,
-    drain,
-    incarnation,
-    link,
-    lookup,
-    recorder,
-    registry,
-    shapes,
-    stamps,
-    states,
-    strict,
-    verify,
-    warm,
-)
-from cachelayer.gate import Mode, gate
+from cachelayer import exceptions
 from cachelayer.models import Repair
+from cachelayer.operations import inspect_key, verify, warm
+from cachelayer.protocol import commit, documents, drain, key_states, partition, stamps
+from cachelayer.redis import incarnation, transport, variants
+from cachelayer.redis.gate import Mode, gate
+from cachelayer.rows import registry
 from cachelayer.tests.bookshop.models import Agency, Novel, Person, Review, Topic, Writer
 from cachelayer.tests.interleaving import start, stopped
 from cachelayer.tests.polling import until
@@ -174,14 +163,14 @@ def test_a_statement_of_very_many_rows_marks_one_stamp(novel):
     Review.objects.bulk_create(Review(novel=novel) for _ in range(1500))
     hit(Novel, novel.pk)
     marked = []
-    mark = states.mark
+    mark = key_states.mark
 
     def noting(keys, token):
         marked.extend(keys)
         return mark(keys, token)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(states, "mark", noting)
+        patch.setattr(key_states, "mark", noting)
         Review.objects.update(stars=3)
     # The other is for functions that may read any of them.
     assert marked == ["@bookshop_review:*", "@bookshop_review.novel_id:*"]
@@ -198,8 +187,8 @@ def test_a_writer_that_is_killed_before_its_release_costs_one_read(novel, monkey
 
 def test_a_reader_that_loaded_before_a_commit_fills_what_nobody_hits(novel):
     """1. A reader notes the stamps and loads. 2. A write comes and goes. 3. The reader fills."""
-    link.client().delete(f"novel:{novel.pk}")
-    with stopped(states, "fill") as fill:
+    transport.client().delete(f"novel:{novel.pk}")
+    with stopped(key_states, "fill") as fill:
         reader = start(cachelayer.read, Novel, novel.pk)
         fill.reached()
         Review.objects.update(stars=1)
@@ -210,13 +199,13 @@ def test_a_reader_that_loaded_before_a_commit_fills_what_nobody_hits(novel):
 
 
 def test_what_somebody_writes_just_now_is_not_filled(novel):
-    link.client().delete(f"novel:{novel.pk}")
+    transport.client().delete(f"novel:{novel.pk}")
     with stopped(commit.Commit, "push") as push:
         with stopped(commit.Commit, "mark", after=True) as marked:
             writer = start(Review.objects.update, stars=1)
             marked.reached()
             assert cachelayer.read(Novel, novel.pk).outcome == "bypass"
-            assert link.client().get(f"novel:{novel.pk}") is None, "the lease is given back"
+            assert transport.client().get(f"novel:{novel.pk}") is None, "the lease is given back"
             marked.release()
         push.reached()
         assert cachelayer.read(Novel, novel.pk).outcome == "miss", "its transaction has ended"
@@ -258,7 +247,7 @@ def test_a_cold_one_is_loaded_twice_and_another_time_once(novel):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(documents, "load", count)
-        link.client().delete(f"novel:{novel.pk}")
+        transport.client().delete(f"novel:{novel.pk}")
         assert cachelayer.read(Novel, novel.pk).outcome == "miss"
         assert len(loads) == 2
         Agency.objects.update(name="New")
@@ -278,7 +267,7 @@ def test_a_write_costs_the_same_however_many_show_the_row(novel, round_trips):
 
 def test_absent_it_is_null_until_it_comes(novel):
     hit(Novel, novel.pk + 1)
-    assert link.client().get(f"novel:{novel.pk + 1}") == states.NULL
+    assert transport.client().get(f"novel:{novel.pk + 1}") == key_states.NULL
     Novel.objects.create(pk=novel.pk + 1, title="New")
     assert shown(Novel(pk=novel.pk + 1))["title"] == "New"
 
@@ -296,10 +285,10 @@ def test_with_redis_away_a_write_is_logged_with_its_stamps(own_redis):
 
 
 def test_a_look_says_which_stamp_made_it_invalid(novel):
-    found = lookup.look(Novel, novel.pk)
+    found = inspect_key.look(Novel, novel.pk)
     assert (found.state, found.verdict, found.changed) == ("row", "same", [])
     Agency.objects.update(name="New")
-    found = lookup.look(Novel, novel.pk)
+    found = inspect_key.look(Novel, novel.pk)
     assert (found.state, found.verdict) == ("invalid", "nothing")
     [changed] = found.changed
     assert changed.key == f"@bookshop_agency.id:{novel.writer.agency_id}"
@@ -328,7 +317,7 @@ def test_two_releases_have_documents_of_their_own(novel):
     mine = registry.get(Novel)
     other = replace(mine, serializer=with_writer, depends_on=("writer",))
     registry._registered[Novel] = other
-    shapes._own = {"novel": "b" * 12}
+    variants._own = {"novel": "b" * 12}
     try:
         assert [cachelayer.read(Novel, novel.pk).outcome for _ in range(2)] == ["miss", "hit"]
         Person.objects.filter(name="Ann").update(name="Bea")
@@ -337,7 +326,7 @@ def test_two_releases_have_documents_of_their_own(novel):
         assert cachelayer.read(Novel, novel.pk).outcome == "miss"
     finally:
         registry._registered[Novel] = mine
-        shapes._own = {}
+        variants._own = {}
     assert shown(novel)["writer"]["name"] == "Bea"
 
 
@@ -350,16 +339,16 @@ def test_strict_asks_for_the_epoch_in_the_same_round_trip(
 ):
     settings.CACHELAYER = {**settings.CACHELAYER, "PARTITION": "strict", "TRUST_LIFETIME": 60.0}
     for name in ("poke", "hurry"):
-        monkeypatch.setattr(strict.ticker, name, lambda: None)
-    strict.trust.ask()
+        monkeypatch.setattr(partition.ticker, name, lambda: None)
+    partition.trust.ask()
     try:
         round_trips.clear()
         assert cachelayer.read(Novel, novel.pk).outcome == "hit"
         assert round_trips == [["EVALSHA"]]
-        link.client().set(incarnation.KEY, "another:0 trusted 1")
+        transport.client().set(incarnation.KEY, "another:0 trusted 1")
         assert cachelayer.read(Novel, novel.pk).outcome == "bypass"
     finally:
-        strict.trust.start_afresh()
+        partition.trust.start_afresh()
 
 
 def test_keys_that_postgres_writes_otherwise_are_refused():
@@ -392,15 +381,15 @@ def test_verify_and_warm_know_documents(novel):
 
 
 def test_a_stamp_that_is_evicted_is_made_anew(novel):
-    keys = link.client().keys("@*")
+    keys = transport.client().keys("@*")
     assert b"@bookshop_review.novel_id:*" in keys
-    link.client().delete(*keys)
+    transport.client().delete(*keys)
     assert cachelayer.read(Novel, novel.pk).outcome == "miss"
     hit(Novel, novel.pk)
 
 
 def test_every_stamp_may_expire(novel):
-    assert all(link.client().pttl(key) > 0 for key in link.client().keys("@*"))
+    assert all(transport.client().pttl(key) > 0 for key in transport.client().keys("@*"))
 
 
 def with_topics(found):
@@ -411,7 +400,7 @@ def with_topics(found):
 def only_writer(novel):
     """The novel as it is shown by code that reads its topics, which nobody has declared."""
     mine = registry.get(Novel)
-    link.client().delete(f"novel:{novel.pk}")
+    transport.client().delete(f"novel:{novel.pk}")
     registry._registered[Novel] = registry.make(Novel, with_topics, depends_on=["writer"])
     yield novel
     registry._registered[Novel] = mine
@@ -513,7 +502,7 @@ def test_what_a_manager_asks_for_is_declared_or_it_is_not_cached(novel, monkeypa
     manager = Active()
     manager.model = Review
     monkeypatch.setitem(Review._meta.__dict__, "default_manager", manager)
-    link.client().delete(f"novel:{novel.pk}")
+    transport.client().delete(f"novel:{novel.pk}")
     mine = registry.get(Novel)
     try:
         registry._registered[Novel] = registry.make(Novel, with_stars, depends_on=["reviews"])
@@ -528,7 +517,7 @@ def test_what_a_manager_asks_for_is_declared_or_it_is_not_cached(novel, monkeypa
 
 
 def test_in_a_test_what_is_not_declared_is_an_error(only_writer):
-    with pytest.raises(recorder.UndeclaredRead, match=r"test_documents\.py:\d+"):
+    with pytest.raises(exceptions.UndeclaredRead, match=r"test_documents\.py:\d+"):
         cachelayer.read(Novel, only_writer.pk)
 
 

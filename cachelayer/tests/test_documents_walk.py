@@ -9,9 +9,12 @@ from django.db import transaction
 from django.urls import path
 from rest_framework.exceptions import NotFound
 
-from cachelayer import drain, link, pages, registry, states
-from cachelayer.loading import read_rows
-from cachelayer.reads import read_one
+from cachelayer.contrib.rest import pages
+from cachelayer.protocol import drain, key_states
+from cachelayer.protocol.reads import read_one
+from cachelayer.redis import transport
+from cachelayer.rows import registry
+from cachelayer.rows.loading import read_rows
 from cachelayer.tests.bookshop.documents import titles_of
 from cachelayer.tests.bookshop.models import Agency, Novel, Person, Review, Topic, Writer
 from cachelayer.tests.test_pages import Cards, Novels
@@ -138,10 +141,12 @@ class Walk:
 
     def evict(self):
         keys = [
-            key for start in ("@", "novel", "titles_of") for key in link.client().keys(f"{start}*")
+            key
+            for start in ("@", "novel", "titles_of")
+            for key in transport.client().keys(f"{start}*")
         ]
         if keys:
-            link.client().delete(*self.chance.sample(keys, k=min(3, len(keys))))
+            transport.client().delete(*self.chance.sample(keys, k=min(3, len(keys))))
 
     def step(self):
         kinds = [
@@ -208,9 +213,9 @@ def test_all_that_is_cached_is_as_postgres_has_it(seed, settings):
                 try:
                     read = read_one(cached, key)
                 except NotFound:  # There is no such page.
-                    assert there == states.NULL
+                    assert there == key_states.NULL
                     continue
-                shown = states.NULL if read.row is None else read.row
+                shown = key_states.NULL if read.row is None else read.row
                 assert shown == there.removeprefix(b"="), f"step {number}: {cached.label} {key}"
                 outcomes[cached.prefix, read.outcome] += 1
         assert logged() == set(), f"step {number}"

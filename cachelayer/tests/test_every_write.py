@@ -21,8 +21,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 import cachelayer
-from cachelayer import drain, link, registry, states
-from cachelayer.loading import read_rows
+from cachelayer.protocol import drain, key_states
+from cachelayer.redis import transport
+from cachelayer.rows import registry
+from cachelayer.rows.loading import read_rows
 from cachelayer.tests import every_write
 from cachelayer.tests.every_write import POOL
 from cachelayer.tests.truth import logged, outside
@@ -122,9 +124,9 @@ class Walk(RuleBasedStateMachine):
         assert self.others(there) == there, "the other process is told something else"
         for (prefix, pk), row in there.items():
             cached = registry.of_prefix(prefix)
-            told = cachelayer.read(cached.model, pk).row or states.NULL
+            told = cachelayer.read(cached.model, pk).row or key_states.NULL
             assert unordered(told) == row, f"{prefix}:{pk}"
-            held = link.client().get(f"{prefix}:{pk}")
+            held = transport.client().get(f"{prefix}:{pk}")
             # A null lives for seconds only.
             assert held is None or unordered(held) == row
 

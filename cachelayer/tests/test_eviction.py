@@ -6,8 +6,9 @@ import pytest
 import redis
 
 import cachelayer
-from cachelayer import eviction, link, server, states, watch
-from cachelayer.gate import Mode, gate
+from cachelayer.protocol import key_states, watchdog
+from cachelayer.redis import eviction, server_info, transport
+from cachelayer.redis.gate import Mode, gate
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.faults import closed
 from cachelayer.tests.hiding import Hiding
@@ -39,10 +40,10 @@ def hiding(own_redis, settings, *fields):
     with Hiding(own_redis.port, *fields) as hidden:
         location = f"redis://127.0.0.1:{hidden.port}/0"
         settings.CACHES = {"default": {**cache, "LOCATION": location}}
-        link.forget_connections()
+        transport.forget_connections()
         yield hidden
         settings.CACHES = {"default": cache}
-        link.forget_connections()
+        transport.forget_connections()
 
 
 def limit(admin, policy):
@@ -58,27 +59,27 @@ def read(note):
 def test_what_a_full_redis_evicts_is_never_a_mark(admin, note, policy):
     admin.config_set("maxmemory-policy", policy)
     marks = [f"note:marked-{number}" for number in range(50)]
-    states.mark(marks, b"w:token")
+    key_states.mark(marks, b"w:token")
     admin.config_set("maxmemory", admin.info("memory")["used_memory"] + 300_000)
     for number in range(400):
         admin.set(f"note:{number}", "{" + "x" * 4000, px=300_000)
     assert admin.info("stats")["evicted_keys"] > 0
-    assert all(states.is_mark(value) for value in link.client().mget(marks))
+    assert all(key_states.is_mark(value) for value in transport.client().mget(marks))
 
 
 @pytest.mark.parametrize("policy", SPARING)
 def test_a_policy_that_spares_marks_is_used(admin, note, policy):
     limit(admin, policy)
-    link.forget_connections()
+    transport.forget_connections()
     assert read(note) == "hit"
-    watch.look()
+    watchdog.look()
     assert closed()
 
 
 @pytest.mark.parametrize("policy", TAKING)
 def test_a_policy_that_takes_marks_is_not(admin, note, policy):
     limit(admin, policy)
-    link.forget_connections()
+    transport.forget_connections()
     assert read(note) == "bypass"
     until(lambda: policy in gate.state.reason)
     assert all(name in gate.state.reason for name in SPARING)
@@ -95,16 +96,16 @@ def test_what_info_hides_is_asked_for(own_redis, settings, admin, note, fields, 
     with hiding(own_redis, settings, *fields):
         if policy in SPARING:
             assert read(note) == "hit"
-            watch.look()
+            watchdog.look()
             assert closed()
-            assert server.ask().policy == policy
+            assert server_info.ask().policy == policy
         else:
             assert read(note) == "bypass"
             until(lambda: policy in gate.state.reason)
             admin.config_set("maxmemory", 0)
             until(closed)
             admin.config_set("maxmemory", "100mb")
-            watch.look()
+            watchdog.look()
             assert gate.mode is Mode.SETTLING
             assert policy in gate.state.reason
 
@@ -117,12 +118,12 @@ def test_what_nobody_says_is_not_trusted(own_redis, settings, admin, note):
         assert read(note) == "bypass"
         until(lambda: "does not say" in gate.state.reason)
         assert "+config|get" in gate.state.reason
-        assert not server.ask().incarnation.is_trusted
+        assert not server_info.ask().incarnation.is_trusted
         admin.execute_command("ACL", "SETUSER", "default", "+config|get")
         until(closed)
         assert read(note) in ("hit", "miss")
         admin.execute_command("ACL", "SETUSER", "default", "-config")
-        watch.look()
+        watchdog.look()
         assert gate.mode is not Mode.CLOSED
         admin.execute_command("ACL", "SETUSER", "default", "+config")
         until(closed)

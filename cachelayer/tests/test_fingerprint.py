@@ -9,8 +9,9 @@ from django.urls import include, path
 from rest_framework import serializers
 
 import cachelayer
-from cachelayer import epoch, fingerprint, link
-from cachelayer.rest import CachedViewMixin
+from cachelayer.contrib.rest import CachedViewMixin
+from cachelayer.redis import epoch, transport
+from cachelayer.rows import fingerprint
 from cachelayer.tests.bookshop.models import Note, Novel
 from cachelayer.tests.bookshop.serializers import NoteSerializer
 from cachelayer.tests.commands import environment_here
@@ -232,7 +233,7 @@ def test_what_a_process_has_done_since_does_not_count(transactional_db):
 
     cachelayer.read(Note, Note.objects.create(stars=1).pk)
     before = found()
-    link.forget_connections()
+    transport.forget_connections()
     epoch.forget()
     assert found() == before
 

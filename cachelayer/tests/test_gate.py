@@ -8,22 +8,16 @@ import pytest
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 import cachelayer
-from cachelayer import (
-    commit,
-    epoch,
-    incarnation,
-    link,
-    reconcile,
-    states,
-    timing,
-    watch,
-)
-from cachelayer.gate import Mode, gate
+from cachelayer import timing
 from cachelayer.models import Repair
+from cachelayer.protocol import commit, key_states, reconcile, watchdog
+from cachelayer.redis import epoch, incarnation, transport
+from cachelayer.redis.gate import Mode, gate
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.faults import closed, set_stars, stars, trust_this_redis
 from cachelayer.tests.interleaving import start, stopped
 from cachelayer.tests.polling import until
+from cachelayer.tracking import repair_log
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("quick")]
 
@@ -58,7 +52,7 @@ def test_an_open_gate_costs_no_round_trip(own_redis, note, round_trips):
 
 
 def test_a_redis_restarted_with_old_data_is_never_believed(own_redis, note):
-    link.client().save()
+    transport.client().save()
     own_redis.kill()
     set_stars(note, 2)
     own_redis.start()
@@ -69,12 +63,12 @@ def test_a_redis_restarted_with_old_data_is_never_believed(own_redis, note):
 
 def test_a_restart_with_old_data_between_two_reads_is_noticed_by_the_second(own_redis, note):
     """Nothing failed in between: the pool reconnects by itself, to another Redis."""
-    link.client().save()
+    transport.client().save()
     set_stars(note, 2)
     assert stars(note) == 2
     own_redis.kill()
     own_redis.start()
-    assert states.is_known(link.client().get(f"note:{note.pk}")), "the old row is there"
+    assert key_states.is_known(transport.client().get(f"note:{note.pk}")), "the old row is there"
     assert stars(note) == 2
     until(closed)
     assert stars(note) == 2
@@ -95,7 +89,7 @@ def test_a_writer_that_has_not_noticed_a_restart_marks_on_the_new_redis(own_redi
 def test_a_broken_connection_to_the_same_redis_does_not_open_the_gate(own_redis, note):
     stars(note)
     before = gate.state
-    link.client().client_kill_filter(_type="normal", skipme=False)
+    transport.client().client_kill_filter(_type="normal", skipme=False)
     assert cachelayer.read(Note, note.pk).outcome == "hit"
     assert gate.state == before
 
@@ -132,7 +126,7 @@ def test_a_read_that_got_no_answer_stops_reads_and_no_marks(own_redis, note, val
 
 
 def test_a_push_that_got_no_answer_leaves_the_next_write_marked(own_redis, note, value):
-    with stopped(reconcile, "until_closed"), stopped(states, "push") as push:
+    with stopped(reconcile, "until_closed"), stopped(key_states, "push") as push:
         writer = start(set_stars, Note.objects.get(pk=note.pk), 2)
         push.reached()
         own_redis.pause()
@@ -196,13 +190,13 @@ def test_a_flush_that_takes_a_mark_is_waited_out(own_redis, note, monkeypatch):
         return found
 
     monkeypatch.setattr(reconcile, "_writers", watched)
-    with stopped(states, "mark", after=True) as mark:
+    with stopped(key_states, "mark", after=True) as mark:
         writer = start(set_stars, note, 2)
         mark.reached()
-        link.client().flushall()
+        transport.client().flushall()
         assert stars(note) == 1
         assert gate.mode is not Mode.CLOSED
-        assert link.client().get(f"note:{note.pk}") is None, "no lease, so no fill"
+        assert transport.client().get(f"note:{note.pk}") is None, "no lease, so no fill"
         assert waited.wait(20), "the reconcile waits for the transaction in flight"
         assert gate.mode is not Mode.CLOSED
         assert "writes bookshop_note (process " in gate.state.reason
@@ -215,7 +209,7 @@ def test_a_flush_that_takes_a_mark_is_waited_out(own_redis, note, monkeypatch):
 
 def test_writers_mark_while_the_gate_settles(own_redis, note, value):
     with stopped(reconcile, "settle") as settle:
-        link.client().flushall()
+        transport.client().flushall()
         cachelayer.read(Note, note.pk)
         settle.reached()
         set_stars(note, 2)
@@ -231,22 +225,22 @@ def test_writers_mark_while_the_gate_settles(own_redis, note, value):
 
 def test_a_flush_while_another_reconcile_waits_starts_it_again(own_redis, note, monkeypatch):
     with stopped(reconcile, "settle", after=True) as settle:
-        link.client().flushall()
+        transport.client().flushall()
         cachelayer.read(Note, note.pk)
         settle.reached()
-        link.client().flushall()
+        transport.client().flushall()
         settle.release()
         until(closed)
-    with link.fresh_connection() as fresh:
+    with transport.fresh_connection() as fresh:
         assert incarnation.look(fresh).is_trusted
 
 
 def test_settling_that_was_abandoned_is_taken_over(own_redis, note, monkeypatch):
     monkeypatch.setattr(reconcile, "ABANDONED", 1)
-    with link.fresh_connection() as fresh:
+    with transport.fresh_connection() as fresh:
         server = incarnation.look(fresh).server
-    link.client().set(incarnation.KEY, incarnation.settling(server, epoch.known()))
-    link.forget_connections()
+    transport.client().set(incarnation.KEY, incarnation.settling(server, epoch.known()))
+    transport.forget_connections()
     assert cachelayer.read(Note, note.pk).outcome == "bypass"
     until(closed)
 
@@ -266,15 +260,15 @@ def test_a_request_that_has_spent_its_budget_goes_on_without_redis(note, setting
 
 def test_a_mark_that_is_sent_again_has_another_token(own_redis, note, monkeypatch):
     tokens = []
-    mark = states.mark
+    mark = key_states.mark
 
     def note_token(keys, token):
         tokens.append(token)
         return mark(keys, token)
 
-    monkeypatch.setattr(states, "mark", note_token)
+    monkeypatch.setattr(key_states, "mark", note_token)
     stars(note)
-    link.client().client_kill_filter(_type="normal", skipme=False)
+    transport.client().client_kill_filter(_type="normal", skipme=False)
     set_stars(note, 2)
     assert len(set(tokens)) in (1, 2)
     assert len(tokens) == len(set(tokens))
@@ -282,33 +276,33 @@ def test_a_mark_that_is_sent_again_has_another_token(own_redis, note, monkeypatc
 
 
 def test_a_redis_that_may_evict_marks_is_not_read(own_redis, note):
-    link.client().config_set("maxmemory", "100mb")
-    link.client().config_set("maxmemory-policy", "allkeys-lru")
-    link.forget_connections()
+    transport.client().config_set("maxmemory", "100mb")
+    transport.client().config_set("maxmemory-policy", "allkeys-lru")
+    transport.forget_connections()
     cachelayer.read(Note, note.pk)
     assert cachelayer.read(Note, note.pk).outcome == "bypass"
     assert "volatile-lru" in gate.state.reason
-    link.client().config_set("maxmemory-policy", "volatile-lru")
+    transport.client().config_set("maxmemory-policy", "volatile-lru")
     until(closed)
     assert cachelayer.read(Note, note.pk).outcome in ("hit", "miss")
 
 
 def test_eviction_takes_rows_and_spares_marks(own_redis, note):
-    redis = link.client()
+    redis = transport.client()
     redis.config_set("maxmemory-policy", "volatile-lru")
-    states.mark(["note:marked"], b"w:token")
+    key_states.mark(["note:marked"], b"w:token")
     redis.config_set("maxmemory", redis.info("memory")["used_memory"] + 300_000)
     for number in range(400):
         redis.set(f"note:{number}", b"{" + b"x" * 4000, px=300_000)
     assert redis.info("stats")["evicted_keys"] > 0
-    assert states.is_mark(redis.get("note:marked"))
+    assert key_states.is_mark(redis.get("note:marked"))
     redis.config_set("maxmemory", 0)
 
 
 def test_a_mark_whose_transaction_has_ended_gives_way_to_a_reader(note, value, monkeypatch):
     monkeypatch.setattr(commit.Commit, "push", lambda self: None)
     set_stars(note, 2)
-    assert states.is_mark(value(f"note:{note.pk}"))
+    assert key_states.is_mark(value(f"note:{note.pk}"))
     assert cachelayer.read(Note, note.pk).outcome == "miss"
     assert cachelayer.read(Note, note.pk).outcome == "hit"
     assert stars(note) == 2
@@ -316,10 +310,10 @@ def test_a_mark_whose_transaction_has_ended_gives_way_to_a_reader(note, value, m
 
 def test_old_marks_of_a_restarted_redis_are_nobodys(own_redis, note, value):
     """The late push of a writer from before the restart would store its old row."""
-    with stopped(states, "push") as push:
+    with stopped(key_states, "push") as push:
         first = start(set_stars, Note.objects.get(pk=note.pk), 2)
         push.reached()
-        link.client().save()
+        transport.client().save()
         own_redis.kill()
         set_stars(note, 3)
         own_redis.start()
@@ -330,11 +324,11 @@ def test_old_marks_of_a_restarted_redis_are_nobodys(own_redis, note, value):
 
 
 def test_a_policy_that_is_changed_while_redis_runs_is_noticed(own_redis, note):
-    watch.look()
+    watchdog.look()
     assert closed()
-    link.client().config_set("maxmemory", "100mb")
-    link.client().config_set("maxmemory-policy", "allkeys-lfu")
-    watch.look()
+    transport.client().config_set("maxmemory", "100mb")
+    transport.client().config_set("maxmemory-policy", "allkeys-lfu")
+    watchdog.look()
     assert gate.mode is Mode.SETTLING
-    link.client().config_set("maxmemory", 0)
+    transport.client().config_set("maxmemory", 0)
     until(closed)

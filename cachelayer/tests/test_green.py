@@ -29,7 +29,7 @@ django.setup()
 import gevent
 import cachelayer
 from cachelayer import link
-from cachelayer.gate import CacheUnavailable, gate
+from cachelayer.redis.gate import CacheUnavailable, gate
 from cachelayer.tests.bookshop.models import Note
 
 def timed(call):

@@ -10,8 +10,11 @@ from django.utils import translation
 from rest_framework import serializers
 
 import cachelayer
-from cachelayer import checks, checks_views, hyperlinks, link, registration, registry, routes
-from cachelayer.rest import CachedViewMixin
+from cachelayer.checks import configuration, views
+from cachelayer.contrib import public_routes
+from cachelayer.contrib.rest import CachedViewMixin
+from cachelayer.redis import transport
+from cachelayer.rows import hyperlinks, registration, registry
 from cachelayer.tests.bookshop.models import Book, Note
 from cachelayer.tests.twins.models import Page
 from cachelayer.tests.twins.urls import Urls
@@ -33,7 +36,7 @@ def base(settings):
 
 
 def in_redis(page):
-    return json.loads(link.client().get(f"page:{page.pk}"))
+    return json.loads(transport.client().get(f"page:{page.pk}"))
 
 
 @pytest.mark.parametrize("begin", ["https://example.org", "http://example.org:8000/shop"])
@@ -93,12 +96,12 @@ def test_without_a_base_a_view_answers_without_the_cache_and_no_write_fails(base
 
 def test_e032_urls_without_a_base(base):
     base("")
-    problems = {problem.obj.__name__: problem for problem in checks_views.check_urls()}
+    problems = {problem.obj.__name__: problem for problem in views.check_urls()}
     assert problems.keys() == {"Page", "Upload"}
     assert problems["Page"].id == "cachelayer.E032"
     assert "CACHELAYER['BASE_URL']" in problems["Page"].hint
     base("https://example.org")
-    assert checks_views.check_urls() == []
+    assert views.check_urls() == []
 
 
 @pytest.mark.parametrize(
@@ -117,7 +120,7 @@ def test_e032_urls_without_a_base(base):
 )
 def test_e003_a_base_that_no_request_comes_to(base, url):
     base(url)
-    assert [problem.id for problem in checks.check_settings()] == ["cachelayer.E003"]
+    assert [problem.id for problem in configuration.check_settings()] == ["cachelayer.E003"]
 
 
 @pytest.mark.parametrize(
@@ -125,7 +128,7 @@ def test_e003_a_base_that_no_request_comes_to(base, url):
 )
 def test_a_base_is_a_scheme_a_host_and_perhaps_a_port_and_a_path(base, url):
     base(url)
-    assert checks.check_settings() == []
+    assert configuration.check_settings() == []
 
 
 def test_it_is_said_that_there_is_no_request():
@@ -137,13 +140,13 @@ def test_no_url_is_relative_to_a_page(base):
     base("https://example.org")
     assert hyperlinks.Base().build_absolute_uri("//cdn.example/a") == "https://cdn.example/a"
     assert hyperlinks.Base().build_absolute_uri("http://cdn.example/a") == "http://cdn.example/a"
-    with pytest.raises(cachelayer.registry.ImproperlyConfigured, match="begins with a slash"):
+    with pytest.raises(cachelayer.rows.registry.ImproperlyConfigured, match="begins with a slash"):
         hyperlinks.Base().build_absolute_uri("media/a")
 
 
 def test_the_layer_below_django_leaves_rows_with_urls_to_django(base):
     base("http://testserver")
-    found = {route.cached.model.__name__ for route in routes.find()}
+    found = {route.cached.model.__name__ for route in public_routes.find()}
     assert "Page" not in found
     assert found  # Public rows without a URL it answers itself.
     assert public_pages(CachedViewMixin).rows_are_public
@@ -155,7 +158,7 @@ def problems_of(monkeypatch, model, **fields):
     monkeypatch.setattr(
         registry, "_registered", {model: registration.CachedModel(model, shown, "shelf")}
     )
-    return [problem.id for problem in checks.check_models()]
+    return [problem.id for problem in configuration.check_models()]
 
 
 def test_the_own_url_of_a_row_and_the_key_of_another_in_one_are_of_the_row(monkeypatch):

@@ -5,9 +5,11 @@ from django.core.management import call_command
 from django.db import connection, models
 from django.test.utils import isolate_apps
 
-from cachelayer import checks, registry, relations, triggers
+from cachelayer.checks import configuration
 from cachelayer.models import Repair
+from cachelayer.rows import registry, relations
 from cachelayer.tests.bookshop.models import Audiobook, Note
+from cachelayer.tracking import triggers
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -100,7 +102,7 @@ def lacks(operation, table="bookshop_note"):
 def test_a_trigger_that_is_missing_or_does_not_always_fire(operation, damage):
     execute(damage.format(f"cachelayer_{operation.lower()}"))
     assert problems() == [lacks(operation)]
-    [error] = checks.check_triggers(databases=["default"])
+    [error] = configuration.check_triggers(databases=["default"])
     assert (error.id, error.msg) == ("cachelayer.W005", lacks(operation))
     assert "manage.py migrate" in error.hint
     assert triggers.install("default") == {"note"}, "its rows may have been written unseen"

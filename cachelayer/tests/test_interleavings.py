@@ -8,8 +8,10 @@ import pytest
 from django.db import connection, transaction
 
 import cachelayer
-from cachelayer import clear, commit, documents, link, states
 from cachelayer.exceptions import CacheUnavailable
+from cachelayer.operations import clear
+from cachelayer.protocol import commit, documents, key_states
+from cachelayer.redis import transport
 from cachelayer.tests import naive
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.fresh import empty_redis
@@ -48,7 +50,7 @@ def crash(*args):
 
 
 def test_a_reader_that_loaded_before_the_commit_cannot_fill_after_it(note):
-    with stopped(states, "fill") as fill:
+    with stopped(key_states, "fill") as fill:
         reader = start(stars, note)
         fill.reached()
         save(note, 2)
@@ -68,7 +70,7 @@ def test_control_a_reader_that_loaded_before_the_commit_fills_after_it(note):
 
 
 def test_a_late_push_leaves_the_row_of_the_later_writer(note):
-    with stopped(states, "push") as push:
+    with stopped(key_states, "push") as push:
         first = start(save, note, 2)
         push.reached()
         save(note, 3)
@@ -88,7 +90,7 @@ def test_control_a_late_set_overwrites_the_row_of_the_later_writer(note):
 
 
 def test_a_late_push_leaves_the_mark_of_a_later_writer_that_was_killed(note, monkeypatch):
-    with stopped(states, "push") as push:
+    with stopped(key_states, "push") as push:
         first = start(save, note, 2)
         push.reached()
         with monkeypatch.context() as killed:
@@ -101,16 +103,16 @@ def test_a_late_push_leaves_the_mark_of_a_later_writer_that_was_killed(note, mon
 
 def test_a_late_push_leaves_the_mark_of_a_writer_in_flight(note, monkeypatch, value):
     """Were it deleted, a reader would fill the row that this writer is about to replace."""
-    with stopped(states, "push") as push:
+    with stopped(key_states, "push") as push:
         first = start(save, note, 2)
         push.reached()
         monkeypatch.setattr(commit.Commit, "push", crash)
-        with stopped(states, "mark", after=True) as mark:
+        with stopped(key_states, "mark", after=True) as mark:
             second = start(save, note, 3)
             mark.reached()
             push.release()
             first.result()
-            assert states.is_mark(value(f"note:{note.pk}"))
+            assert key_states.is_mark(value(f"note:{note.pk}"))
             assert stars(note) == 2
             mark.release()
             second.result()
@@ -121,7 +123,7 @@ def test_a_writer_killed_between_commit_and_push_leaves_no_stale_row(note, monke
     assert stars(note) == 1
     monkeypatch.setattr(commit.Commit, "push", crash)
     save(note, 2)
-    assert states.is_mark(value(f"note:{note.pk}"))
+    assert key_states.is_mark(value(f"note:{note.pk}"))
     assert stars(note) == 2
     assert cachelayer.read(Note, note.pk).outcome == "hit", "Postgres knows that it has ended"
 
@@ -135,7 +137,7 @@ def test_control_a_writer_killed_between_commit_and_set_leaves_a_stale_row(note)
 def test_a_reader_between_mark_and_commit_fills_nothing_old(note, monkeypatch):
     """With the writer killed before its push, a fill here would stay."""
     monkeypatch.setattr(commit.Commit, "push", crash)
-    with stopped(states, "mark", after=True) as mark:
+    with stopped(key_states, "mark", after=True) as mark:
         writer = start(save, note, 2)
         mark.reached()
         assert stars(note) == 1, "not committed as yet"
@@ -146,7 +148,7 @@ def test_a_reader_between_mark_and_commit_fills_nothing_old(note, monkeypatch):
 
 def test_a_reader_that_leased_before_the_mark_cannot_fill_after_it(note, monkeypatch):
     monkeypatch.setattr(commit.Commit, "push", crash)
-    with stopped(states, "fill") as fill:
+    with stopped(key_states, "fill") as fill:
         reader = start(stars, note)
         fill.reached()
         save(note, 2)
@@ -156,12 +158,12 @@ def test_a_reader_that_leased_before_the_mark_cannot_fill_after_it(note, monkeyp
 
 
 def test_a_push_whose_mark_was_lost_deletes_what_was_filled_meanwhile(note, value):
-    with stopped(states, "mark", after=True) as mark:
+    with stopped(key_states, "mark", after=True) as mark:
         writer = start(save, note, 2)
         mark.reached()
-        link.client().delete(f"note:{note.pk}")
+        transport.client().delete(f"note:{note.pk}")
         assert stars(note) == 1
-        assert states.name(value(f"note:{note.pk}")) == "row", "the reader filled the old row"
+        assert key_states.name(value(f"note:{note.pk}")) == "row", "the reader filled the old row"
         mark.release()
         writer.result()
     assert value(f"note:{note.pk}") is None
@@ -169,7 +171,7 @@ def test_a_push_whose_mark_was_lost_deletes_what_was_filled_meanwhile(note, valu
 
 
 def test_a_clear_while_a_reader_loads_takes_its_lease(note, value):
-    with stopped(states, "fill") as fill:
+    with stopped(key_states, "fill") as fill:
         reader = start(stars, note)
         fill.reached()
         sum(clear.clear_all())
@@ -179,11 +181,11 @@ def test_a_clear_while_a_reader_loads_takes_its_lease(note, value):
 
 
 def test_a_clear_leaves_the_mark_of_a_transaction_in_flight(note, value):
-    with stopped(states, "mark", after=True) as mark:
+    with stopped(key_states, "mark", after=True) as mark:
         writer = start(save, note, 2)
         mark.reached()
         sum(clear.clear_all())
-        assert states.is_mark(value(f"note:{note.pk}"))
+        assert key_states.is_mark(value(f"note:{note.pk}"))
         mark.release()
         writer.result()
     assert stars(note) == 2
@@ -197,7 +199,7 @@ def test_a_second_writer_marks_only_after_the_first_has_committed(note):
         fresh.stars = count
         fresh.save()
 
-    with stopped(states, "mark") as mark:
+    with stopped(key_states, "mark") as mark:
         first = start(save_in_autocommit, 2)
         mark.reached()
         second = start(save_in_autocommit, 3)
@@ -253,7 +255,7 @@ def test_what_a_transaction_reads_from_an_older_snapshot_is_filled_by_nobody(not
 
 
 def test_a_row_deleted_while_a_reader_loads_is_gone(note):
-    with stopped(states, "fill") as fill:
+    with stopped(key_states, "fill") as fill:
         reader = start(stars, note)
         fill.reached()
         Note.objects.get(pk=note.pk).delete()
@@ -264,7 +266,7 @@ def test_a_row_deleted_while_a_reader_loads_is_gone(note):
 
 def test_a_row_created_while_a_reader_finds_none_is_there():
     note = Note(stars=4)
-    with stopped(states, "fill") as fill:
+    with stopped(key_states, "fill") as fill:
         reader = start(stars, note)
         fill.reached()
         note.save()
@@ -276,7 +278,7 @@ def test_a_row_created_while_a_reader_finds_none_is_there():
 def test_many_readers_of_one_cold_key_cost_postgres_one_read(note, settings, monkeypatch):
     settings.CACHELAYER = {"LEASE_WAIT": 60.0, "LEASE_LIFETIME": 60.0}
     loads, asked = [], Semaphore(0)
-    load, get = documents.read_rows, states.get
+    load, get = documents.read_rows, key_states.get
 
     def counting_load(*args, **kwargs):
         loads.append(args)
@@ -288,8 +290,8 @@ def test_many_readers_of_one_cold_key_cost_postgres_one_read(note, settings, mon
         return values
 
     monkeypatch.setattr(documents, "read_rows", counting_load)
-    monkeypatch.setattr(states, "get", counting_get)
-    with stopped(states, "fill") as fill, ThreadPoolExecutor(199) as pool:
+    monkeypatch.setattr(key_states, "get", counting_get)
+    with stopped(key_states, "fill") as fill, ThreadPoolExecutor(199) as pool:
         leader = start(stars, note)
         fill.reached()
         readers = [pool.submit(cachelayer.read, Note, note.pk) for _ in range(199)]
@@ -305,12 +307,12 @@ def test_many_readers_of_one_cold_key_cost_postgres_one_read(note, settings, mon
 
 def test_without_redis_reads_and_writes_go_on(note, monkeypatch):
     def away(*args):
-        raise link.RedisError("away")
+        raise transport.RedisError("away")
 
     with monkeypatch.context() as outage:
-        outage.setattr(link, "_send", away)
+        outage.setattr(transport, "_send", away)
         save(note, 2)
         assert stars(note) == 2
         assert cachelayer.read(Note, note.pk).outcome == "bypass"
         with pytest.raises(CacheUnavailable):
-            states.get(["note:1"])
+            key_states.get(["note:1"])

@@ -6,19 +6,11 @@ from django.db import connection
 from redis.exceptions import NoPermissionError
 
 import cachelayer
-from cachelayer import (
-    census,
-    clear,
-    counters,
-    epoch,
-    incarnation,
-    keyspace,
-    link,
-    reconcile,
-    scan,
-    watch,
-)
-from cachelayer.gate import Mode, gate
+from cachelayer.operations import clear, row_count
+from cachelayer.protocol import reconcile, scan, watchdog
+from cachelayer.redis import epoch, incarnation, keyspace, transport
+from cachelayer.redis.gate import Mode, gate
+from cachelayer.telemetry import counters
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.polling import until
 
@@ -37,7 +29,7 @@ def settled():
 
 def other_project(*keys):
     """Another database's: it owns the plain keys, and has cached these."""
-    plain = link.client()
+    plain = transport.client()
     plain.set(keyspace.OWNER, "1/other/public")
     for key in keys:
         plain.set(key, b'{"id":1,"text":"of another database"}')
@@ -49,7 +41,7 @@ def test_the_first_database_owns_the_plain_keys(identity):
     assert keyspace.decide(lambda *commands: asked.extend(commands) or [None]) == ""
     assert asked == [("GET", keyspace.OWNER)], "a look claims nothing"
     settled()
-    assert link.client().get(keyspace.OWNER) == identity
+    assert transport.client().get(keyspace.OWNER) == identity
     assert identity.decode().endswith(f"/{connection.settings_dict['NAME']}/public")
 
 
@@ -76,7 +68,7 @@ def test_a_clear_a_sweep_a_count_and_the_totals_are_of_one_database_only():
     settled()
     for note in notes:
         cachelayer.read(Note, note.pk)
-    assert census.count().rows == 3
+    assert row_count.count().rows == 3
     counters._counts.add("miss", 3)
     assert counters.totals() == {"hit": 0, "miss": 3, "bypass": 0, "checked": 0, "stale": 0}
     assert sum(clear.clear_all()) == 3
@@ -98,12 +90,12 @@ def test_an_owner_that_comes_after_a_flush_is_noticed_by_its_epoch():
 
 
 def server():
-    with link.fresh_connection() as fresh:
+    with transport.fresh_connection() as fresh:
         return incarnation.look(fresh).server
 
 
 def _looks_and_is_closed(note):
-    watch.look()
+    watchdog.look()
     return gate.mode is Mode.CLOSED and keyspace.prefix() != ""
 
 
@@ -122,20 +114,20 @@ def test_a_namespace_says_it_outright(settings, namespace, start):
     settings.CACHELAYER = {"NAMESPACE": namespace}
     assert keyspace.prefix() == start
     note = Note.objects.create()
-    assert link.client().exists(f"{start}note:{note.pk}")
+    assert transport.client().exists(f"{start}note:{note.pk}")
     settled()
 
 
 def test_the_key_prefix_of_the_cache_is_kept_to(settings):
     cache = settings.CACHES["default"]
     settings.CACHES = {"default": {**cache, "KEY_PREFIX": "a*[b]"}}
-    link.forget_connections()
+    transport.forget_connections()
     settled()
     note = Note.objects.create()
-    assert link.client().exists(f"a*[b]/note:{note.pk}")
-    link.client().set(f"aXb/note:{note.pk}", "no key of this project")
+    assert transport.client().exists(f"a*[b]/note:{note.pk}")
+    transport.client().set(f"aXb/note:{note.pk}", "no key of this project")
     assert list(scan.keys()) == [f"note:{note.pk}"]
-    link.forget_connections()
+    transport.forget_connections()
 
 
 def test_a_test_database_never_owns_the_plain_keys(monkeypatch):
@@ -143,9 +135,9 @@ def test_a_test_database_never_owns_the_plain_keys(monkeypatch):
     keyspace.forget()
     settled()
     assert keyspace.prefix() != ""
-    assert link.client().get(keyspace.OWNER) is None
+    assert transport.client().get(keyspace.OWNER) is None
     note = Note.objects.create()
-    assert not link.client().exists(f"note:{note.pk}")
+    assert not transport.client().exists(f"note:{note.pk}")
     assert cachelayer.read(Note, note.pk).outcome == "hit"
 
 
@@ -171,7 +163,7 @@ def test_an_alias_that_leads_to_another_database_has_another_prefix(monkeypatch)
     with psycopg.connect(**_parameters(), autocommit=True) as outside:
         outside.execute(f"DROP DATABASE IF EXISTS {other}")
         outside.execute(f"CREATE DATABASE {other}")
-    link.client().set(keyspace.OWNER, keyspace._identity("default"))
+    transport.client().set(keyspace.OWNER, keyspace._identity("default"))
     monkeypatch.setattr(gate, "_run", lambda: None)
     connection.close()
     name = connection.settings_dict["NAME"]
@@ -201,7 +193,7 @@ def test_a_redis_that_does_not_say_whose_it_is_is_not_used(monkeypatch):
     def refuse(*commands):
         raise NoPermissionError("this user has no permissions to run the 'get' command")
 
-    monkeypatch.setattr(link, "_ask_fresh", refuse)
+    monkeypatch.setattr(transport, "_ask_fresh", refuse)
     monkeypatch.setattr(gate, "_run", lambda: None)
     keyspace.forget()
     assert cachelayer.read(Note, note.pk).outcome == "bypass"

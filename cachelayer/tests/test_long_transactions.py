@@ -13,13 +13,16 @@ from django.core.checks import run_checks
 from django.db import connection, transaction
 
 import cachelayer
-from cachelayer import conf, drain, link, states, triggers
-from cachelayer.gate import Mode, gate
+from cachelayer import conf
+from cachelayer.protocol import drain, key_states
+from cachelayer.redis import transport
+from cachelayer.redis.gate import Mode, gate
 from cachelayer.tests.bookshop.models import Note, Tag
 from cachelayer.tests.commands import environment_here
 from cachelayer.tests.faults import closed, until
 from cachelayer.tests.interleaving import start, stopped, wait_for_a_blocked_backend
 from cachelayer.tests.truth import hit, logged, outside, told
+from cachelayer.tracking import triggers
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("quick")]
 
@@ -76,8 +79,8 @@ print("written", flush=True)
 
 
 def holds_no_row(key):
-    value = link.client().get(key)
-    return states.is_mark(value)
+    value = transport.client().get(key)
+    return key_states.is_mark(value)
 
 
 def test_a_commit_that_takes_long_keeps_its_mark_and_then_is_the_row(note, slow_commit):
@@ -86,7 +89,7 @@ def test_a_commit_that_takes_long_keeps_its_mark_and_then_is_the_row(note, slow_
     writer = start(Note.objects.filter(pk=note.pk).update, stars=2)
     wait_for_a_blocked_backend()
     assert holds_no_row(key)
-    assert link.client().pttl(key) == -1, "the mark has no lifetime"
+    assert transport.client().pttl(key) == -1, "the mark has no lifetime"
     for _ in range(3):
         assert cachelayer.read(Note, note.pk).outcome == "bypass"
         assert told(Note, note.pk)["stars"] == 1
@@ -158,7 +161,7 @@ def left_open(dbname, *statements):
 def test_a_transaction_left_open_in_another_database_keeps_no_gate_open(note):
     """FLUSHALL beside it: the reconcile waits for nobody who can have written a cached row."""
     with left_open("postgres"):
-        link.client().flushall()
+        transport.client().flushall()
         cachelayer.read(Note, note.pk)
         assert not closed()
         until(closed, 10)
@@ -170,7 +173,7 @@ def test_an_idle_transaction_that_has_written_something_else_keeps_no_gate_open(
     here = connection.settings_dict["NAME"]
     with left_open(here, "INSERT INTO bookshop_tag (name) VALUES ('t')",
                    "SELECT * FROM bookshop_note"):  # fmt: skip
-        link.client().flushall()
+        transport.client().flushall()
         cachelayer.read(Note, note.pk)
         until(closed, 10)
     assert told(Note, note.pk)["stars"] == 1
@@ -179,7 +182,7 @@ def test_an_idle_transaction_that_has_written_something_else_keeps_no_gate_open(
 def test_a_transaction_that_has_written_a_cached_row_is_waited_for_and_named(note):
     here = connection.settings_dict["NAME"]
     with left_open(here, "UPDATE bookshop_note SET stars = 2") as psql:
-        link.client().flushall()
+        transport.client().flushall()
         cachelayer.read(Note, note.pk)
         until(lambda: "bookshop_note" in gate.state.reason)
         assert str(psql.info.backend_pid) in gate.state.reason
@@ -197,7 +200,7 @@ def test_a_prepared_transaction_is_waited_for(note):
         pytest.skip("this server allows no prepared transactions")
     with outside() as psql:
         psql.execute("BEGIN; UPDATE bookshop_note SET stars = 2; PREPARE TRANSACTION 'mine'")
-        link.client().flushall()
+        transport.client().flushall()
         cachelayer.read(Note, note.pk)
         until(lambda: "prepared" in gate.state.reason)
         psql.execute("COMMIT PREPARED 'mine'")
@@ -208,12 +211,12 @@ def test_a_prepared_transaction_is_waited_for(note):
 def test_a_dead_readers_lease_costs_one_wait(note, monkeypatch):
     """Whoever has waited for it takes it over; the next reader hits at once."""
     key, waits = f"note:{note.pk}", []
-    link.client().delete(key)
-    assert states.lease({key: None}, states.new_lease()) == [True]
-    monkeypatch.setattr("cachelayer.reads.time.sleep", waits.append)
+    transport.client().delete(key)
+    assert key_states.lease({key: None}, key_states.new_lease()) == [True]
+    monkeypatch.setattr("cachelayer.protocol.reads.time.sleep", waits.append)
     clock = iter(range(1000))
     step = conf.get().LEASE_WAIT / 4
-    monkeypatch.setattr("cachelayer.reads.time.monotonic", lambda: next(clock) * step)
+    monkeypatch.setattr("cachelayer.protocol.reads.time.monotonic", lambda: next(clock) * step)
     assert cachelayer.read(Note, note.pk).outcome == "miss"
     assert 0 < len(waits) < 6
     waits.clear()
@@ -224,8 +227,8 @@ def test_a_dead_readers_lease_costs_one_wait(note, monkeypatch):
 
 def test_a_lease_that_was_taken_over_fills_nothing(note):
     """Its reader was only slow: it has loaded the row from before a write, and comes late."""
-    link.client().delete(f"note:{note.pk}")
-    with stopped(states, "fill") as fill:
+    transport.client().delete(f"note:{note.pk}")
+    with stopped(key_states, "fill") as fill:
         slow = start(cachelayer.read, Note, note.pk)
         fill.reached()
         assert cachelayer.read(Note, note.pk).outcome == "miss", "taken over"

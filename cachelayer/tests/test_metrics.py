@@ -13,13 +13,16 @@ from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
 import cachelayer
-from cachelayer import drain, epoch, link, metrics_page, repair_log, stamps, states
-from cachelayer.gate import Mode, gate
+from cachelayer.contrib import metrics_page
+from cachelayer.protocol import drain, key_states, stamps
+from cachelayer.redis import epoch, transport
+from cachelayer.redis.gate import Mode, gate
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.commands import environment_here
 from cachelayer.tests.faults import NEVER_ENDS
 from cachelayer.tests.interleaving import start, stopped
 from cachelayer.tests.polling import until
+from cachelayer.tracking import repair_log
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -51,10 +54,10 @@ def page():
 
 def test_reads_are_counted_by_outcome(told):
     note = Note.objects.create()
-    link.client().delete(f"note:{note.pk}")
+    transport.client().delete(f"note:{note.pk}")
     cachelayer.read(Note, note.pk)
     cachelayer.read_many(Note, [note.pk, note.pk])
-    states.mark([f"note:{note.pk}"], b"w:somebody")
+    key_states.mark([f"note:{note.pk}"], b"w:somebody")
     cachelayer.read(Note, note.pk)
     assert told("reads_total", outcome="miss", kind="row") == 1
     assert told("reads_total", outcome="hit", kind="row") == 1
@@ -64,9 +67,9 @@ def test_reads_are_counted_by_outcome(told):
 def test_whole_reads_are_timed_by_outcome(told):
     note = Note.objects.create()
     cachelayer.read(Note, note.pk)
-    link.client().delete(f"note:{note.pk}")
+    transport.client().delete(f"note:{note.pk}")
     cachelayer.read(Note, note.pk)
-    states.mark([f"note:{note.pk}"], b"w:somebody")
+    key_states.mark([f"note:{note.pk}"], b"w:somebody")
     cachelayer.read(Note, note.pk)
     for outcome in ("hit", "miss", "bypass"):
         assert told("read_seconds_count", outcome=outcome) == 1
@@ -94,12 +97,12 @@ def test_names_follow_prometheus_rules():
 
 def test_round_trips_are_timed_by_operation(told):
     note = Note.objects.create()
-    states.drop([f"note:{note.pk}"])
+    key_states.drop([f"note:{note.pk}"])
     cachelayer.read(Note, note.pk)
-    states.repair([f"note:{note.pk}"], f"trusted {epoch.known()}")
-    states.release([f"note:{note.pk}"], states.new_mark(NEVER_ENDS))
+    key_states.repair([f"note:{note.pk}"], f"trusted {epoch.known()}")
+    key_states.release([f"note:{note.pk}"], key_states.new_mark(NEVER_ENDS))
     stamps.note("default", ["@nothing:*"])
-    link.ping()
+    transport.ping()
     for operation in (
         "get", "lease", "stamp", "fill", "mark", "push", "release", "repair", "drop", "other"
     ):  # fmt: skip
@@ -116,17 +119,17 @@ def test_pushes_are_counted_by_what_became_of_them(told):
     note = Note.objects.create()
     key = f"note:{note.pk}"
     assert told("pushes_total", result="pushed", kind="row") == 1
-    with stopped(states, "push") as push:
+    with stopped(key_states, "push") as push:
         writer = start(note.save)
         push.reached()
-        link.client().delete(key)
+        transport.client().delete(key)
         push.release()
         writer.result()
     assert told("pushes_total", result="lost", kind="row") == 1
-    with stopped(states, "push") as push:
+    with stopped(key_states, "push") as push:
         writer = start(note.save)
         push.reached()
-        states.mark([key], b"w:later")
+        key_states.mark([key], b"w:later")
         push.release()
         writer.result()
     assert told("pushes_total", result="superseded", kind="row") == 1
@@ -165,8 +168,8 @@ def test_the_gate_is_shown_with_each_change_and_when(own_redis, settings, told):
 def test_a_reader_that_waits_for_another_is_counted_once(told):
     note = Note.objects.create()
     key = f"note:{note.pk}"
-    link.client().delete(key)
-    states.lease({key: None}, b"r:somebody")
+    transport.client().delete(key)
+    key_states.lease({key: None}, b"r:somebody")
     assert cachelayer.read(Note, note.pk).outcome == "miss", "the other may be dead"
     assert told("stampede_waits_total") == 1
 

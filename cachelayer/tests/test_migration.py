@@ -4,9 +4,9 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 
-from cachelayer import triggers
 from cachelayer.models import Repair
 from cachelayer.tests.bookshop.models import Note
+from cachelayer.tracking import triggers
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

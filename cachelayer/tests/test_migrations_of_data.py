@@ -8,11 +8,12 @@ from django.db.migrations.state import ProjectState
 from django.test import TransactionTestCase
 
 import cachelayer
-from cachelayer import drain, triggers
+from cachelayer.protocol import drain
 from cachelayer.tests import emptied
 from cachelayer.tests.bookshop.models import Audiobook, Author, Book, Film, Note, Tag
 from cachelayer.tests.commands import run
 from cachelayer.tests.truth import hit, logged, outside, told
+from cachelayer.tracking import triggers
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

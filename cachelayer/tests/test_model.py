@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from cachelayer.model import check
-from cachelayer.model.configurations import CONFIGURATIONS
-from cachelayer.model.mutants import MUTANTS
+from cachelayer.spec import check
+from cachelayer.spec.configurations import CONFIGURATIONS
+from cachelayer.spec.mutants import MUTANTS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

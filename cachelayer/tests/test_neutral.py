@@ -14,8 +14,10 @@ from django.utils.translation import gettext, gettext_lazy
 from rest_framework import serializers
 
 import cachelayer
-from cachelayer import lookup, plans, registry, shapes, verify, warm
-from cachelayer.registration import CachedModel
+from cachelayer.operations import inspect_key, verify, warm
+from cachelayer.redis import variants
+from cachelayer.rows import plans, registry
+from cachelayer.rows.registration import CachedModel
 from cachelayer.tests.bookshop.models import Film, Note, Tag
 from cachelayer.tests.bookshop.serializers import FilmSerializer, NoteSerializer
 
@@ -56,7 +58,7 @@ def registered(serializer, model=Note):
 
 def held(value, note):
     # Of a shape of its own where a test has changed what rows are rendered by.
-    [key] = shapes.stored([f"note:{note.pk}"])
+    [key] = variants.stored([f"note:{note.pk}"])
     return orjson.loads(value(key))
 
 
@@ -67,11 +69,11 @@ def written_filled_and_warmed(value):
     note.save()
     assert held(value, note) | {"updated": 0} == pushed | {"updated": 0}
     for again in (lambda: cachelayer.read(Note, note.pk), lambda: list(warm.warm(Note))):
-        cachelayer.link.client().delete(f"note:{note.pk}")
+        cachelayer.redis.transport.client().delete(f"note:{note.pk}")
         again()
         assert held(value, note)["printed"] == pushed["printed"]
     assert [report.differing for report in verify.verify()][-1:] == [0]
-    assert lookup.look(Note, note.pk).verdict == "same"
+    assert inspect_key.look(Note, note.pk).verdict == "same"
     return pushed
 
 

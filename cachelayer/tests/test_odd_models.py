@@ -17,7 +17,8 @@ from django.test.utils import isolate_apps
 from rest_framework import serializers
 
 import cachelayer
-from cachelayer import link, registry
+from cachelayer.redis import transport
+from cachelayer.rows import registry
 from cachelayer.tests.bookshop.models import (
     AReplyWhoseModelHasALongNameIndeed,
     Author,
@@ -107,7 +108,7 @@ def test_a_serializer_that_cannot_render_a_row_never_fails_its_write(
         assert sorted(Publisher.objects.values_list("name", flat=True)) == [
             "another", "most", "new",
         ]  # fmt: skip
-        held = link.client().mget(
+        held = transport.client().mget(
             f"publisher:{pk}" for pk in Publisher.objects.values_list("pk", flat=True)
         )
         assert held == [None] * 3
@@ -144,7 +145,7 @@ def test_a_row_that_cannot_be_read_again_never_fails_its_write(
             Author.objects.update(name="b")
             with caplog.at_level(logging.ERROR, "cachelayer"):
                 Publisher.objects.update(name="new")
-        held = link.client().get(f"publisher:{publisher.pk}")
+        held = transport.client().get(f"publisher:{publisher.pk}")
         author.refresh_from_db()
         monkeypatch.undo()
         connection.close()

@@ -14,26 +14,19 @@ from rest_framework.test import APIRequestFactory
 from rest_framework.viewsets import ModelViewSet
 
 import cachelayer
-from cachelayer import (
-    checks,
-    drain,
-    facts,
-    keyspace,
-    link,
-    shapes,
-    states,
-    stats,
-    triggers,
-    watched,
-    wsgi,
-)
-from cachelayer.gate import Mode, gate
+from cachelayer.checks import configuration
+from cachelayer.contrib import wsgi
+from cachelayer.contrib.rest import CachedViewMixin
 from cachelayer.models import Repair
-from cachelayer.rest import CachedViewMixin
+from cachelayer.operations import overview, stats
+from cachelayer.protocol import drain, key_states
+from cachelayer.redis import keyspace, transport, variants
+from cachelayer.redis.gate import Mode, gate
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.bookshop.serializers import NoteSerializer
 from cachelayer.tests.polling import until
 from cachelayer.tests.sent import heads, sent
+from cachelayer.tracking import tracked_tables, triggers
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -53,14 +46,14 @@ def off(settings):
 @pytest.fixture
 def no_network():
     """No new connection is made, and no old one is used."""
-    link.forget_connections()
+    transport.forget_connections()
 
     def refuse(*args, **kwargs):
         raise AssertionError("Redis was asked.")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket.socket, "connect", refuse)
-        patch.setattr(link, "_new_connection", refuse)
+        patch.setattr(transport, "_new_connection", refuse)
         yield
 
 
@@ -131,7 +124,7 @@ def test_a_statement_says_nothing_of_a_listener(note, off):
 def test_what_it_writes_is_followed_by_those_that_have_it_on(note, settings, value):
     key = f"note:{note.pk}"
     before = value(key)
-    assert states.name(before) == "row"
+    assert key_states.name(before) == "row"
     with override_settings(CACHELAYER=OFF):
         note.text = "after"
         note.save()
@@ -163,11 +156,11 @@ def test_an_invalidation_is_logged(note, off):
 
 def test_a_database_without_triggers_stays_without(note):
     with connection.cursor() as cursor:
-        cursor.execute(f"DROP FUNCTION {watched.FUNCTION} CASCADE")
+        cursor.execute(f"DROP FUNCTION {tracked_tables.FUNCTION} CASCADE")
     try:
         with override_settings(CACHELAYER=OFF):
             call_command("migrate", verbosity=0)
-            version, relations = watched.look(connection)
+            version, relations = tracked_tables.look(connection)
             assert version == 0
             assert not any(relation.triggers for relation in relations)
             note.save()
@@ -188,7 +181,7 @@ def test_triggers_that_are_there_stay_and_are_mended(off):
 
 def test_checks_ask_for_no_redis(settings):
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
-    assert [problem.id for problem in checks.check_settings()] == ["cachelayer.E004"]
+    assert [problem.id for problem in configuration.check_settings()] == ["cachelayer.E004"]
     settings.CACHELAYER = OFF
     found = run_checks(databases=["default"])
     assert [problem for problem in found if problem.id.startswith("cachelayer.")] == []
@@ -196,13 +189,13 @@ def test_checks_ask_for_no_redis(settings):
 
 def test_whether_it_is_on_is_true_or_false(settings):
     settings.CACHELAYER = {"ENABLED": "no"}
-    assert [problem.id for problem in checks.check_settings()] == ["cachelayer.E002"]
+    assert [problem.id for problem in configuration.check_settings()] == ["cachelayer.E002"]
 
 
 def test_it_is_said_where_people_look(off, no_network):
     assert stats.collect()["redis"] == "off"
     assert stats.gate_state()["state"] == "off"
-    [trouble, *_] = facts.collect().troubles
+    [trouble, *_] = overview.collect().troubles
     assert "CACHELAYER['ENABLED']" in trouble.sentence
 
 
@@ -243,7 +236,7 @@ def test_a_gate_that_was_opened_while_it_was_off_is_seen_to_later(note, started)
 
 def test_a_read_is_one_query(note, off):
     keyspace.forget()
-    shapes.forget()
+    variants.forget()
     with CaptureQueriesContext(connection) as asked:
         cachelayer.read(Note, note.pk)
     assert len(asked) == 1

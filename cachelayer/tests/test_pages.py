@@ -17,25 +17,14 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 
 import cachelayer
-from cachelayer import (
-    checks_views,
-    clear,
-    commit,
-    drain,
-    link,
-    listed,
-    pages,
-    reads,
-    registry,
-    scan,
-    stamps,
-    states,
-    strict,
-    verify,
-)
+from cachelayer.checks import views as view_checks
+from cachelayer.contrib.rest import CachedViewMixin, page_rules, pages
 from cachelayer.exceptions import CacheUnavailable
-from cachelayer.gate import gate
-from cachelayer.rest import CachedViewMixin
+from cachelayer.operations import clear, verify
+from cachelayer.protocol import commit, drain, key_states, partition, reads, scan, stamps
+from cachelayer.redis import transport
+from cachelayer.redis.gate import gate
+from cachelayer.rows import registry
 from cachelayer.tests.bookshop.models import Novel, Person, Writer
 from cachelayer.tests.bookshop.serializers import NovelCardSerializer, NovelSerializer
 from cachelayer.tests.interleaving import start, stopped
@@ -195,7 +184,7 @@ def test_inside_a_transaction_that_has_written(get):
 
 def test_while_a_writer_is_about_to_commit(get):
     get()
-    with stopped(states, "mark", after=True) as mark:
+    with stopped(key_states, "mark", after=True) as mark:
         writer = start(lambda: Novel.objects.create(title="0"))
         mark.reached()
         answer = get()
@@ -254,14 +243,14 @@ def test_rows_are_repaired_before_stamps(site, novels, monkeypatch):
     with outside() as psql:
         psql.execute("UPDATE bookshop_novel SET isbn = '9' WHERE title = 'A'")
     monkeypatch.setattr(drain, "batched", each_alone)
-    original, repaired = states.repair, []
+    original, repaired = key_states.repair, []
 
     def repair_and_read(keys, reconciled):
         original(keys, reconciled)
         repaired.extend(keys)
         client.get("/cards")
 
-    monkeypatch.setattr(states, "repair", repair_and_read)
+    monkeypatch.setattr(key_states, "repair", repair_and_read)
     drain.drain()
     signs = [key[0] for key in repaired]
     assert len(signs) > 3
@@ -275,7 +264,7 @@ def test_a_writer_whose_marks_took_in_part_logs_all_of_its_keys(site, novels, mo
     released, a page is made of the old row. 4. The row is repaired: the page would stay."""
     client = site(cards=Cards)
     client.get("/cards")
-    original = states.mark
+    original = key_states.mark
 
     def mark(keys, token):
         if keys[0].startswith("@"):
@@ -283,7 +272,7 @@ def test_a_writer_whose_marks_took_in_part_logs_all_of_its_keys(site, novels, mo
         raise CacheUnavailable("It does not answer.")
 
     monkeypatch.setattr(commit, "batched", each_alone)
-    monkeypatch.setattr(states, "mark", mark)
+    monkeypatch.setattr(key_states, "mark", mark)
     # Only the connection of the marks has failed.
     monkeypatch.setattr(gate, "open", lambda error: None)
     monkeypatch.setattr(commit, "Commit", _StampsFirst)
@@ -308,13 +297,13 @@ def test_a_table_is_swept_before_its_stamps_are_released(site, novels):
     order = []
     with pytest.MonkeyPatch.context() as patch:
         for name in ("repair", "release"):
-            original = getattr(states, name)
+            original = getattr(key_states, name)
 
             def noted(keys, *args, name=name, original=original):
                 order.append(name)
                 return original(keys, *args)
 
-            patch.setattr(states, name, noted)
+            patch.setattr(key_states, name, noted)
         with connection.cursor() as cursor:
             cursor.execute("TRUNCATE bookshop_novel CASCADE")
     assert order[-1] == "release"
@@ -341,9 +330,11 @@ def test_a_row_of_another_server_is_on_no_page(site, novels, monkeypatch):
     an old primary, which has the row of before. 3. It fills on the first one: that would stay."""
     client = site(cards=Cards)
     key = f"{registry.get(Novel, NovelCardSerializer).prefix}:{novels[0].pk}"
-    link.client().set(key, cachelayer.render(novels[0], NovelCardSerializer).replace(b"A", b"old"))
-    original = states.get_verified
-    monkeypatch.setattr(states, "get_verified", lambda keys: (original(keys)[0], "of before"))
+    transport.client().set(
+        key, cachelayer.render(novels[0], NovelCardSerializer).replace(b"A", b"old")
+    )
+    original = key_states.get_verified
+    monkeypatch.setattr(key_states, "get_verified", lambda keys: (original(keys)[0], "of before"))
     assert titles(client.get("/cards")) == ["A", "B"]
     assert (titles(client.get("/cards")), outcome(client.get("/cards"))) == (["A", "B"], "HIT")
 
@@ -362,7 +353,7 @@ def test_a_row_that_is_deleted_while_the_page_is_made(site, novels):
 def test_strict_pages_are_hits_and_right(site, novels, settings):
     settings.CACHELAYER = {**settings.CACHELAYER, "PARTITION": "strict"}
     client = site(cards=Cards)
-    strict.trust.ask_again()
+    partition.trust.ask_again()
     client.get("/cards")
     Novel.objects.create(title="0")
     assert titles(client.get("/cards")) == ["0", "A"]
@@ -423,8 +414,8 @@ def test_they_are_verified_and_cleared(get):
         prefix = "novel.page"
     [key] = scan.keys([prefix])
     assert outcome(get()) == "HIT"
-    stored = link.client().get(key)
-    link.client().set(key, re.sub(rb'(count\\?":)3', rb"\g<1>4", stored))
+    stored = transport.client().get(key)
+    transport.client().set(key, re.sub(rb'(count\\?":)3', rb"\g<1>4", stored))
     *_, report = verify.verify()
     assert [found.key for found in report.differences] == [key]
     sum(clear.clear_all())
@@ -525,9 +516,9 @@ def test_w033_pages_that_are_never_cached(site, novels, reason, attributes):
         attributes = {"filter_backends": [type("Own", (BaseFilterBackend,), own)]}
         reason = "uses Own, which may decide by who asks"
     view = type("Mine", (Cards,), attributes)
-    assert reason in listed.not_listed(view())
+    assert reason in page_rules.not_listed(view())
     client = site(cards=view)
-    [problem] = [each for each in checks_views.check_views() if each.id == "cachelayer.W033"]
+    [problem] = [each for each in view_checks.check_views() if each.id == "cachelayer.W033"]
     assert f"Mine says list_filters, and its pages are never cached: it {reason}" in problem.msg
     if "distinct" not in reason and "keys" not in reason:
         assert outcome(client.get("/cards")) == "BYPASS"
@@ -541,22 +532,22 @@ class Fewer(viewsets.ModelViewSet):
 def test_a_list_of_a_base_of_the_projects_own_is_asked(site, novels):
     base = {name: each for name, each in vars(Cards).items() if not name.startswith("_")}
     view = type("Mine", (CachedViewMixin, Fewer), base)
-    assert "has a list() of Fewer's" in listed.not_listed(view())
+    assert "has a list() of Fewer's" in page_rules.not_listed(view())
     answer = site(cards=view).get("/cards")
     assert (titles(answer), outcome(answer)) == ([], "BYPASS")
 
 
 def test_what_as_view_is_given_counts(novels):
-    assert listed.not_listed(Cards()) is None
-    assert listed.not_listed(Cards(list_filters=None))
-    assert listed.not_listed(Cards(rows_are_public=False))
+    assert page_rules.not_listed(Cards()) is None
+    assert page_rules.not_listed(Cards(list_filters=None))
+    assert page_rules.not_listed(Cards(rows_are_public=False))
     own = type("Own", (pagination.PageNumberPagination,), {"get_page_size": lambda *args: 1})
-    assert "uses Own" in listed.not_listed(Cards(pagination_class=own))
+    assert "uses Own" in page_rules.not_listed(Cards(pagination_class=own))
 
 
 def test_the_first_page_of_a_redis_that_knows_no_script_is_stored(get):
     """What is filled must not be looked at before: a script that Redis has forgotten comes late."""
-    link.client().script_flush()
+    transport.client().script_flush()
     assert [outcome(get()) for _ in range(2)] == ["MISS", "HIT"]
 
 
@@ -585,7 +576,7 @@ def test_a_page_whose_path_is_another_views_by_now(get, settings):
 def test_w033_a_registration_without_pages(site, novels, monkeypatch):
     monkeypatch.delitem(registry._computed, "novel.page")
     site(cards=type("Mine", (Novels,), {}))
-    [problem] = [each for each in checks_views.check_views() if each.id == "cachelayer.W033"]
+    [problem] = [each for each in view_checks.check_views() if each.id == "cachelayer.W033"]
     assert "never cached: its model is not registered with pages=True." in problem.msg
 
 
@@ -599,7 +590,7 @@ def test_a_view_has_no_list_that_it_has_not_without_us():
     assert not hasattr(Rows, "list")
     assert not hasattr(Rows(), "list")
     assert hasattr(List, "list")
-    assert listed.not_listed(List())
+    assert page_rules.not_listed(List())
 
 
 def test_a_list_that_says_nothing_is_as_it_was(site, novels):

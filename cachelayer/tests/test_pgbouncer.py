@@ -12,14 +12,16 @@ from django.conf import settings as django_settings
 from django.db import connection, transaction
 
 import cachelayer
-from cachelayer import drain, repair_log, triggers, warm
 from cachelayer.models import Repair
+from cachelayer.operations import warm
+from cachelayer.protocol import drain
 from cachelayer.tests.bookshop.models import Book, Note, Tag
 from cachelayer.tests.commands import environment_here
 from cachelayer.tests.faults import stars
 from cachelayer.tests.interleaving import start
 from cachelayer.tests.pgbouncer import parameters_through, pgbouncer
 from cachelayer.tests.polling import until
+from cachelayer.tracking import repair_log, triggers
 
 __all__ = ["pgbouncer"]
 

@@ -4,8 +4,10 @@ import pytest
 from django_redis.pool import ConnectionFactory
 
 import cachelayer
-from cachelayer import census, clear, counters, link, server
 from cachelayer.models import Repair
+from cachelayer.operations import clear, row_count
+from cachelayer.redis import server_info, transport
+from cachelayer.telemetry import counters
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.faults import closed, set_stars, stars
 from cachelayer.tests.polling import until
@@ -29,11 +31,11 @@ def decoding(request, own_redis, settings):
     settings.CACHES = {"default": {**cache, "OPTIONS": options}}
     # django-redis keeps a pool for each address, with the options that it was made with first.
     pools, before = ConnectionFactory._pools, ConnectionFactory._pools.pop(own_redis.url)
-    link.forget_connections()
+    transport.forget_connections()
     yield own_redis
     pools.pop(own_redis.url).disconnect()
     pools[own_redis.url] = before
-    link.forget_connections()
+    transport.forget_connections()
 
 
 def test_reads_and_writes_are_as_ever(decoding):
@@ -50,7 +52,7 @@ def test_reads_and_writes_are_as_ever(decoding):
 
 def test_a_reconcile_sweeps_what_is_there(decoding):
     notes = [Note.objects.create(stars=1) for _ in range(3)]
-    link.client().save()
+    transport.client().save()
     decoding.kill()
     for note in notes:
         set_stars(note, 2)
@@ -64,6 +66,6 @@ def test_a_reconcile_sweeps_what_is_there(decoding):
 def test_what_the_cache_counts_and_says_of_redis_is_as_ever(decoding):
     Note.objects.create()
     counters.flush()
-    assert census.count().rows == 1
+    assert row_count.count().rows == 1
     assert set(counters.totals()) == set(counters.NAMES)
-    assert server.ask().incarnation.is_trusted
+    assert server_info.ask().incarnation.is_trusted

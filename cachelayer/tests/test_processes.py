@@ -7,16 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from cachelayer import batched, counters, link, processes
-from cachelayer.gate import gate
-from cachelayer.processes import Processes, quantile
+from cachelayer.redis import transport
+from cachelayer.redis.gate import gate
+from cachelayer.telemetry import buffered_metrics, counters, processes
+from cachelayer.telemetry.processes import Processes, quantile
 from cachelayer.tests.commands import environment_here
 
 #: A process with a gate; it says when it is ready, and ends with its input.
 PROGRAM = """
 import django; django.setup()
 from cachelayer import batched, link, metrics
-from cachelayer.gate import Mode, gate
+from cachelayer.redis.gate import Mode, gate
 link.round_trip(("GET", "note:1"))
 batched.flush()
 if {opens}:
@@ -95,8 +96,8 @@ def test_without_a_shared_folder_it_knows_itself_only(monkeypatch):
 
 def test_its_own_round_trips_are_there_without_a_shared_folder(monkeypatch):
     monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
-    link.round_trip(("GET", "note:1"))
-    batched.flush()
+    transport.round_trip(("GET", "note:1"))
+    buffered_metrics.flush()
     assert "get" in {latency.operation for latency in processes.latencies()}
 
 
@@ -136,5 +137,5 @@ def test_history_keeps_what_was_counted_in_its_slice(settings, monkeypatch):
     assert [piece.counts["hit"] for piece in found] == [0, 3, 4]
     assert found[-1].counts["miss"] == 1
     assert counters.totals()["hit"] == 7
-    [key] = link.client().keys("*slice:100000")
-    assert 0 < link.client().ttl(key) <= counters.SLICE * counters.SLICES
+    [key] = transport.client().keys("*slice:100000")
+    assert 0 < transport.client().ttl(key) <= counters.SLICE * counters.SLICES

@@ -6,7 +6,7 @@ from django.core import serializers
 from django.db.models import Count
 
 import cachelayer
-from cachelayer import states
+from cachelayer.protocol import key_states
 from cachelayer.tests.bookshop.models import Audiobook, Author, Book, Note, Publisher, Tag
 from cachelayer.tests.interleaving import start, stopped
 
@@ -19,7 +19,7 @@ def held(value):
 
     def held(instance):
         found = value(f"{instance._meta.model_name}:{instance.pk}")
-        return found if found is None or found == states.NULL else orjson.loads(found)
+        return found if found is None or found == key_states.NULL else orjson.loads(found)
 
     return held
 
@@ -129,14 +129,14 @@ def test_bulk_update_pushes(held):
 def test_queryset_delete_makes_rows_known_absent(held):
     note = Note.objects.create()
     Note.objects.filter(pk=note.pk).delete()
-    assert held(note) == states.NULL
+    assert held(note) == key_states.NULL
     assert cachelayer.read(Note, note.pk) == cachelayer.Read("hit", None)
 
 
 def test_raw_delete_makes_rows_known_absent(held):
     note = Note.objects.create()
     Note.objects.filter(pk=note.pk)._raw_delete("default")
-    assert held(note) == states.NULL
+    assert held(note) == key_states.NULL
 
 
 def test_a_cascade_deletes_from_the_cache(shown):
@@ -179,7 +179,7 @@ def test_two_transactions_that_link_the_same_row_are_both_seen(shown):
     """They lock no common row: each adds its mark, and a reader waits for the end of both."""
     book = Book.objects.create(title="a")
     first, second = Tag.objects.create(name="1"), Tag.objects.create(name="2")
-    with stopped(states, "release") as release:
+    with stopped(key_states, "release") as release:
         one = start(lambda: Book.objects.get(pk=book.pk).tags.add(first))
         release.reached()
         Book.objects.get(pk=book.pk).tags.add(second)
@@ -212,7 +212,7 @@ def test_a_child_and_its_parent_are_one_row(shown):
 def test_a_child_and_its_parent_that_are_written_at_once_do_not_wait_for_each_other(shown):
     """A row of two tables is invalidated without a lock of both."""
     audio = Audiobook.objects.create(title="a", minutes=5)
-    with stopped(states, "mark") as mark:
+    with stopped(key_states, "mark") as mark:
         child = start(Audiobook.objects.filter(pk=audio.pk).update, minutes=6)
         mark.reached()
         Book.objects.filter(pk=audio.pk).update(title="b")

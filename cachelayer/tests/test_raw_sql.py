@@ -7,7 +7,7 @@ import pytest
 from django.db import connection, transaction
 
 import cachelayer
-from cachelayer import drain
+from cachelayer.protocol import drain
 from cachelayer.tests.bookshop.models import Book, Note, Reply, Shelf
 from cachelayer.tests.truth import hit, logged, outside, repaired, told
 

@@ -13,9 +13,10 @@ from django.utils.translation import gettext, gettext_lazy
 from rest_framework import serializers
 
 import cachelayer
-from cachelayer import checks, recorder, registration, registry
-from cachelayer.recorder import UndeclaredRead
-from cachelayer.registration import CachedModel
+from cachelayer.checks import configuration
+from cachelayer.exceptions import UndeclaredRead
+from cachelayer.rows import recorder, registration, registry
+from cachelayer.rows.registration import CachedModel
 from cachelayer.tests.bookshop.models import Audiobook, Author, Book, Note, Tag
 from cachelayer.tests.bookshop.serializers import BookSerializer
 
@@ -295,7 +296,7 @@ def test_it_can_be_switched_off(book, shown, settings):
     settings.CACHELAYER = {"RECORDER": "off"}
     assert b"Jane" in shown(Representation, book)
     settings.CACHELAYER = {"RECORDER": "on"}
-    assert [problem.id for problem in checks.check_settings()] == ["cachelayer.E003"]
+    assert [problem.id for problem in configuration.check_settings()] == ["cachelayer.E003"]
 
 
 def test_a_view_of_its_own_is_not_watched(book):

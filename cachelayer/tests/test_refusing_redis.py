@@ -7,13 +7,15 @@ import pytest
 import redis
 
 import cachelayer
-from cachelayer import eviction, facts, link, reconcile, states
-from cachelayer.gate import Mode, gate
 from cachelayer.models import Repair
-from cachelayer.quiet import MOST, Quiet
+from cachelayer.operations import overview
+from cachelayer.protocol import key_states, reconcile
+from cachelayer.redis import eviction, transport
+from cachelayer.redis.gate import Mode, gate
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.faults import closed, set_stars, stars
 from cachelayer.tests.polling import until
+from cachelayer.throttled_log import MOST, Quiet
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("quick")]
 
@@ -77,7 +79,7 @@ def test_a_full_redis_is_said_once_and_the_gate_stays_open(note, full, looks, ca
     assert "Redis is full" in gate.state.reason
     assert "maxmemory" in gate.state.reason
     [sentence] = [
-        each.sentence for each in facts.collect().troubles if "past Redis" in each.sentence
+        each.sentence for each in overview.collect().troubles if "past Redis" in each.sentence
     ]
     assert eviction.FULL in sentence
     assert "nothing is lost" in sentence
@@ -86,7 +88,7 @@ def test_a_full_redis_is_said_once_and_the_gate_stays_open(note, full, looks, ca
 
 
 def test_a_read_that_may_not_lease_finds_out_as_well(note, full, looks, caplog):
-    link.client().delete(f"note:{note.pk}")
+    transport.client().delete(f"note:{note.pk}")
     with caplog.at_level(logging.WARNING, "cachelayer"):
         full()
         assert cachelayer.read(Note, note.pk).outcome in ("miss", "bypass")
@@ -154,7 +156,7 @@ def test_any_other_refusal_is_said_once_too(own_redis, note, looks, caplog, refu
         caplog.at_level(logging.WARNING, "cachelayer"),
     ):
         admin.execute_command(*refuse)
-        link.forget_connections()
+        transport.forget_connections()
         try:
             for count in range(2, 12):
                 set_stars(note, count)
@@ -174,9 +176,9 @@ def test_a_gate_that_flaps_does_not_flood_the_log(own_redis, note, caplog):
     with caplog.at_level(logging.WARNING, "cachelayer"), pytest.MonkeyPatch.context() as patch:
 
         def refuse(*args):
-            raise states.CacheUnavailable("not now")
+            raise key_states.CacheUnavailable("not now")
 
-        patch.setattr(states, "mark", refuse)
+        patch.setattr(key_states, "mark", refuse)
         for count in range(2, 22):
             set_stars(note, count)
             until(closed)
@@ -190,7 +192,7 @@ def test_a_gate_that_flaps_does_not_flood_the_log(own_redis, note, caplog):
 
 
 def test_what_was_left_out_is_summed_up_by_itself(caplog, monkeypatch):
-    monkeypatch.setattr("cachelayer.quiet.WINDOW", 0.05)
+    monkeypatch.setattr("cachelayer.throttled_log.WINDOW", 0.05)
     log = logging.getLogger("cachelayer.test")
     quiet = Quiet(log)
     with caplog.at_level(logging.WARNING, "cachelayer"):

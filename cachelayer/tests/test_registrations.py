@@ -7,7 +7,10 @@ from django.core.management import call_command
 from django.db import IntegrityError, transaction
 
 import cachelayer
-from cachelayer import drain, link, lookup, registration, registry, states, verify
+from cachelayer.operations import inspect_key, verify
+from cachelayer.protocol import drain, key_states
+from cachelayer.redis import transport
+from cachelayer.rows import registration, registry
 from cachelayer.tests.bookshop.models import Audiobook, Note, Novel, Person, Topic, Writer
 from cachelayer.tests.bookshop.serializers import NoteSerializer, NovelCardSerializer
 from cachelayer.tests.interleaving import start, stopped
@@ -39,7 +42,7 @@ def by_isbn(isbn, **options):
 def test_each_serializer_has_rows_of_its_own(novel):
     assert orjson.loads(card(novel).row) == {"id": novel.pk, "title": "Waves", "isbn": "111"}
     assert orjson.loads(cachelayer.read(Novel, novel.pk).row)["writer"]["name"] == "Ann"
-    assert link.client().exists(f"{CARD}:{novel.pk}", f"novel:{novel.pk}") == 2
+    assert transport.client().exists(f"{CARD}:{novel.pk}", f"novel:{novel.pk}") == 2
     assert cachelayer.render(novel, NovelCardSerializer) == card(novel).row
 
 
@@ -64,11 +67,11 @@ def test_several_rows_and_a_list_of_them_by_another_serializer(novel):
 def test_a_lifetime_of_its_own(novel):
     card(novel)
     cachelayer.read(Novel, novel.pk)
-    assert 50 <= link.client().ttl(f"{CARD}:{novel.pk}") <= 60
-    assert link.client().ttl(f"novel:{novel.pk}") > 60
+    assert 50 <= transport.client().ttl(f"{CARD}:{novel.pk}") <= 60
+    assert transport.client().ttl(f"novel:{novel.pk}") > 60
     # A push as well as a fill.
     Novel.objects.update(title="Tides")
-    assert 50 <= link.client().ttl(f"{CARD}:{novel.pk}") <= 60
+    assert 50 <= transport.client().ttl(f"{CARD}:{novel.pk}") <= 60
 
 
 def test_a_stamp_stays_as_long_as_a_document_that_lives_longer(novel, monkeypatch):
@@ -77,8 +80,8 @@ def test_a_stamp_stays_as_long_as_a_document_that_lives_longer(novel, monkeypatc
 
     monkeypatch.setitem(registry._registered, Novel, replace(mine, lifetime=5000.0))
     cachelayer.read(Novel, novel.pk)
-    assert link.client().ttl(f"novel:{novel.pk}") > 4000
-    assert link.client().ttl(f"@bookshop_person.id:{novel.writer_id}") > 4000
+    assert transport.client().ttl(f"novel:{novel.pk}") > 4000
+    assert transport.client().ttl(f"@bookshop_person.id:{novel.writer_id}") > 4000
 
 
 def test_a_row_is_read_by_another_unique_column(novel):
@@ -131,8 +134,8 @@ def test_a_row_by_another_column_is_not_pushed(novel):
     """Two rows may have had one value, one after the other: no lock of a row covers its key."""
     by_isbn("111", serializer=NovelCardSerializer)
     Novel.objects.update(title="Tides")
-    assert not link.client().exists(f"{CARD}.isbn:111")
-    assert link.client().exists(f"{CARD}:{novel.pk}")
+    assert not transport.client().exists(f"{CARD}.isbn:111")
+    assert transport.client().exists(f"{CARD}:{novel.pk}")
 
 
 def test_two_rows_that_swap_a_value_in_one_transaction(novel):
@@ -157,7 +160,7 @@ def test_a_write_that_postgres_turns_down_changes_nothing(novel):
 def test_a_reader_by_column_that_loads_while_the_row_is_written_fills_nothing(novel):
     """1. A reader loads the row by its column. 2. The row gets another value of it, and commits.
     3. The reader fills. Later readers of the old value would find a row that has it no more."""
-    with stopped(states, "fill") as fill:
+    with stopped(key_states, "fill") as fill:
         reader = start(lambda: cachelayer.read_by(Novel, isbn="111"))
         fill.reached()
         Novel.objects.update(isbn="222")
@@ -182,11 +185,11 @@ def test_all_are_verified_warmed_and_looked_up(novel, capsys):
     *_, report = verify.verify()
     assert report.differing == 0
     assert report.compared >= 5
-    link.client().set(f"{CARD}:{novel.pk}", b'{"id":0}')
+    transport.client().set(f"{CARD}:{novel.pk}", b'{"id":0}')
     *_, report = verify.verify()
     assert [found.key for found in report.differences] == [f"{CARD}:{novel.pk}"]
-    assert lookup.look_at("novel.isbn:111").verdict == "same"
-    assert lookup.look_at("novel.isbn:999").row == states.NULL
+    assert inspect_key.look_at("novel.isbn:111").verdict == "same"
+    assert inspect_key.look_at("novel.isbn:999").row == key_states.NULL
 
 
 def test_what_is_registered_twice_or_too_much():

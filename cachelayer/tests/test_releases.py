@@ -6,21 +6,15 @@ from django.core.management import call_command
 from django.db import connection, models, transaction
 from django.test.utils import isolate_apps
 
-from cachelayer import (
-    drain,
-    incarnation,
-    link,
-    listener,
-    reconcile,
-    registry,
-    triggers,
-    watch,
-)
-from cachelayer.gate import gate
 from cachelayer.models import Repair
+from cachelayer.protocol import drain, reconcile, statement_listener, watchdog
+from cachelayer.redis import incarnation, transport
+from cachelayer.redis.gate import gate
+from cachelayer.rows import registry
 from cachelayer.tests.bookshop.models import Author, Book, Note, Publisher, Stamp, Tag
 from cachelayer.tests.faults import closed, until
 from cachelayer.tests.truth import hit, logged, outside, registered, repaired, told
+from cachelayer.tracking import triggers
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("quick")]
 
@@ -28,7 +22,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 @pytest.fixture(autouse=True)
 def _whole_again():
     yield
-    listener._cached_tables.cache_clear()
+    statement_listener._cached_tables.cache_clear()
     triggers.install("default")
     until(closed)
 
@@ -60,7 +54,7 @@ def newer_release():
 
 def forget(model):
     del registry._registered[model]
-    listener._cached_tables.cache_clear()
+    statement_listener._cached_tables.cache_clear()
 
 
 @pytest.mark.parametrize("what", ["update", "delete", "create"])
@@ -119,8 +113,8 @@ def test_a_reconcile_sweeps_what_only_another_program_caches(author, newer_relea
     """Redis has come back with old data, and the process that finds it does not know the model."""
     key = f"author:{author.pk}"
     forget(Author)
-    link.client().set(key, b'{"id":1,"name":"before the restart"}')
-    link.client().set(incarnation.KEY, "another-run:0 trusted 1")
+    transport.client().set(key, b'{"id":1,"name":"before the restart"}')
+    transport.client().set(incarnation.KEY, "another-run:0 trusted 1")
     gate.settle("for this test")
     until(closed)
     newer_release()
@@ -153,7 +147,7 @@ def test_a_trigger_that_was_taken_away_is_said_and_nothing_is_believed(note, sql
     with outside() as psql:
         psql.execute(sql)
     assert said(), "check --database default says so"
-    watch.look()
+    watchdog.look()
     assert not closed()
     assert "migrate" in gate.state.reason
     with outside() as psql:
@@ -184,7 +178,7 @@ def test_a_table_that_is_made_anew_without_its_triggers(note):
             "UPDATE bookshop_stamp SET text = 'new'"
         )
         try:
-            watch.look()
+            watchdog.look()
             assert not closed()
             call_command("migrate", verbosity=0)
             until(closed)

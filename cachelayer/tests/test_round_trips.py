@@ -5,7 +5,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 import cachelayer
-from cachelayer import link, scripts
+from cachelayer.redis import scripts, transport
 from cachelayer.tests.bookshop.models import Author, Note
 from cachelayer.tests.fresh import empty_redis
 from cachelayer.tests.sent import heads, sent
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def scripts_are_known():
     """A server that does not know them is sent each once, which costs a round trip more."""
     for script in scripts.every():
-        link.client().script_load(script.text)
+        transport.client().script_load(script.text)
 
 
 @pytest.fixture
@@ -124,9 +124,9 @@ def test_a_list_fills_what_it_has_loaded(round_trips):
     notes = Note.objects.bulk_create([Note() for _ in range(100)])
     pks = [note.pk for note in notes]
     keys = [f"note:{pk}" for pk in pks]
-    link.client().delete(*keys[:90])
+    transport.client().delete(*keys[:90])
     mark = f"w:somebody:{running_transaction()}".encode()
-    link.client().set(keys[0], mark)
+    transport.client().set(keys[0], mark)
     round_trips.clear()
     with CaptureQueriesContext(connection) as queries:
         rows = cachelayer.rows(Note, [*pks, 0])
@@ -138,7 +138,7 @@ def test_a_list_fills_what_it_has_loaded(round_trips):
         assert cachelayer.rows(Note, pks[1:]) == rows[1:]
     assert round_trips == [["MGET"]]
     assert len(queries) == 0
-    assert link.client().get(keys[0]) == mark, "a writer's mark stays"
+    assert transport.client().get(keys[0]) == mark, "a writer's mark stays"
 
 
 @pytest.mark.parametrize("find", [cachelayer.read_many, cachelayer.rows])
@@ -149,11 +149,11 @@ def test_inside_a_transaction_that_has_written_nothing_is_filled(note, find):
     with transaction.atomic():
         note.save()
         assert len(find(Note, [note.pk, other.pk])) == 2
-        assert link.client().get(f"note:{other.pk}") is None
+        assert transport.client().get(f"note:{other.pk}") is None
 
 
 def test_a_server_that_forgot_the_scripts_gets_them_again(note, round_trips, value):
-    link.client().script_flush()
+    transport.client().script_flush()
     note.stars = 2
     note.save()
     assert round_trips == [["EVALSHA"], ["EVAL"], ["EVALSHA"], ["EVAL"]]

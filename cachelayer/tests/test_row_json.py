@@ -10,7 +10,8 @@ from django.test.utils import isolate_apps
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cachelayer import row_json, shapes
+from cachelayer.redis import variants
+from cachelayer.rows import row_json
 from cachelayer.tests.columns import KINDS, LEGACY, Doubled
 from cachelayer.tests.every_write import sql
 from cachelayer.tests.things import (
@@ -80,7 +81,7 @@ def test_a_connection_with_a_time_zone_of_its_own(zone, name, settings, monkeypa
     else:
         settings.USE_TZ, settings.TIME_ZONE = False, "Europe/Berlin"
         # Not as another release: what is pushed is looked for under the plain key.
-        monkeypatch.setattr(shapes, "_own", {})
+        monkeypatch.setattr(variants, "_own", {})
     forget_zone()
     try:
         kind, model = KINDS[name], made(value=KINDS[name].field())

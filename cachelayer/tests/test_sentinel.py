@@ -6,9 +6,10 @@ import pytest
 import redis
 
 import cachelayer
-from cachelayer import incarnation, lean, link, states, strict
-from cachelayer.gate import gate
 from cachelayer.models import Repair
+from cachelayer.protocol import key_states, partition
+from cachelayer.redis import incarnation, resp, transport
+from cachelayer.redis.gate import gate
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.faults import closed, set_stars, stars
 from cachelayer.tests.polling import until
@@ -33,16 +34,16 @@ def test_a_failed_over_redis_is_reconciled_before_a_read_believes_it(behind_sent
     set_stars(note, 3)
     assert cachelayer.read(Note, note.pk).outcome == "hit"
     assert stars(note) == 3
-    assert link.pool().get_connection().port == replica.port
+    assert transport.pool().get_connection().port == replica.port
 
 
 def test_a_sentinel_that_is_gone_costs_no_request_its_time(behind_sentinel):
     _, _, sentinel = behind_sentinel
     note = Note.objects.create(stars=1)
     sentinel.kill()
-    link.forget_connections()
+    transport.forget_connections()
     # Nobody says where Redis is, and by itself redis-py would ask again for seconds.
-    asked = link.pool().sentinel_manager.sentinels
+    asked = transport.pool().sentinel_manager.sentinels
     assert [each.get_retry().get_retries() for each in asked] == [0]
     assert cachelayer.read(Note, note.pk).outcome == "bypass"
     set_stars(note, 2)
@@ -71,25 +72,25 @@ def test_a_replica_gives_no_strict_hit(behind_sentinel, settings, monkeypatch):
     primary, replica, _ = behind_sentinel
     settings.CACHELAYER = {"PARTITION": "strict", "TRUST_LIFETIME": 60.0}
     # No thread asks by itself.
-    monkeypatch.setattr(strict.ticker, "poke", lambda: None)
-    monkeypatch.setattr(strict.ticker, "hurry", lambda: None)
+    monkeypatch.setattr(partition.ticker, "poke", lambda: None)
+    monkeypatch.setattr(partition.ticker, "hurry", lambda: None)
     note = Note.objects.create(stars=1)
     key = f"note:{note.pk}"
     with redis.Redis(port=primary.port) as one, redis.Redis(port=replica.port) as other:
         until(lambda: other.mget(key, incarnation.KEY) == one.mget(key, incarnation.KEY))
-    strict.trust.ask()
+    partition.trust.ask()
     assert cachelayer.read(Note, note.pk).outcome == "hit"
     lead_to(replica, monkeypatch)
-    values, trusted = states.get_verified([key])
-    assert states.is_known(values[0])
+    values, trusted = key_states.get_verified([key])
+    assert key_states.is_known(values[0])
     assert trusted == ""
     assert cachelayer.read(Note, note.pk).outcome == "bypass"
-    strict.trust.start_afresh()
+    partition.trust.start_afresh()
 
 
 def lead_to(server, monkeypatch):
     """The next command goes to *server*."""
-    monkeypatch.setattr(link._lines, "_idle", deque([lean.Line(_connection_to(server))]))
+    monkeypatch.setattr(transport._lines, "_idle", deque([resp.Line(_connection_to(server))]))
 
 
 def _connection_to(server):

@@ -7,7 +7,7 @@ from django.db import OperationalError, connection, transaction
 from django.db.models import F
 
 import cachelayer
-from cachelayer import states
+from cachelayer.protocol import key_states
 from cachelayer.tests.bookshop.models import Film, Note, Tag
 from cachelayer.tests.fresh import empty_redis
 from cachelayer.tests.interleaving import start, stopped
@@ -124,7 +124,7 @@ def test_a_transaction_that_has_written_fills_nothing(note):
 def test_a_transaction_that_reads_while_another_commits(note):
     """Its lease is taken, another writes the row, its fill comes after: it is turned down."""
     empty_redis()
-    with stopped(states, "fill") as fill:
+    with stopped(key_states, "fill") as fill:
 
         def read():
             with transaction.atomic():

@@ -3,7 +3,10 @@
 import pytest
 from django.db import connection, transaction
 
-from cachelayer import counters, link, repair_log, stats
+from cachelayer.operations import stats
+from cachelayer.redis import transport
+from cachelayer.telemetry import counters
+from cachelayer.tracking import repair_log
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -28,7 +31,7 @@ def test_they_count_rows_hits_misses_and_bypasses():
     counters.add("hit", 2)
     counters.add("miss", 1)
     counters.add("bypass", 5)
-    link.client().set("note:1", b'{"id":1}')
+    transport.client().set("note:1", b'{"id":1}')
     report = stats.collect()
     assert report["cached_items"] == 1
     assert report["total_hits"] == 2

@@ -11,13 +11,18 @@ from django.conf import settings as django_settings
 from django.db import connection, transaction
 
 import cachelayer
-from cachelayer import checks, clear, link, listener, reconcile, registry, tenancy, triggers, watch
+from cachelayer.checks import configuration
 from cachelayer.exceptions import CacheUnavailable
 from cachelayer.models import Repair
+from cachelayer.operations import clear
+from cachelayer.protocol import reconcile, statement_listener, watchdog
+from cachelayer.redis import transport
+from cachelayer.rows import registry, tenancy
 from cachelayer.tests.bookshop.models import Author, Note
 from cachelayer.tests.commands import environment_here
 from cachelayer.tests.interleaving import start
 from cachelayer.tests.truth import hit, logged, outside, repaired, told
+from cachelayer.tracking import triggers
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("quick")]
 
@@ -108,7 +113,7 @@ def test_each_tenant_has_rows_of_its_own(tenants):
         with at(name):
             hit(Note, ID)
             assert text() == name
-            assert link.client().exists(f"{name}/note:{ID}")
+            assert transport.client().exists(f"{name}/note:{ID}")
     assert cachelayer.read(Note, ID).row is None
 
 
@@ -154,7 +159,7 @@ def test_tables_that_they_share_have_plain_keys(tenants):
     author = Author.objects.create(name="shared")
     cached = registry.make(Author, lambda instance: {"name": instance.name})
     registry.add(cached)
-    listener._cached_tables.cache_clear()
+    statement_listener._cached_tables.cache_clear()
     try:
         triggers.install("default")
         with at("tenant_a"):
@@ -165,7 +170,7 @@ def test_tables_that_they_share_have_plain_keys(tenants):
             assert told(Author, author.pk) == {"name": "by a"}
     finally:
         del registry._registered[Author]
-        listener._cached_tables.cache_clear()
+        statement_listener._cached_tables.cache_clear()
         triggers.install("default")
 
 
@@ -224,7 +229,7 @@ def test_triggers_that_a_tenant_loses_are_missed_within_a_second(tenants):
                 "DROP TRIGGER cachelayer_update ON tenant_a.bookshop_note;"
                 "UPDATE tenant_a.bookshop_note SET text = 'unseen'"
             )
-        start(watch.look).result()
+        start(watchdog.look).result()
         assert cachelayer.read(Note, ID).outcome == "bypass"
         assert text() == "unseen"
     with at("tenant_b"):
@@ -245,20 +250,20 @@ def test_a_sweep_and_a_clear_take_all_tenants(tenants):
     for name in tenants:
         with at(name):
             hit(Note, ID)
-    reconcile._sweep(f"trusted {cachelayer.reads.states.epoch.known()}")
-    assert link.client().keys("*note:*") == []
+    reconcile._sweep(f"trusted {cachelayer.protocol.reads.states.epoch.known()}")
+    assert transport.client().keys("*note:*") == []
 
 
 def test_e015_a_log_for_each_tenant_is_refused(settings):
-    assert checks.check_tenants() == []
+    assert configuration.check_tenants() == []
     settings.TENANT_APPS = ["cachelayer"]
-    assert [problem.id for problem in checks.check_tenants()] == ["cachelayer.E015"]
+    assert [problem.id for problem in configuration.check_tenants()] == ["cachelayer.E015"]
 
 
 @pytest.mark.parametrize("path", ["nowhere.at_all", "cachelayer.tests.test_tenancy.nothing", "x"])
 def test_e016_a_function_that_is_not_there(settings, path):
     settings.CACHELAYER = {"TENANT": path}
-    assert [problem.id for problem in checks.check_tenants()] == ["cachelayer.E016"]
+    assert [problem.id for problem in configuration.check_tenants()] == ["cachelayer.E016"]
 
 
 DJANGO_TENANTS = """
@@ -270,7 +275,7 @@ from django.core.management import call_command
 from django.db import connection, models, transaction
 from django_tenants.utils import schema_context, get_tenant_model, get_tenant_domain_model
 import cachelayer
-from cachelayer.gate import Mode, gate
+from cachelayer.redis.gate import Mode, gate
 import time, uuid
 from project.shop.models import Thing
 

@@ -12,7 +12,8 @@ import redis
 from django.conf import settings as django_settings
 
 import cachelayer
-from cachelayer import epoch, link, strict, watch
+from cachelayer.protocol import partition, watchdog
+from cachelayer.redis import epoch, transport
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.commands import environment_here
 from cachelayer.tests.faults import closed, until
@@ -28,7 +29,7 @@ from django.conf import settings
 settings.CACHELAYER = {settings!r}
 import cachelayer
 from cachelayer import conf
-from cachelayer.gate import Mode, gate
+from cachelayer.redis.gate import Mode, gate
 from cachelayer.tests.bookshop.models import Note
 conf.get.cache_clear()
 for line in sys.stdin:
@@ -92,7 +93,7 @@ def lead(settings, own_redis, other_redis):
     def lead(server):
         cache = settings.CACHES["default"]
         settings.CACHES = {"default": {**cache, "LOCATION": server.url}}
-        link.forget_connections()
+        transport.forget_connections()
 
     yield lead
     lead(own_redis)
@@ -110,7 +111,7 @@ def test_an_old_primary_that_is_alive_is_found_by_the_next_look(note, other, own
     tell = other(**QUICK)
     tell("settle")  # B is reconciled: a new epoch.
     tell("2")
-    watch.look()
+    watchdog.look()
     assert not closed() or stars(note) == 2
     assert stars(note) == 2
     until(closed)
@@ -129,7 +130,7 @@ def test_a_write_on_an_old_primary_is_logged_and_repaired_on_the_new_one(note, o
 
 def test_a_fail_back_to_a_server_that_never_restarted(note, other, own_redis, other_redis, lead):
     """A, B, A: what A has is from before; new connections to it find its epoch too old."""
-    with link.fresh_connection() as connection:
+    with transport.fresh_connection() as connection:
         connection.send_command("GET", f"note:{note.pk}")
         old = connection.read_response()
     lead(other_redis)
@@ -161,24 +162,24 @@ def test_each_reconcile_has_an_epoch_of_its_own(note, other, own_redis, other_re
 def strictly(settings, monkeypatch):
     settings.CACHELAYER = {**QUICK, "PARTITION": "strict", "TRUST_LIFETIME": 0.5}
     # No thread asks by itself: the tests say when.
-    monkeypatch.setattr(strict.ticker, "poke", lambda: None)
-    monkeypatch.setattr(strict.ticker, "hurry", lambda: None)
+    monkeypatch.setattr(partition.ticker, "poke", lambda: None)
+    monkeypatch.setattr(partition.ticker, "hurry", lambda: None)
     yield settings.CACHELAYER
-    strict.trust.start_afresh()
+    partition.trust.start_afresh()
 
 
 def test_strict_never_believes_an_old_primary(note, other, own_redis, strictly):
     """No look, and no time between the other's acknowledgement and this read."""
-    strict.trust.ask()
+    partition.trust.ask()
     assert cachelayer.read(Note, note.pk).outcome == "hit"
     tell = other(**strictly)
     for count in range(2, 6):
-        strict.trust.ask()
+        partition.trust.ask()
         cachelayer.read(Note, note.pk)
         tell(str(count))
         assert stars(note) == count
         tell("settle")
-        strict.trust.ask()
+        partition.trust.ask()
         assert stars(note) == count
 
 
@@ -186,7 +187,7 @@ def test_strict_never_believes_a_server_that_was_failed_back_to(
     note, other, own_redis, other_redis, strictly, lead
 ):
     """The other process is led back as well: its last write marks B, whose epoch is the last."""
-    strict.trust.ask()
+    partition.trust.ask()
     tell = other(**strictly)
     tell("settle")
     tell("2")
@@ -197,5 +198,5 @@ def test_strict_never_believes_a_server_that_was_failed_back_to(
     tell("settle")
     tell("3")
     lead(own_redis)
-    strict.trust.ask()
+    partition.trust.ask()
     assert stars(note) == 3

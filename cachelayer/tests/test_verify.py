@@ -6,8 +6,10 @@ import pytest
 from django.db import connections
 
 import cachelayer
-from cachelayer import link, states, verify
 from cachelayer.exceptions import CacheUnavailable
+from cachelayer.operations import verify
+from cachelayer.protocol import key_states
+from cachelayer.redis import transport
 from cachelayer.tests.bookshop.models import Book, Note
 from cachelayer.tests.faults import write_unseen
 from cachelayer.tests.interleaving import start, stopped
@@ -62,24 +64,24 @@ def test_a_row_changed_behind_the_cache_differs(note):
 
 
 def test_a_value_changed_in_redis_differs(note):
-    link.client().set(f"note:{note.pk}", cachelayer.render(note).replace(b"before", b"BEFORE"))
+    transport.client().set(f"note:{note.pk}", cachelayer.render(note).replace(b"before", b"BEFORE"))
     assert differing() == [f"note:{note.pk}"]
 
 
 def test_the_same_columns_in_other_bytes_differ(note):
-    link.client().set(f"note:{note.pk}", cachelayer.render(note).replace(b":", b": ", 1))
+    transport.client().set(f"note:{note.pk}", cachelayer.render(note).replace(b":", b": ", 1))
     assert differing() == [f"note:{note.pk}"]
 
 
 def test_a_row_that_is_known_absent_but_exists_differs(note):
-    link.client().set(f"note:{note.pk}", states.NULL)
+    transport.client().set(f"note:{note.pk}", key_states.NULL)
     assert differing() == [f"note:{note.pk}"]
 
 
 def test_a_row_that_is_cached_but_gone_differs(note):
     write_unseen("DELETE FROM bookshop_note")
     [difference] = report().differences
-    assert difference.row == states.NULL
+    assert difference.row == key_states.NULL
 
 
 def test_a_row_in_a_later_batch_is_looked_at_too(note, monkeypatch):
@@ -92,7 +94,7 @@ def test_a_row_in_a_later_batch_is_looked_at_too(note, monkeypatch):
 
 
 def test_marks_leases_and_keys_of_others_are_not_compared(note):
-    redis = link.client()
+    redis = transport.client()
     redis.flushdb()
     redis.set(f"note:{note.pk}", b"w:mark")
     redis.mset({"book:1": b"r:lease", "note:7": b"{}", b"note:\xff": b"{}", "notes:1": b"{}"})
@@ -112,7 +114,7 @@ def test_a_write_between_the_look_at_redis_and_at_postgres_is_no_difference(note
 
 
 def test_a_write_whose_push_is_still_to_come_is_no_difference(note):
-    with stopped(verify, "read_rows") as load, stopped(states, "push") as push:
+    with stopped(verify, "read_rows") as load, stopped(key_states, "push") as push:
         verifying = start(report)
         load.reached()
         note.text = "after"
@@ -179,9 +181,9 @@ def test_a_report_lists_the_first_differences_and_counts_all(monkeypatch):
 
 def test_without_redis_it_says_so(note, monkeypatch):
     def away(*args):
-        raise link.RedisError("away")
+        raise transport.RedisError("away")
 
-    monkeypatch.setattr(link, "_send", away)
+    monkeypatch.setattr(transport, "_send", away)
     with pytest.raises(CacheUnavailable):
         report()
     connections.close_all()

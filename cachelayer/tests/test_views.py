@@ -5,7 +5,7 @@ from django.contrib.auth import get_user_model
 from rest_framework.test import APIClient
 
 import cachelayer
-from cachelayer import link
+from cachelayer.redis import transport
 from cachelayer.tests.bookshop.models import Note
 
 pytestmark = [pytest.mark.urls("cachelayer.urls"), pytest.mark.django_db(transaction=True)]
@@ -52,7 +52,7 @@ def test_stats_without_redis(api, away):
 
 def test_clear(api, value):
     note = Note.objects.create()
-    link.client().set("book:1", b"w:mark")
+    transport.client().set("book:1", b"w:mark")
     answer = api.post("/clear")
     assert answer.status_code == 200
     assert answer.json() == {"status": "cleared", "keys_deleted": 1}

@@ -12,9 +12,11 @@ from django.urls import path
 from rest_framework import serializers, viewsets
 from rest_framework.test import APIRequestFactory
 
-from cachelayer import audience, checks_views, link, serializer_context
-from cachelayer.rest import CachedViewMixin
-from cachelayer.serializer_context import Needs
+from cachelayer.checks import views as view_checks
+from cachelayer.contrib.rest import CachedViewMixin, visibility
+from cachelayer.redis import transport
+from cachelayer.rows import serializer_context
+from cachelayer.rows.serializer_context import Needs
 from cachelayer.tests.twins import parts, views
 from cachelayer.tests.twins.models import Report
 from cachelayer.tests.twins.serializers import (
@@ -35,7 +37,7 @@ def report(settings):
     owner = User.objects.create(username="owner")
     User.objects.create(username="staff", is_staff=True)
     report = Report.objects.create(owner=owner, title="secret", slug="one")
-    assert link.client().get(f"report:{report.pk}")
+    assert transport.client().get(f"report:{report.pk}")
     return report
 
 
@@ -154,7 +156,7 @@ def test_a_version_that_was_never_shown_is_not(report, monkeypatch, view, empty)
     change(report, is_public=True, title="open")()
     asked = report.slug if view == "slugs" else report.pk
     if empty:
-        link.client().delete(f"report:{report.pk}")
+        transport.client().delete(f"report:{report.pk}")
     calls = after(monkeypatch, "_decide", change(report, is_public=False, title="secret"))
     answer = Client().get(f"/{view}/{asked}/")
     assert calls
@@ -180,7 +182,7 @@ def test_an_old_snapshot_decides_about_its_own_version_only(report):
         with other.cursor() as cursor:
             cursor.execute("UPDATE twins_report SET is_public = false, title = 'secret'")
         other.close()
-        link.client().set(f"report:{report.pk}", b'{"title":"secret"}')
+        transport.client().set(f"report:{report.pk}", b'{"title":"secret"}')
         answer = get("public_rows", report)
     assert answer.json()["title"] == "open"
     assert answer["X-Cache"] == "BYPASS"
@@ -272,7 +274,7 @@ def problems(settings, *names, **initkwargs):
         for name in names
     ]
     settings.ROOT_URLCONF = type("Urls", (), {"urlpatterns": urls})()
-    return [(problem.id, problem.msg) for problem in checks_views.check_views()]
+    return [(problem.id, problem.msg) for problem in view_checks.check_views()]
 
 
 @pytest.mark.parametrize(
@@ -305,8 +307,8 @@ def test_e031_rows_that_are_said_to_be_public_and_are_not(settings, view, reason
 def test_e031_has_more_reasons(attributes):
     bases = (CachedViewMixin, views.ReportViewSet)
     view = type("View", bases, {"rows_are_public": True, **attributes})
-    assert audience.not_public(view())
-    assert audience.not_public(type("View", bases, {"rows_are_public": True})()) is None
+    assert visibility.not_public(view())
+    assert visibility.not_public(type("View", bases, {"rows_are_public": True})()) is None
 
 
 @pytest.mark.parametrize(
@@ -336,4 +338,4 @@ def test_views_that_are_as_they_say_are_quiet(settings):
 def test_a_view_of_another_database_is_answered_as_without(report):
     bases = (CachedViewMixin, viewsets.ModelViewSet)
     view = type("View", bases, {"queryset": Report.objects.using("archive")})()
-    assert not audience.is_plain(view.queryset, audience.cached_of(view))
+    assert not visibility.is_plain(view.queryset, visibility.cached_of(view))

@@ -17,8 +17,8 @@ from django.db import connection
 from django.test import Client
 from rest_framework.utils.encoders import JSONEncoder
 
-from cachelayer import clear
-from cachelayer.rest import CachedViewMixin
+from cachelayer.contrib.rest import CachedViewMixin
+from cachelayer.operations import clear
 from cachelayer.tests.twins.models import Loose, Page, Reader, Report, Upload
 from cachelayer.tests.twins.urls import Urls
 from cachelayer.tests.twins.views import TWINS

@@ -6,8 +6,11 @@ from django.db import connection, transaction
 from django.db.transaction import TransactionManagementError
 
 import cachelayer
-from cachelayer import link, registry, states, warm
 from cachelayer.exceptions import CacheUnavailable
+from cachelayer.operations import warm
+from cachelayer.protocol import key_states
+from cachelayer.redis import transport
+from cachelayer.rows import registry
 from cachelayer.tests.bookshop.models import Audiobook, Book, Note
 from cachelayer.tests.fresh import empty_redis
 from cachelayer.tests.interleaving import start, stopped
@@ -65,11 +68,11 @@ def test_rows_of_a_child_table_are_filled_under_their_own_keys():
 
 def test_what_is_cached_stays_as_it_is(notes, value):
     first, second, third = (f"note:{note.pk}" for note in notes)
-    link.client().mset({first: b'{"here":"already"}', second: b"w:mark"})
+    transport.client().mset({first: b'{"here":"already"}', second: b"w:mark"})
     assert warm_up() == (3, 1)
     assert value(first) == b'{"here":"already"}'
     assert value(second) == b"w:mark"
-    assert states.name(value(third)) == "row"
+    assert key_states.name(value(third)) == "row"
 
 
 def test_a_row_that_changes_between_the_load_and_the_fill_is_not_filled_old(notes):
@@ -88,7 +91,7 @@ def test_a_row_whose_writer_is_killed_after_commit_is_not_filled_old(notes, monk
         warming = start(warm_up)
         load.reached()
         with monkeypatch.context() as killed:
-            killed.setattr(states, "push", lambda rows, token: [])
+            killed.setattr(key_states, "push", lambda rows, token: [])
             notes[0].stars = 9
             notes[0].save()
         load.release()
@@ -97,7 +100,7 @@ def test_a_row_whose_writer_is_killed_after_commit_is_not_filled_old(notes, monk
 
 
 def test_a_row_that_changes_after_the_cursor_saw_it_is_filled_new(notes, value):
-    with stopped(states, "lease") as lease:
+    with stopped(key_states, "lease") as lease:
         warming = start(warm_up)
         lease.reached()
         notes[0].stars = 9
@@ -110,14 +113,14 @@ def test_a_row_that_changes_after_the_cursor_saw_it_is_filled_new(notes, value):
 
 def test_a_row_that_is_deleted_after_the_cursor_saw_it_is_known_absent(notes, value):
     key = f"note:{notes[0].pk}"
-    with stopped(states, "lease") as lease:
+    with stopped(key_states, "lease") as lease:
         warming = start(warm_up)
         lease.reached()
         notes[0].delete()
         empty_redis()
         lease.release()
         warming.result()
-    assert value(key) == states.NULL
+    assert value(key) == key_states.NULL
 
 
 def test_primary_keys_stream_through_a_server_side_cursor(monkeypatch):
@@ -151,8 +154,8 @@ def test_warming_in_a_transaction_is_refused(notes, value):
 
 def test_without_redis_it_says_so(notes, monkeypatch):
     def away(*args):
-        raise link.RedisError("away")
+        raise transport.RedisError("away")
 
-    monkeypatch.setattr(link, "_send", away)
+    monkeypatch.setattr(transport, "_send", away)
     with pytest.raises(CacheUnavailable):
         warm_up()

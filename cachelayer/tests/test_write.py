@@ -20,7 +20,8 @@ from django.db import (
 from django.db.transaction import TransactionManagementError
 
 import cachelayer
-from cachelayer import commit, link, states
+from cachelayer.protocol import commit, key_states
+from cachelayer.redis import transport
 from cachelayer.tests.bookshop.models import Book, Note
 from cachelayer.tests.interleaving import start
 
@@ -43,9 +44,9 @@ def test_a_new_row_is_a_hit_on_its_first_read():
 
 def test_the_token_is_one_for_the_whole_transaction(monkeypatch):
     tokens = []
-    mark = states.mark
+    mark = key_states.mark
     monkeypatch.setattr(
-        states, "mark", lambda keys, token: tokens.append(token) or mark(keys, token)
+        key_states, "mark", lambda keys, token: tokens.append(token) or mark(keys, token)
     )
     with transaction.atomic():
         Note.objects.create()
@@ -101,7 +102,7 @@ def test_a_row_deleted_in_its_own_transaction_is_known_absent(value):
         note = Note.objects.create()
         name = key(note)
         note.delete()
-    assert value(name) == states.NULL
+    assert value(name) == key_states.NULL
 
 
 def test_an_instance_changed_after_its_save_is_not_what_is_pushed(note, value):
@@ -138,7 +139,7 @@ def test_a_commit_that_postgres_refuses_takes_its_marks_back(value):
 
 def test_a_commit_without_an_answer_leaves_its_marks(note, value, monkeypatch):
     """It may have happened, or may yet: nobody may fill the row before the marks expire."""
-    mark = states.mark
+    mark = key_states.mark
 
     def mark_then_lose_the_connection(keys, token):
         epoch = mark(keys, token)
@@ -150,15 +151,15 @@ def test_a_commit_without_an_answer_leaves_its_marks(note, value, monkeypatch):
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
 
-    monkeypatch.setattr(states, "mark", mark_then_lose_the_connection)
+    monkeypatch.setattr(key_states, "mark", mark_then_lose_the_connection)
     with pytest.raises(OperationalError):
         note.save()
     connections.close_all()
-    assert states.is_mark(value(key(note)))
+    assert key_states.is_mark(value(key(note)))
 
 
 def test_a_failure_of_the_cache_layer_itself_rolls_back(note, monkeypatch):
-    monkeypatch.setattr(states, "mark", lambda keys, token: 1 / 0)
+    monkeypatch.setattr(key_states, "mark", lambda keys, token: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         note.delete()
     assert Note.objects.filter(pk=note.pk).exists()
@@ -224,6 +225,6 @@ note.save()
     root = Path(__file__).resolve().parents[2]
     killed = subprocess.run([sys.executable, "-c", script], cwd=root, env=dict(os.environ))
     assert killed.returncode == -signal.SIGKILL
-    assert states.is_mark(link.client().get(key(note)))
+    assert key_states.is_mark(transport.client().get(key(note)))
     assert orjson.loads(cachelayer.read(Note, note.pk).row)["stars"] == 2
     assert cachelayer.read(Note, note.pk).outcome == "hit", "its mark is taken over"

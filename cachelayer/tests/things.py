@@ -9,8 +9,9 @@ from django.test.utils import isolate_apps
 from hypothesis import HealthCheck, given, reject, settings
 from rest_framework import serializers
 
-from cachelayer import link, registry
-from cachelayer.loading import read_rows
+from cachelayer.redis import transport
+from cachelayer.rows import registry
+from cachelayer.rows.loading import read_rows
 from cachelayer.tests.every_write import sql
 from cachelayer.tests.truth import registered
 
@@ -80,7 +81,7 @@ def cached(model, serializer=shown):
 def is_pushed_as_read(model, write, pk=1, *, may_be_invalidated=False):
     """Write; what is pushed is what a read gives. If nobody can read the row, nothing is."""
     key = registry.get(model).key(pk)
-    link.client().delete(key)
+    transport.client().delete(key)
     try:
         write()
     except (DataError, ValueError, OverflowError):
@@ -89,7 +90,7 @@ def is_pushed_as_read(model, write, pk=1, *, may_be_invalidated=False):
         [there] = read_rows(None, registry.get(model), [pk]).values()
     except Exception:
         there = None
-    held = link.client().get(key)
+    held = transport.client().get(key)
     assert held == there or (may_be_invalidated and held is None)
     return held
 

@@ -9,11 +9,13 @@ import psycopg
 from django.db import connection
 
 import cachelayer
-from cachelayer import drain, listener, registry, signals, states, triggers
-from cachelayer.loading import read_rows
 from cachelayer.models import Repair
-from cachelayer.plans import Serializer
+from cachelayer.protocol import drain, key_states, signals, statement_listener
+from cachelayer.rows import registry
+from cachelayer.rows.loading import read_rows
+from cachelayer.rows.plans import Serializer
 from cachelayer.tests.faults import closed, until
+from cachelayer.tracking import triggers
 
 
 def told(model: Any, pk: Any) -> Any:
@@ -23,7 +25,7 @@ def told(model: Any, pk: Any) -> Any:
     [there] = read_rows(None, cached, [pk]).values()
     for _ in range(2):
         row = cachelayer.read(model, pk).row
-        assert (row or states.NULL) == there, f"a reader is told {row!r}; there is {there!r}"
+        assert (row or key_states.NULL) == there, f"a reader is told {row!r}; there is {there!r}"
     return orjson.loads(there)
 
 
@@ -50,7 +52,7 @@ def registered(model: Any, serializer: Serializer) -> Iterator[None]:
     cached = registry.make(model, serializer)
     registry.add(cached)
     signals.connect(cached)
-    listener._cached_tables.cache_clear()
+    statement_listener._cached_tables.cache_clear()
     triggers.install("default")
     Repair.objects.all().delete()
     # A look that came between the two has found that triggers are missing.
@@ -59,7 +61,7 @@ def registered(model: Any, serializer: Serializer) -> Iterator[None]:
         yield
     finally:
         del registry._registered[model]
-        listener._cached_tables.cache_clear()
+        statement_listener._cached_tables.cache_clear()
         triggers.install("default")
 
 

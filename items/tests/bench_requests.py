@@ -20,7 +20,7 @@ from django.core.signals import request_started
 from django.test import RequestFactory
 
 import cachelayer
-from cachelayer import link
+from cachelayer.redis import transport
 from items.models import Item
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -111,7 +111,7 @@ def test_miss(benchmark, site, item):
     get = Client(site, "GET", f"/items/{item.pk}")
 
     def forget():
-        link.client().delete(f"item:{item.pk}")
+        transport.client().delete(f"item:{item.pk}")
 
     assert_is(benchmark.pedantic(get, setup=forget, rounds=ROUNDS, warmup_rounds=5), item, "MISS")
 
@@ -133,11 +133,11 @@ def test_put(benchmark, site, item):
     status, _, body = benchmark(Client(site, "PUT", f"/items/{item.pk}", BODY))
     assert status == 200
     item.refresh_from_db()
-    assert body == cachelayer.render(item) == link.client().get(f"item:{item.pk}")
+    assert body == cachelayer.render(item) == transport.client().get(f"item:{item.pk}")
 
 
 @WRITE
 def test_post(benchmark, site):
     status, _, body = benchmark(Client(site, "POST", "/items", BODY))
     assert status == 201
-    assert link.client().get(f"item:{json.loads(body)['id']}") == body
+    assert transport.client().get(f"item:{json.loads(body)['id']}") == body

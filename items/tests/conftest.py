@@ -14,7 +14,7 @@ import pytest
 from django.db import connection, connections
 from django.test import Client
 
-from cachelayer import link
+from cachelayer.redis import transport
 from items.models import Item
 
 
@@ -59,7 +59,7 @@ def item(db):
 @pytest.fixture
 def cached():
     """What Redis holds under the key of an item."""
-    return lambda item: link.client().get(f"item:{item.pk}")
+    return lambda item: transport.client().get(f"item:{item.pk}")
 
 
 @pytest.fixture
@@ -72,8 +72,10 @@ def nothing_is_written(item):
 
 
 def _everything():
-    keys = sorted(link.client().keys("item:*"))
-    return list(Item.objects.order_by("pk").values()), [(k, link.client().get(k)) for k in keys]
+    keys = sorted(transport.client().keys("item:*"))
+    return list(Item.objects.order_by("pk").values()), [
+        (k, transport.client().get(k)) for k in keys
+    ]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from django.test import Client
 from django.urls import reverse
 
 import cachelayer
-from cachelayer import link
+from cachelayer.redis import transport
 from items.models import Item
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -165,11 +165,11 @@ class TestPanel:
         assert "the same bytes as the database row" in text
 
     def test_of_a_row_that_is_not_cached(self, admin_client, item):
-        link.client().delete(f"item:{item.pk}")
+        transport.client().delete(f"item:{item.pk}")
         assert "absent the next read loads it" in self.text(admin_client, item)
 
     def test_of_a_row_that_differs(self, admin_client, item):
-        link.client().set(f"item:{item.pk}", b'{"name":"Old"}')
+        transport.client().set(f"item:{item.pk}", b'{"name":"Old"}')
         assert "differs from the database row" in self.text(admin_client, item)
 
     def test_while_redis_is_away(self, admin_client, item, own_redis):

@@ -286,7 +286,7 @@ def test_a_bug_is_a_500_in_json(api, monkeypatch):
 
 def test_a_request_that_fails_leaves_nothing_measuring(api, item, monkeypatch):
     api.client.raise_request_exception = False
-    monkeypatch.setattr("cachelayer.rest.read_one", lambda *args: 1 / 0)
+    monkeypatch.setattr("cachelayer.contrib.rest.mixin.read_one", lambda *args: 1 / 0)
     before = len(connection.execute_wrappers)
     assert api.client.get(f"/items/{item.pk}").status_code == 500
     assert len(connection.execute_wrappers) == before

@@ -219,7 +219,7 @@ def test_without_redis_no_write_is_too_many(api, monkeypatch):
     def away(*args, **kwargs):
         raise CacheUnavailable("away")
 
-    monkeypatch.setattr("cachelayer.link.round_trip", away)
+    monkeypatch.setattr("cachelayer.redis.transport.round_trip", away)
     assert [api.post({}).status_code for _ in range(4)] == [400] * 4
 
 

@@ -9,10 +9,15 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.test import RequestFactory
 
 import cachelayer
-from cachelayer import conf, counters, link, livecheck, metrics_page, states, strict
-from cachelayer.gate import Mode, gate
+from cachelayer import conf
+from cachelayer.contrib import metrics_page
+from cachelayer.contrib.wsgi import FastHits, fast_hits
+from cachelayer.operations import live_check
+from cachelayer.protocol import key_states, partition
+from cachelayer.redis import transport
+from cachelayer.redis.gate import Mode, gate
+from cachelayer.telemetry import counters
 from cachelayer.tests.fresh import empty_redis
-from cachelayer.wsgi import FastHits, fast_hits
 from items.models import Item
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -179,8 +184,8 @@ def test_a_miss_reads_redis_once_and_fills(site, item, monkeypatch):
     site.is_fast()
     empty_redis()
     asked = []
-    get = link._get
-    monkeypatch.setattr(link, "_get", lambda keys: asked.extend(keys) or get(keys))
+    get = transport._get
+    monkeypatch.setattr(transport, "_get", lambda keys: asked.extend(keys) or get(keys))
     assert ("X-Cache", "MISS") in site.ask()[1]
     assert asked == [f"item:{ID}"]
     assert ("X-Cache", "HIT") in site.ask()[1]
@@ -188,7 +193,7 @@ def test_a_miss_reads_redis_once_and_fills(site, item, monkeypatch):
 
 def test_a_mark_is_never_taken_for_a_row(site, item):
     site.is_fast()
-    states.mark([f"item:{ID}"], b"w:somebody")
+    key_states.mark([f"item:{ID}"], b"w:somebody")
     _, headers, body = site.ask()
     assert ("X-Cache", "BYPASS") in headers
     assert body == cachelayer.render(item)
@@ -203,7 +208,7 @@ def test_it_asks_redis_only_while_the_gate_is_closed(site, item, monkeypatch):
     ):
         change("A test says so.")
         assert gate.mode is mode
-        monkeypatch.setattr(link, "_get", lambda keys: pytest.fail("Redis was asked"))
+        monkeypatch.setattr(transport, "_get", lambda keys: pytest.fail("Redis was asked"))
         assert ("X-Cache", "BYPASS") in site.ask()[1]
 
 
@@ -211,11 +216,11 @@ def test_strict_processes_without_trust_serve_no_hit(site, settings, monkeypatch
     site.is_fast()
     settings.CACHELAYER = {**settings.CACHELAYER, "PARTITION": "strict"}
     for name in ("hurry", "poke"):
-        monkeypatch.setattr(strict.ticker, name, lambda: None)
-    strict.trust.start_afresh()
+        monkeypatch.setattr(partition.ticker, name, lambda: None)
+    partition.trust.start_afresh()
     site.is_fast()
     assert ("X-Cache", "BYPASS") in site.ask()[1]
-    strict.trust.ask()
+    partition.trust.ask()
     assert site.is_fast()
     assert ("X-Cache", "HIT") in site.ask()[1]
 
@@ -224,13 +229,13 @@ def test_hits_are_counted_checked_and_timed(site, settings):
     settings.CACHELAYER = {**settings.CACHELAYER, "CHECK_SHARE": 1.0}
     site.is_fast()
     before = counters.totals()["hit"]
-    livecheck._waiting.clear()
+    live_check._waiting.clear()
     timing = dict(site.ask()[1])["Server-Timing"]
     assert counters.totals()["hit"] == before + 1
-    assert len(livecheck._waiting) == 1
+    assert len(live_check._waiting) == 1
     assert re.fullmatch(r"redis;dur=\d+\.\d{3}, postgres;dur=0\.000", timing)
     assert not timing.startswith("redis;dur=0.000")
-    livecheck._waiting.clear()
+    live_check._waiting.clear()
     assert b'cachelayer_reads_total{kind="row",outcome="hit"}' in metrics_page.page()
 
 
@@ -273,7 +278,7 @@ def test_one_setting_turns_it_off(settings):
 
 
 def test_answers_are_remembered_for_so_many_kinds_of_requests(site, monkeypatch):
-    monkeypatch.setattr("cachelayer.wsgi._KINDS", 3)
+    monkeypatch.setattr("cachelayer.contrib.wsgi._KINDS", 3)
     for number in range(10):
         assert site.is_fast(HTTP_ACCEPT=f"*/*;q=0.{number}")
     assert len(site.layer._known.templates) <= 3

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.urls import Resolver404, resolve
 
-from cachelayer.ticker import Ticker
+from cachelayer.background_task import Ticker
 
 #: Seconds from one check to the next while somebody looks at the page.
 _INTERVAL: Final = 5.0

@@ -5,8 +5,10 @@ from typing import Any, Final
 
 from django.http import HttpRequest
 
-from cachelayer import pages, registry, stamps
+from cachelayer.contrib.rest import pages
 from cachelayer.exceptions import CacheUnavailable
+from cachelayer.protocol import stamps
+from cachelayer.rows import registry
 from items.models import Item
 
 PATH: Final = "/items?limit=10"

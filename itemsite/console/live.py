@@ -4,7 +4,9 @@ import threading
 import time
 from typing import Any, Final
 
-from cachelayer import conf, processes, stats
+from cachelayer import conf
+from cachelayer.operations import stats
+from cachelayer.telemetry import processes
 from itemsite.console import faults, links
 
 #: Seconds for which one look serves. Half of the page's interval.

@@ -8,7 +8,8 @@ from django.middleware.csrf import get_token
 from django.shortcuts import render
 from django.views.decorators.http import require_POST
 
-from cachelayer import link, stats
+from cachelayer.operations import stats
+from cachelayer.redis import transport
 from items import errors
 from itemsite.console import faults, links, listed_page, waterfall
 from itemsite.console import live as numbers
@@ -85,7 +86,7 @@ def _console(request: HttpRequest) -> HttpResponse:
 
 def _status(request: HttpRequest) -> HttpResponse:
     context = {
-        "redis": link.ping(),
+        "redis": transport.ping(),
         # As the repair log is asked for on a connection of its own, this also says
         # whether Postgres answers.
         "postgres": stats.repair_backlog() is not None,

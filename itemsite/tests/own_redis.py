@@ -13,7 +13,7 @@ import trustme
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from cachelayer import link
+from cachelayer.redis import transport
 from cachelayer.tests.fresh import trust_redis
 from itemsite.lab.ports import free_port
 from itemsite.lab.redis_server import Redis
@@ -104,6 +104,6 @@ def _used(server: Redis, settings: Any, location: str, timeout: float) -> Iterat
         server.kill()
         server.start()
         # By itself redis-py does not see of every idle connection that it was cut.
-        link.client().connection_pool.disconnect()
+        transport.client().connection_pool.disconnect()
         trust_redis()
         server.kill()

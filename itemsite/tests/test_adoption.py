@@ -70,7 +70,7 @@ class BookSerializer(serializers.ModelSerializer):
 """,
     "apps.py": "from django.apps import AppConfig\n",
     "views.py": """
-from cachelayer.rest import CachedViewMixin
+from cachelayer.contrib.rest import CachedViewMixin
 from rest_framework import viewsets
 from shop.models import Book
 from shop.serializers import BookSerializer
@@ -434,7 +434,7 @@ def test_pages_and_any_bytes(project):
     register, view = blocks("Pages of a list")
     [shelf] = blocks("Any bytes")
     views = f"""
-from cachelayer.rest import CachedViewMixin
+from cachelayer.contrib.rest import CachedViewMixin
 from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework import viewsets
 from rest_framework.filters import SearchFilter

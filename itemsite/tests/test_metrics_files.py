@@ -12,7 +12,7 @@ from http.client import HTTPException
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from cachelayer import metrics_page
+from cachelayer.contrib import metrics_page
 from itemsite import metrics_files
 from itemsite.metrics_files import Collector, fold
 from itemsite.tests.running_site import HOT, running_site, until

@@ -10,7 +10,7 @@ from itemsite.lab.bootstrap import ROOT
 SETTINGS = """
 from itemsite.settings_test import *
 INSTALLED_APPS = [a for a in INSTALLED_APPS if not a.startswith("drf_") and a != "items"]
-REST_FRAMEWORK = {"DEFAULT_RENDERER_CLASSES": ["cachelayer.rest.RowRenderer"]}
+REST_FRAMEWORK = {"DEFAULT_RENDERER_CLASSES": ["cachelayer.contrib.rest.RowRenderer"]}
 ROOT_URLCONF = "cachelayer.urls"
 """
 PROGRAM = """
@@ -18,7 +18,7 @@ import sys
 sys.modules["drf_spectacular"] = None  # Whoever imports it gets an ImportError.
 import django
 django.setup()
-import cachelayer.rest, cachelayer.urls
+import cachelayer.contrib.rest, cachelayer.urls
 from django.core.management import call_command
 call_command("check")
 print(sorted(m for m in sys.modules if m.startswith("drf_spectacular.")))

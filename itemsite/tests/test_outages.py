@@ -9,7 +9,7 @@ import pytest
 import redis
 from prometheus_client.parser import text_string_to_metric_families
 
-from cachelayer import batched
+from cachelayer.telemetry import buffered_metrics
 from itemsite.tests.running_site import COLD, HOT, running_site, until
 
 pytestmark = pytest.mark.slow
@@ -240,7 +240,7 @@ def test_metrics_are_those_of_all_workers(site):
         return samples(site)["cachelayer_reads_total", "row", "hit"]
 
     # What a worker has noted, it adds up within half a second.
-    time.sleep(2 * batched.INTERVAL)
+    time.sleep(2 * buffered_metrics.INTERVAL)
     before = hits()
     for _ in range(30):
         site.get(HOT)

@@ -1,6 +1,6 @@
 """What gunicorn serves."""
 
-from cachelayer.wsgi import FastHits
+from cachelayer.contrib.wsgi import FastHits
 from itemsite.wsgi import application
 
 

@@ -25,7 +25,7 @@ COUNT_STAMPS = """
 import os
 os.environ |= {"DATABASE_URL": "postgres://x/x", "REDIS_URL": "redis://x"}
 from loadtest.bench.peers import orm
-from cachelayer.watched import tables_of
+from cachelayer.tracking.tracked_tables import tables_of
 for each in tables_of("default"):
     if each.name in ("shelf_film", "shelf_play"):
         print(sum(prefix.startswith("@") for prefix in each.columns))

@@ -2,8 +2,9 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from cachelayer import clear, link
-from cachelayer.terminal import DIFFERENT, TROUBLE, CacheCommand
+from cachelayer.management.terminal import DIFFERENT, TROUBLE, CacheCommand
+from cachelayer.operations import clear
+from cachelayer.redis import transport
 
 
 class Command(CacheCommand):
@@ -36,7 +37,7 @@ class Command(CacheCommand):
     def _clear_all(self) -> int:
         deleted = 0
         with self.progress() as progress:
-            [keys] = link.round_trip(("DBSIZE",))
+            [keys] = transport.round_trip(("DBSIZE",))
             task = progress.add_task("Clearing", total=keys)
             for count in self.batches(clear.clear_all()):
                 deleted += count

@@ -7,10 +7,14 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError, InterfaceError, connections
 
-from cachelayer import conf, drain, link, registry, repair_log
+from cachelayer import conf
 from cachelayer.exceptions import CacheUnavailable, SwitchedOff
-from cachelayer.gate import Mode, gate
-from cachelayer.terminal import TROUBLE, CacheCommand
+from cachelayer.management.terminal import TROUBLE, CacheCommand
+from cachelayer.protocol import drain
+from cachelayer.redis import transport
+from cachelayer.redis.gate import Mode, gate
+from cachelayer.rows import registry
+from cachelayer.tracking import repair_log
 
 logger = logging.getLogger("cachelayer.repair")
 
@@ -50,7 +54,7 @@ class Command(CacheCommand):
         while True:
             # A first round trip finds out whether this Redis is trusted; if not,
             # the gate's own thread reconciles.
-            link.ping()
+            transport.ping()
             try:
                 if gate.mode is Mode.CLOSED:
                     drained = drain.drain()
@@ -77,7 +81,7 @@ class Command(CacheCommand):
             if heartbeat:
                 heartbeat.touch()
             try:
-                link.ping()
+                transport.ping()
                 if gate.mode is Mode.CLOSED and repair_log.has_backlog():
                     self._report(drain.drain(), options)
                 self._wait()

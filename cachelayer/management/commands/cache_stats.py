@@ -6,8 +6,9 @@ from django.core.management.base import CommandError, CommandParser
 from rich.console import Console
 from rich.live import Live
 
-from cachelayer import screen, stats
-from cachelayer.terminal import TROUBLE, CacheCommand
+from cachelayer.management import stats_screen
+from cachelayer.management.terminal import TROUBLE, CacheCommand
+from cachelayer.operations import stats
 
 
 class Command(CacheCommand):
@@ -45,12 +46,12 @@ class Command(CacheCommand):
     def _watch_on_terminal(self, interval: float) -> None:
         # The stream itself: Django's wrapper ends every write with a line feed.
         console = Console(file=self.stdout._out)  # type: ignore[arg-type]
-        look = screen.Look.take(None)
+        look = stats_screen.Look.take(None)
         with Live(console=console, screen=True, auto_refresh=False) as live:
             while True:
-                live.update(screen.draw(look, console), refresh=True)
+                live.update(stats_screen.draw(look, console), refresh=True)
                 time.sleep(interval)
-                look = screen.Look.take(look)
+                look = stats_screen.Look.take(look)
 
     def _watch(self, as_json: bool, interval: float) -> None:
         while True:

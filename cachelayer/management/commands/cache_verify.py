@@ -6,10 +6,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cachelayer import link
-from cachelayer.differences import fields, text
-from cachelayer.terminal import DIFFERENT, CacheCommand
-from cachelayer.verify import Difference, Report, verify
+from cachelayer.management.terminal import DIFFERENT, CacheCommand
+from cachelayer.operations.differences import fields, text
+from cachelayer.operations.verify import Difference, Report, verify
+from cachelayer.redis import transport
 
 #: Columns of a table that goes into a pipe or a file.
 _PIPE_WIDTH: Final = 160
@@ -22,7 +22,7 @@ class Command(CacheCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         report = Report()
         with self.progress() as progress:
-            [keys] = link.round_trip(("DBSIZE",))
+            [keys] = transport.round_trip(("DBSIZE",))
             task = progress.add_task("Comparing", total=keys)
             for report in self.batches(verify()):
                 progress.update(task, completed=report.compared)

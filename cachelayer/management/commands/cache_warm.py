@@ -1,8 +1,8 @@
 from typing import Any
 
-from cachelayer import registry
-from cachelayer.terminal import CacheCommand
-from cachelayer.warm import warm
+from cachelayer.management.terminal import CacheCommand
+from cachelayer.operations.warm import warm
+from cachelayer.rows import registry
 
 
 class Command(CacheCommand):

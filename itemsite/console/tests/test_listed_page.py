@@ -2,7 +2,8 @@
 
 import pytest
 
-from cachelayer import keyspace, link, states
+from cachelayer.protocol import key_states
+from cachelayer.redis import keyspace, transport
 from cachelayer.tests.interleaving import start, stopped
 from items.models import Item
 from itemsite.console import listed_page
@@ -84,7 +85,7 @@ def test_a_page_that_another_page_has_outlived(item, client, look, read):
 
 def test_while_a_writer_is_at_work_its_mark_stands_on_the_stamp(item, look, read):
     read()
-    with stopped(states, "mark", after=True) as mark:
+    with stopped(key_states, "mark", after=True) as mark:
         writer = start(Item.objects.filter(pk=item.pk).update, price=5)
         mark.reached()
         found, made, now, state = look()
@@ -105,7 +106,7 @@ def test_it_is_the_page_of_the_name_that_the_visitor_uses(item, client, look, re
 def test_what_is_no_page_is_none(item, look, read):
     """A reader that is at it holds a lease."""
     read()
-    [key] = [key.decode() for key in link.client().keys(keyspace.of("item.page:*"))]
-    link.client().set(key, "r:0123456789abcdef")
+    [key] = [key.decode() for key in transport.client().keys(keyspace.of("item.page:*"))]
+    transport.client().set(key, "r:0123456789abcdef")
     found, made, _, state = look()
     assert (found["stored"], made, state) == (False, None, "value")

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from cachelayer import link
+from cachelayer.redis import transport
 from items.models import Item
 from itemsite.console import naive
 
@@ -67,7 +67,7 @@ def test_sets_in_another_order_than_the_commits(race, monkeypatch):
 
 
 def test_a_reader_that_fills_late(race, monkeypatch):
-    link.client().delete(f"naive:{race.pk}")
+    transport.client().delete(f"naive:{race.pk}")
     with held_back(monkeypatch) as late:
         assert race.naive() == (0, "MISS")
         race.write()
@@ -90,7 +90,7 @@ def test_redis_away_at_the_set(race, own_redis):
 def test_the_row_goes_with_the_race(race, client):
     assert client.delete(race.path).status_code == 204
     assert not Item.objects.filter(pk=race.pk).exists()
-    assert link.client().get(f"naive:{race.pk}") is None
+    assert transport.client().get(f"naive:{race.pk}") is None
     assert client.get(race.path).status_code == 404
     assert client.put(race.path).status_code == 404
 

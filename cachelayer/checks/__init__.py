@@ -1,0 +1,1 @@
+"""System checks: a configuration that would break the promise does not start."""

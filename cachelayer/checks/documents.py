@@ -1,0 +1,45 @@
+"""System checks of documents: what they show can be followed."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.core.checks import CheckMessage, Error, register
+from django.core.exceptions import ImproperlyConfigured
+from django.db import router
+
+from cachelayer.rows import computed, registry
+from cachelayer.rows.registration import CachedModel
+
+
+@register()
+def check_documents(**kwargs: Any) -> list[CheckMessage]:
+    """Rows that show others, and what functions compute."""
+    problems = [each for cached in registry.all_cached() for each in _wrong_dependencies(cached)]
+    for found in registry.all_computed():
+        if why := computed.problem_of(found):
+            problems.append(
+                Error(
+                    f"The document {found.prefix!r} cannot be followed: {why}",
+                    hint="Name in its depends_on models of one database, or their columns.",
+                    id="cachelayer.E017",
+                )
+            )
+    return problems
+
+
+def _wrong_dependencies(cached: CachedModel) -> Iterator[CheckMessage]:
+    """What is shown and cannot be followed."""
+    try:
+        shown = cached.shown
+    except ImproperlyConfigured as error:
+        yield Error(str(error), obj=cached.model, id="cachelayer.E007")
+        return
+    for each in shown.each_model() if shown else ():
+        if router.db_for_write(each) != cached.database:
+            yield Error(
+                f"{cached.model._meta.label} shows rows of {each._meta.label}, which are in "
+                "another database: no transaction has both.",
+                hint="Show their keys only, and read these rows by their own.",
+                obj=cached.model,
+                id="cachelayer.E007",
+            )

@@ -1,0 +1,1 @@
+"""What is optional: REST framework views, hits below Django, OpenAPI, ``/metrics``."""

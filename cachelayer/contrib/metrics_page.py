@@ -1,0 +1,53 @@
+"""What ``/metrics`` answers: what was counted, and what is asked at each scrape."""
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Final
+
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from cachelayer.exceptions import CacheUnavailable
+from cachelayer.operations import row_count, stats
+from cachelayer.telemetry import buffered_metrics
+
+CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
+
+
+class CacheCollector:
+    """What is looked at when it is asked for; no sample while the server is away that knows."""
+
+    def collect(self) -> Iterator[Metric]:
+        with suppress(CacheUnavailable):
+            yield GaugeMetricFamily(
+                "cachelayer_cached_rows", "Rows that the cache holds.", row_count.count().rows
+            )
+        if found := stats.repair_backlog():
+            yield GaugeMetricFamily(
+                "cachelayer_repair_backlog", "Keys that wait in the repair log.", found.keys
+            )
+            yield GaugeMetricFamily(
+                "cachelayer_repair_lag_seconds",
+                "How long the oldest of them has waited.",
+                found.lag,
+            )
+
+
+def page(processes: Collector | None = None) -> bytes:
+    """Everything in Prometheus's text format, of all processes where they share a folder.
+
+    *processes* collects those, if not in prometheus_client's own way.
+    """
+    buffered_metrics.flush()
+    registry = CollectorRegistry()
+    if processes:
+        registry.register(processes)
+    elif "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    else:
+        registry.register(REGISTRY)
+    registry.register(CacheCollector())
+    return generate_latest(registry)

@@ -1,0 +1,6 @@
+"""For REST framework: views that read through the cache, and what they answer with."""
+
+from cachelayer.contrib.rest.mixin import CachedViewMixin, PreconditionFailed
+from cachelayer.contrib.rest.responses import Row, RowRenderer, RowResponse
+
+__all__ = ["CachedViewMixin", "PreconditionFailed", "Row", "RowRenderer", "RowResponse"]

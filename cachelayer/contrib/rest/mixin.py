@@ -1,0 +1,282 @@
+"""For REST framework views: rows as bytes, conditional requests, timing headers."""
+
+from typing import Any
+
+from django.core.exceptions import ObjectDoesNotExist, ValidationError
+from django.db import connections, models
+from django.http import Http404
+from django.utils.http import parse_etags
+from django.utils.translation import gettext as _
+from rest_framework import status
+from rest_framework.exceptions import APIException, ParseError
+from rest_framework.mixins import RetrieveModelMixin
+from rest_framework.permissions import SAFE_METHODS
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from cachelayer import timing
+from cachelayer.contrib.rest import page_rules, request_locale, visibility
+from cachelayer.contrib.rest.list_mixin import LOOKED_UP, CachedListMixin
+from cachelayer.contrib.rest.responses import JSONRowRenderer, Row, RowRenderer, RowResponse
+from cachelayer.exceptions import CacheUnavailable
+from cachelayer.protocol import reads
+from cachelayer.protocol.reads import Read, read_one
+from cachelayer.rows import etags, registry
+from cachelayer.rows.etags import etag
+from cachelayer.rows.registration import CachedModel
+
+__all__ = ["CachedViewMixin", "PreconditionFailed", "Row", "RowRenderer", "RowResponse"]
+
+
+class PreconditionFailed(APIException):
+    """412: the row is not the one that ``If-Match`` names."""
+
+    status_code = status.HTTP_412_PRECONDITION_FAILED
+    default_detail = _("The row has changed since you read it. Read it again, then repeat.")
+    default_code = "precondition_failed"
+
+
+class CachedViewMixin(CachedListMixin):
+    """For a generic view or viewset of a registered model: reads through the cache.
+
+    The answers are those that the view would give without it, to the same people, with
+    ``X-Cache``, ``ETag``, 304 and ``Server-Timing``. Has the pieces for conditional writes.
+    """
+
+    #: Whether everybody whom the view's permissions let in may see every row. Only then a
+    #: row is answered without asking the database who may, and below Django (``wsgi.py``).
+    rows_are_public: bool = False
+
+    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Response:
+        """As REST framework's, measured."""
+        with timing.measure() as spent:
+            response: Response = super().dispatch(request, *args, **kwargs)  # type: ignore[misc]
+        response["Server-Timing"] = spent.header()
+        return response
+
+    def get_renderers(self) -> list[Any]:
+        """The view's own, with the one for JSON replaced by one that knows rows."""
+        renderers: list[Any] = super().get_renderers()  # type: ignore[misc]
+        return [JSONRowRenderer() if type(each) is JSONRenderer else each for each in renderers]
+
+    def perform_authentication(self, request: Request) -> None:
+        """As REST framework's; whose session it is that a public row is read in, nobody asks.
+
+        Unless a permission does. So such a read needs no Postgres.
+        """
+        is_read = request.method in SAFE_METHODS
+        action = getattr(self, "action", "")
+        is_public = (action == "retrieve" and self._is_public()) or (
+            action == "list" and not page_rules.not_listed(self)
+        )
+        if not (is_read and is_public and visibility.has_only_session(self, request)):
+            super().perform_authentication(request)  # type: ignore[misc]
+
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """The row that the view shows, from the cache if it is there."""
+        knows_rows = getattr(request.accepted_renderer, "renders_rows", False)
+        if knows_rows and visibility.not_cached(self) is None:
+            found = self._read_public(request) or self._read_shown()
+            if found is not None:
+                return self.answer_read(request, found)
+        response = self._retrieve_without_cache(request, *args, **kwargs)
+        response["X-Cache"] = "BYPASS"
+        return response
+
+    def answer_read(self, request: Request, found: Read) -> Response:
+        """200 with the row, or 304 when ``If-None-Match`` names it."""
+        assert found.row is not None
+        response = self.row_response(found.row)
+        response["X-Cache"] = found.outcome.upper()
+        if etags.names(request.META.get("HTTP_IF_NONE_MATCH", ""), response["ETag"]):
+            response.status_code = status.HTTP_304_NOT_MODIFIED
+            response.data = None
+        return response
+
+    def row_response(
+        self, row: bytes, status: int = 200, headers: dict[str, str] | None = None
+    ) -> Response:
+        """A response whose body is *row*, with its ``ETag``.
+
+        No browser or proxy may answer from a copy of its own without asking:
+        that copy would not follow the writes.
+        """
+        control = "no-cache" if self.rows_are_public else "private, no-cache"
+        own = {"ETag": etag(row), "Cache-Control": control}
+        return RowResponse(row, status=status, headers={**own, **(headers or {})})
+
+    def locked(self, pk: Any) -> Any:
+        """The row's instance under SELECT … FOR UPDATE, if the view shows it; else ``Http404``."""
+        try:
+            row = self._cached().rows().select_for_update().get(pk=pk)
+        except ObjectDoesNotExist as error:
+            raise Http404 from error
+        if self._is_public():
+            return row
+        # Under the lock: what the view decides by cannot change any more.
+        queryset = self.filter_queryset(self.get_queryset())  # type: ignore[attr-defined]
+        shown = _get_or_404(queryset.using(self._cached().database), {"pk": pk})
+        self.check_object_permissions(self.request, shown)  # type: ignore[attr-defined]
+        return shown
+
+    def check_if_match(self, request: Request, instance: models.Model) -> None:
+        """Raise ``PreconditionFailed`` unless ``If-Match`` names *instance*'s row, if it is sent.
+
+        ``ParseError`` for a header that names nothing: a client that asked for
+        care must not be answered with a blind write.
+
+        The caller holds the row's lock: checked before it, the row could change
+        between the check and the write.
+        """
+        header = request.headers.get("If-Match")
+        if header is None:
+            return
+        wanted = parse_etags(header)
+        if not wanted:
+            raise ParseError(
+                _("If-Match is not an ETag. Send one as it came, with its quotes, or *.")
+            )
+        if wanted != ["*"] and etag(self._cached().render_loading(instance)) not in wanted:
+            raise PreconditionFailed
+
+    def _is_public(self) -> bool:
+        """Whether nobody need be asked who may see a row: it is said, and nothing gainsays it."""
+        return (
+            self.rows_are_public
+            and visibility.not_public(self) is None
+            and not (self.request.META.get("QUERY_STRING") and visibility.has_filters(self))  # type: ignore[attr-defined]
+            and not visibility.asks_for_object(self)
+        )
+
+    def _read_public(self, request: Request) -> Read | None:
+        """The row of the primary key in the URL; None where not everybody may see it."""
+        looked_for = self._lookup()
+        if not looked_for or not self._is_public():
+            return None
+        shown = visibility.shown_by(self, self._model())
+        if shown is None or request_locale.shows_otherwise(shown):
+            return None
+        cached = visibility.looked_up_by(self, shown)
+        if cached is None or not visibility.is_in_context(self, shown):
+            return None
+        # What the layer below Django has found under the key a moment ago, if it is there.
+        looked_up = request.META.get(LOOKED_UP)
+        [pk] = looked_for.values()
+        if isinstance(pk, str) and "\0" in pk:
+            return None  # Of text it is an error of Postgres, which the view runs into itself.
+        try:
+            found = read_one(cached, pk, looked_up)
+        except ValidationError:
+            pass  # No row has such an id.
+        else:
+            if found.row is not None:
+                return found
+        _get_or_404(self.queryset.none(), looked_for)  # type: ignore[attr-defined]
+        raise Http404
+
+    def _read_shown(self) -> Read | None:
+        """The row that the view decides to show; None where its bytes are not the cache's.
+
+        Bytes that the cache has before and after the decision are those that it was made
+        about, and so are bytes between two such decisions. Bytes of any other moment might
+        be of a version of the row that the view has never shown.
+        """
+        cached = visibility.shown_by(self, self._model())
+        if cached is None or not visibility.is_in_context(self, cached):
+            return None
+        if request_locale.shows_otherwise(cached):
+            return None
+        if not _sees_commits(cached.database):
+            return self._render_shown(cached)
+        try:
+            before = self._look_up(cached)
+        except CacheUnavailable:
+            reads.note_bypass(cached)
+            return self._render_shown(cached)
+        pk = self._decide(cached)
+        if pk is None:
+            return None
+        found = read_one(cached, pk)
+        if found.row is not None and found.outcome != "bypass":
+            is_same = before == (cached.key(pk), found.row)
+            if is_same or self._decide(cached) == pk:
+                return found
+        return self._render_shown(cached)
+
+    def _look_up(self, cached: CachedModel) -> tuple[str, bytes | None] | None:
+        """The key that the URL names, and what Redis holds under it."""
+        looked_for = self._lookup()
+        if not looked_for or not visibility.is_looked_up_by_key(self, cached):
+            return None
+        try:
+            key = cached.key(cached.to_python(*looked_for.values()))
+        except ValidationError:
+            return None  # No row has such an id, which the view will say.
+        return key, reads.look_up(key)
+
+    def _decide(self, cached: CachedModel) -> Any:
+        """The primary key of the row that the view shows; raises what the view raises.
+
+        None for what is no row of the database that the cache follows.
+        """
+        if visibility.asks_for_object(self):
+            shown = self.get_object()  # type: ignore[attr-defined]
+            return shown.pk if _is_row(shown, cached) else None
+        looked_for = self._lookup()
+        queryset = self.filter_queryset(self.get_queryset())  # type: ignore[attr-defined]
+        if not looked_for or not visibility.is_plain(queryset, cached):
+            return None
+        keys = queryset.using(cached.database).prefetch_related(None).values_list("pk", flat=True)
+        return _get_or_404(keys, looked_for)
+
+    def _render_shown(self, cached: CachedModel) -> Read | None:
+        """The view's own instance of the row, rendered."""
+        shown = self.get_object()  # type: ignore[attr-defined]
+        return Read("bypass", cached.render_loading(shown)) if _is_row(shown, cached) else None
+
+    def _retrieve_without_cache(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        plain = getattr(super(), "retrieve", None)
+        if plain is None:
+            return RetrieveModelMixin.retrieve(self, request, *args, **kwargs)  # type: ignore[arg-type]
+        return plain(request, *args, **kwargs)  # type: ignore[no-any-return]
+
+    def _lookup(self) -> dict[str, Any]:
+        """What ``get_object`` looks up, as arguments of ``filter``; empty where it is not so."""
+        view: Any = self
+        kwarg = view.lookup_url_kwarg or view.lookup_field
+        return {view.lookup_field: view.kwargs[kwarg]} if kwarg in view.kwargs else {}
+
+    def _cached(self) -> CachedModel:
+        model = self._model()
+        # A view may write by another serializer than it reads by.
+        return visibility.shown_by(self, model) or registry.get(model)
+
+    def _model(self) -> type[models.Model]:
+        model: type[models.Model] | None = visibility.model_of(self)
+        return model or self.get_queryset().model  # type: ignore[attr-defined]
+
+
+def _get_or_404(queryset: Any, looked_for: dict[str, Any]) -> Any:
+    # Only here: REST framework's views import this module where RowRenderer is the default.
+    from rest_framework.generics import get_object_or_404
+
+    return get_object_or_404(queryset, **looked_for)
+
+
+def _is_row(shown: Any, cached: CachedModel) -> bool:
+    return (
+        isinstance(shown, models.Model)
+        and shown._meta.concrete_model is cached.model
+        and shown._state.db == cached.database
+    )
+
+
+def _sees_commits(using: str) -> bool:
+    """Whether each statement sees what is committed: not so in a REPEATABLE READ transaction."""
+    connection = connections[using]
+    if not connection.in_atomic_block:
+        return True
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('transaction_isolation') = 'read committed'")
+        return bool(cursor.fetchone()[0])

@@ -1,0 +1,1 @@
+"""What people and commands do with the cache: clear, warm, verify, inspect, report."""

@@ -1,0 +1,60 @@
+"""Clearing: rows, nulls and leases go, in batches; marks stay."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from cachelayer.protocol import key_states, scan
+from cachelayer.redis import scripts, transport
+from cachelayer.redis.batches import batched
+from cachelayer.rows import registry
+
+_peek = scripts.load("peek")
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """The keys by their states. Not ``exact``: there are more, but time was up."""
+
+    states: Mapping[str, int]
+    exact: bool
+
+    @property
+    def deletable(self) -> int:
+        """What a clear would delete; marks of running transactions stay."""
+        return sum(self.states.get(name, 0) for name in ("row", "value", "null", "lease"))
+
+    @property
+    def marks(self) -> int:
+        return self.states.get("mark", 0)
+
+
+def count(prefixes: Sequence[str], seconds: float) -> Count:
+    """Count what is cached under *prefixes*, for *seconds* at most. Raises ``CacheUnavailable``."""
+    deadline = time.monotonic() + seconds
+    found: Counter[str] = Counter()
+    for batch in batched(scan.keys(prefixes)):
+        # A walk may give a key twice.
+        distinct = dict.fromkeys(batch)
+        values = transport.round_trip(*[_peek([key]) for key in distinct])
+        found.update(key_states.name(value or None) for value in values)
+        if time.monotonic() > deadline:
+            return Count(found, exact=False)
+    return Count(found, exact=True)
+
+
+def clear_all() -> Iterator[int]:
+    """Delete everything cached; give the number deleted after each batch.
+
+    Raises ``CacheUnavailable``; what was deleted by then stays deleted.
+    """
+    for batch in batched(scan.keys()):
+        yield key_states.drop(batch)
+
+
+def clear_keys(names: Sequence[str]) -> int:
+    """Delete these keys; ``ValueError`` for one that belongs to no cached model."""
+    for name in names:
+        registry.of_key(name).pk(name)
+    return sum(key_states.drop(batch) for batch in batched(names))

@@ -1,0 +1,121 @@
+"""One key, looked at: its state in Redis beside its row in Postgres."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from django.core.exceptions import ValidationError
+from django.db import DatabaseError, InterfaceError, models
+
+from cachelayer.exceptions import CacheUnavailable
+from cachelayer.operations import differences
+from cachelayer.protocol import key_states, stamps, takeover
+from cachelayer.rows import registry
+from cachelayer.rows.loading import read_rows
+from cachelayer.rows.registry import Cached
+
+#: A key that is being written changes between the two looks; then both are repeated.
+_TRIES: Final = 3
+
+
+@dataclass(slots=True)
+class Look:
+    """What was found. Times in seconds; None: nobody can say, or it does not apply."""
+
+    cached: Cached
+    pk: Any
+    key: str
+    #: absent, row, null, mark, lease, invalid or foreign; None while Redis is away.
+    state: str | None = None
+    #: Of a document that is invalid: the stamps of what has changed, or is being written.
+    changed: Sequence[stamps.Changed] = ()
+    value: bytes | None = None
+    #: Until it expires.
+    ttl: float | None = None
+    #: Of marks: whether a transaction of theirs is still running.
+    is_writing: bool | None = None
+    #: Why Redis or Postgres said nothing.
+    redis_error: str = ""
+    postgres_error: str = ""
+    #: The database row as it would be cached; ``null`` where there is none.
+    row: bytes | None = None
+    fields: Sequence[differences.Field] = field(default_factory=list)
+
+    @property
+    def verdict(self) -> str:
+        """``same``, ``differs``, ``nothing`` (no row is cached) or ``unknown``."""
+        if self.state is None or self.row is None:
+            return "unknown"
+        if not key_states.is_known(self.value):
+            return "nothing"
+        return "same" if self.value == self.row else "differs"
+
+
+def look(model: type[models.Model], pk: Any) -> Look:
+    """Look at the row *pk* of *model*, as it is now; raises ``ValidationError`` for no *pk*."""
+    cached = registry.get(model)
+    pk = cached.to_python(pk)
+    return _look(cached, pk)
+
+
+def look_at(key: str) -> Look:
+    """Look at *key*; ``ValueError`` says why it is none of a cached model."""
+    cached = registry.of_key(key)
+    return _look(cached, cached.pk(key))
+
+
+def parse(prefix: str, text: str) -> str:
+    """The key of what a person typed: a key, or an id of the model with *prefix*."""
+    text = text.strip()
+    if not text:
+        raise ValueError("Give an id or a key.")
+    for cached in registry.every():
+        if text.startswith(f"{cached.start}:"):
+            return text
+    for cached in registry.every():
+        if cached.prefix == prefix:
+            try:
+                return cached.key(cached.to_python(text))
+            except ValidationError as error:
+                raise ValueError(f"{text!r} is no id of a {cached.prefix}.") from error
+    raise ValueError(f"No model is cached under {prefix!r}.")
+
+
+def _look(cached: Cached, pk: Any) -> Look:
+    for _ in range(_TRIES):
+        found = Look(cached, pk, cached.key(pk))
+        _ask_redis(found)
+        _ask_postgres(found)
+        # A write between the two looks is no difference: then the key has changed too.
+        if found.verdict != "differs" or _still_holds(found):
+            break
+    if found.value is not None and found.row is not None:
+        found.fields = differences.fields(found.value, found.row)
+    return found
+
+
+def _ask_redis(found: Look) -> None:
+    try:
+        found.value, found.ttl = key_states.peek(found.key)
+        found.changed = stamps.changed(found.value)
+    except CacheUnavailable as error:
+        found.redis_error = str(error)
+        return
+    found.state = key_states.name(found.value)
+
+
+def _ask_postgres(found: Look) -> None:
+    try:
+        if key_states.is_mark(found.value):
+            found.is_writing = not takeover.have_ended(found.cached.database, found.value)
+        found.row = read_rows(None, found.cached, [found.pk])[found.pk]
+    except (DatabaseError, InterfaceError) as error:
+        found.postgres_error = str(error).strip()
+
+
+def _still_holds(found: Look) -> bool:
+    try:
+        [value] = key_states.get([found.key])
+    except CacheUnavailable:
+        return True
+    return bool(value == found.value)

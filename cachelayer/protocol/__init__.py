@@ -1,0 +1,1 @@
+"""The protocol: how a key is read, written, invalidated, repaired and reconciled."""

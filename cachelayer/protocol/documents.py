@@ -1,0 +1,208 @@
+"""Loading what is leased: rows as they are; documents under the stamps of all that they show.
+
+A document's stamps are noted before its rows are loaded, and which they are is known only when
+it is loaded: by the last time (what is stored and not valid says it), or by loading it twice.
+
+1. A book shows its author and his agency, 1. He goes to agency 2, so the document is not valid.
+2. A reader notes the stamps that it has, the author's and agency 1's, and loads: it shows agency 2.
+3. A writer renames agency 2, and commits. 4. The reader fills: stale, were it not that it finds no
+stamp of agency 2 among those noted, and begins again.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django.db import connections, models
+
+from cachelayer.exceptions import CacheUnavailable
+from cachelayer.protocol import key_states, stamps
+from cachelayer.rows import computed, declared_reads
+from cachelayer.rows.computed import Computed
+from cachelayer.rows.loading import found, read_rows
+from cachelayer.rows.registration import CachedModel
+from cachelayer.rows.registry import Cached
+
+logger = logging.getLogger("cachelayer.documents")
+
+#: So often a document is loaded whose rows go on referring to others.
+_TRIES: Final = 3
+#: A document under more is not cached: each hit would compare all of them.
+MOST: Final = 2000
+
+
+def fill(
+    using: str,
+    cached: Cached,
+    keys: Mapping[str, Any],
+    values: Mapping[str, bytes | None],
+    lease: bytes,
+) -> tuple[dict[Any, bytes], set[str]]:
+    """Load the rows of *keys* (with their primary keys), all leased, and fill.
+
+    *values* is what the keys held. Answers the rows by primary key, and the keys that could be
+    filled: not a document that shows what somebody is writing just now. Raises ``DatabaseError``.
+    """
+    try:
+        if not cached.is_looked_at:
+            rows = read_rows(using, cached, keys.values())
+            store({key: rows[pk] for key, pk in keys.items()}, lease)
+            return rows, set(keys)
+        rows, sealed = _load_sealed(using, cached, keys, values)
+    except Exception:  # Whatever the project's code raised.
+        release(keys, lease)
+        raise
+    stored = {key: sealed.get(pk, key_states.INVALIDATE) for key, pk in keys.items()}
+    if cached.kind == "page":
+        return rows, _confirmed(stored, {key: rows[pk] for key, pk in keys.items()}, lease)
+    store(stored, lease)
+    return rows, {key for key, pk in keys.items() if pk in sealed}
+
+
+def _confirmed(stored: Mapping[str, bytes], pages: Mapping[str, bytes], lease: bytes) -> set[str]:
+    """Fill *stored* under *lease*; the keys whose *pages* are still what they were made to be.
+
+    1. A reader asks which rows are public. 2. One of them ceases to be, with a secret in it, and is
+    pushed. 3. The reader takes it from the cache. Such a page the view would never have shown.
+    """
+    with suppress(CacheUnavailable):
+        held = dict(zip(stored, key_states.confirm(stored, lease), strict=True))
+        return {key for key, page in pages.items() if held[key] == page}
+    return set()
+
+
+def release(keys: Iterable[str], lease: bytes) -> None:
+    """Fill nothing: what should have been could not be loaded, and no reader need wait for it."""
+    store(dict.fromkeys(keys, key_states.INVALIDATE), lease)
+
+
+def store(rows: Mapping[str, bytes], lease: bytes) -> None:
+    """Fill *rows* under *lease*; never raises."""
+    # Unfilled, the row is loaded all the same; only the next reader misses it.
+    with suppress(CacheUnavailable):
+        key_states.fill(rows, lease)
+
+
+def _load_sealed(
+    using: str,
+    cached: Cached,
+    keys: Mapping[str, Any],
+    values: Mapping[str, bytes | None],
+) -> tuple[dict[Any, bytes], dict[Any, bytes]]:
+    """The documents by primary key, and, as they are stored, those whose stamps stand."""
+    noted: dict[str, str] = {}
+    asked: set[str] = set()
+    pks = list(keys.values())
+    wanted = set().union(*(stamps.of_value(values.get(key)) for key in keys))
+    if isinstance(cached, Computed):
+        # Its arguments name them: nobody need load to know.
+        wanted = set().union(*(stamps.of(using, cached.stamps(pk)) for pk in pks))
+    for _ in range(_TRIES):
+        try:
+            noted |= stamps.note(using, wanted - asked, cached.lifetime)
+        except CacheUnavailable:
+            return read_rows(using, cached, pks), {}
+        asked |= wanted
+        loaded = _load(using, cached, pks)
+        wanted = set().union(*loaded.stamps.values())
+        if wanted <= asked:
+            break
+    sealed = {
+        pk: stamps.sealed(row, {each: noted[each] for each in under}) if under else row
+        for pk, row in loaded.rows.items()
+        if (under := loaded.stamps.get(pk)) is not None and under <= noted.keys()
+    }
+    return loaded.rows, sealed
+
+
+@dataclass(slots=True)
+class Loaded:
+    """Documents by what is in their keys, and the stamps of what each shows."""
+
+    rows: dict[Any, bytes]
+    #: None of a document that may not be cached.
+    stamps: dict[Any, set[str]]
+
+
+def _load(using: str, cached: Cached, pks: list[Any]) -> Loaded:
+    if isinstance(cached, Computed):
+        return _compute(using, cached, pks)
+    return load(using, cached, pks)
+
+
+def _compute(using: str, cached: Computed, values: list[Any]) -> Loaded:
+    found = Loaded({}, {})
+    for each in values:
+        found.rows[each], undeclared = cached.compute(each, fresh=False)
+        if undeclared:
+            _complain(cached.prefix, computed.undeclared_message(cached.prefix, undeclared))
+        else:
+            found.stamps[each] = stamps.of(using, cached.stamps(each))
+    return found
+
+
+def load(using: str, cached: CachedModel, pks: list[Any]) -> Loaded:
+    """The rows of *pks* with all that they show. Raises ``DatabaseError``."""
+    loaded = Loaded(dict.fromkeys(pks, key_states.NULL), {pk: set() for pk in pks})
+    loading = declared_reads.Tables()
+    with connections[using].execute_wrapper(loading):
+        fetched = cached.fetch(found(using, cached, pks))
+    row = declared_reads.row(cached.model, cached.serializer)
+    known = {*row.tables, *row.targets, declared_reads.CONSTANT}
+    # A manager of a model's own may ask for more.
+    if cached.shown and (undeclared := loading.named - cached.shown.tables() - known):
+        loaded.stamps = {}
+        complain(cached, undeclared)
+    for pk, instance in fetched.items():
+        _add(loaded, using, cached, pk, instance)
+    return loaded
+
+
+def _add(loaded: Loaded, using: str, cached: CachedModel, pk: Any, instance: models.Model) -> None:
+    with declared_reads.Queries(cached.model, cached.serializer, instance.pk, using) as queries:
+        loaded.rows[pk] = cached.render_fetched(instance)
+    if queries.undeclared:
+        loaded.stamps.pop(pk, None)
+        complain(cached, queries.undeclared)
+    if pk not in loaded.stamps or not cached.shown:
+        return
+    try:
+        under = stamps.of(using, cached.shown.stamps(instance))
+        under |= stamps.of_all(using, cached.columns())
+    except CacheUnavailable:
+        del loaded.stamps[pk]
+        return
+    loaded.stamps[pk] = under
+    if len(under) > MOST:
+        del loaded.stamps[pk]
+        logger.debug("%s:%s shows too many rows to be cached.", cached.prefix, pk)
+
+
+_complained: set[tuple[str, str]] = set()
+
+
+def complain(cached: CachedModel, tables: set[str]) -> None:
+    """Say that rows of *cached* ask *tables* while they are rendered, so they are not cached."""
+    label, names = cached.model._meta.label, ", ".join(sorted(tables))
+    if cached.shown and tables <= cached.shown.tables():
+        problem = (
+            f"{label} queries {names} again while a row is shown, so its rows are not cached. What "
+            "depends_on names is loaded with the row: take it by .all(), and choose among it in "
+            "Python."
+        )
+    else:
+        problem = (
+            f"{label} shows rows of {names} that nobody has declared, so its rows are not cached. "
+            "Name the relations in depends_on of cachelayer.register(); or say depends_on=[], and "
+            "call cachelayer.invalidate() wherever that changes."
+        )
+    _complain(cached.prefix, problem)
+
+
+def _complain(prefix: str, problem: str) -> None:
+    """Once for each document and problem."""
+    if (prefix, problem) not in _complained:
+        _complained.add((prefix, problem))
+        logger.error("%s", problem)

@@ -1,0 +1,65 @@
+"""Which keys are cached: a walk over them, by SCAN."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Final
+
+from cachelayer.redis import keyspace, transport
+from cachelayer.redis.batches import PIPELINE
+from cachelayer.rows import registry, tenancy
+
+#: The cursor with which a walk over the keys begins and ends.
+START: Final = "0"
+
+
+def keys(prefixes: Sequence[str] | None = None) -> Iterator[str]:
+    """The keys of cached rows, of all registered models or of *prefixes*, by SCAN.
+
+    Also those in which other releases have rows of their own shape (``shapes.py``). A key
+    that exists during the whole walk is given at least once.
+    """
+    if prefixes is None:
+        prefixes = [cached.prefix for cached in registry.every()]
+        if any(map(tenancy.may_be, registry.databases())):
+            for prefix in prefixes:
+                yield from _walk(keyspace.pattern("", f"*/{prefix}[:~]"))
+    for prefix in prefixes:
+        yield from _walk(_pattern(prefix))
+
+
+def variant_keys(variant: str) -> Iterator[str]:
+    """The keys of one *variant*; see ``shapes.py``."""
+    return _walk(keyspace.pattern(variant, ":"))
+
+
+def scan(prefix: str, cursor: str) -> tuple[str, list[str]]:
+    """One step of the walk over the keys of *prefix*: the next cursor, and keys.
+
+    It begins with the cursor ``START`` and is over when that comes back. Redis keeps
+    nothing between two steps, so another process may go on. Raises ``CacheUnavailable``.
+    """
+    return _scan(_pattern(prefix), cursor)
+
+
+def _pattern(prefix: str) -> str:
+    return keyspace.pattern(prefix, "[:~]")
+
+
+def _walk(pattern: str) -> Iterator[str]:
+    cursor = START
+    while True:
+        cursor, found = _scan(pattern, cursor)
+        yield from found
+        if cursor == START:
+            break
+
+
+def _scan(pattern: str, cursor: str) -> tuple[str, list[str]]:
+    found: list[str] = []
+    start = keyspace.prefix()
+    command = ("SCAN", cursor, "MATCH", pattern, "COUNT", PIPELINE)
+    [[after, keys]] = transport.round_trip(command)
+    for key in keys:
+        with suppress(UnicodeDecodeError):  # Then it is none of ours.
+            found.append(key.decode().removeprefix(start))
+    return str(int(after)), found

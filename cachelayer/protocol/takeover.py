@@ -1,0 +1,100 @@
+"""What a reader may take over: an empty key, a document that is not valid, marks that are over.
+
+A writer that was killed, that lost the answer to its COMMIT, or whose on_commit hook never
+ran leaves its mark. Nobody need wait for it to expire, for Postgres knows: the mark names its
+transaction. What is loaded after Postgres has said that it has ended is not older than it.
+"""
+
+from collections.abc import Mapping
+
+from django.db import connections
+
+from cachelayer.protocol import key_states
+from cachelayer.protocol.key_states import Leased
+from cachelayer.tracking import session
+
+#: The status is null of a transaction that is too old to be known: it has ended. Not asked of
+#: one that this server has not issued (a fail-over has lost it): Postgres would raise.
+_ENDED = """
+SELECT xid FROM unnest(%s::text[]) AS xid
+WHERE CASE WHEN xid::xid8 < pg_snapshot_xmax(pg_current_snapshot())
+    THEN pg_xact_status(xid::xid8) IS DISTINCT FROM 'in progress' END
+"""
+_MAY_FILL = """
+SELECT pg_current_xact_id_if_assigned() IS NULL
+    AND current_setting('transaction_isolation') = 'read committed'
+"""
+
+
+def free(
+    using: str, values: Mapping[str, bytes | None], *, also_leases: bool = False
+) -> dict[str, bytes | None]:
+    """Those of the keys with *values* whose lease may be taken, with what they must still hold.
+
+    None inside a transaction that has written something or does not see what others commit, nor
+    in a session that reads moments in another time zone.
+    """
+    found = {
+        key: value
+        for key, value in values.items()
+        if value is None
+        or key_states.is_mark(value)
+        or key_states.is_invalid(value)
+        or (also_leases and key_states.is_lease(value))
+    }
+    if not found or not _may_fill(using):
+        return {}
+    xids = {xid for value in found.values() if key_states.is_mark(value) for xid in _xids(value)}
+    ended = _ended(using, xids) if xids else xids
+    return {
+        key: value
+        for key, value in found.items()
+        if not key_states.is_mark(value) or _xids(value) <= ended
+    }
+
+
+def lease(using: str, wanted: Mapping[str, bytes | None], token: bytes) -> list[bool]:
+    """Take the leases of keys that were found ``free``; say which were taken.
+
+    Raises ``CacheUnavailable``.
+    """
+    found = dict(zip(wanted, key_states.lease(wanted, token), strict=True))
+    if marked := [key for key, leased in found.items() if leased is Leased.MARKED]:
+        # The marks of a killed writer may stand on the plain key only.
+        plain = dict(zip(marked, key_states.get_plain(marked), strict=True))
+        marks = {key: value for key, value in plain.items() if key_states.is_mark(value)}
+        ended = {key: wanted[key] for key in marked if key not in marks} | {
+            key: wanted[key] for key in free(using, marks)
+        }
+        if ended:
+            found |= zip(ended, key_states.lease(ended, token, marks), strict=True)
+    return [leased is Leased.TAKEN for leased in found.values()]
+
+
+def have_ended(using: str, marks: bytes | None) -> bool:
+    """Whether every transaction whose mark is among *marks* has ended."""
+    xids = _xids(marks)
+    return xids <= _ended(using, xids)
+
+
+def _xids(marks: bytes | None) -> set[int]:
+    return key_states.transactions(marks) if marks else set()
+
+
+def _may_fill(using: str) -> bool:
+    """Whether what this thread loads is what everybody may see: committed, and the last."""
+    connection = connections[using]
+    if not session.is_neutral(connection):
+        return False
+    if connection.connection is None or connection.autocommit:
+        return True
+    with connection.cursor() as cursor:
+        cursor.execute(_MAY_FILL)
+        [may] = cursor.fetchone()
+    return bool(may)
+
+
+def _ended(using: str, xids: set[int]) -> set[int]:
+    with connections[using].cursor() as cursor:
+        cursor.execute(_ENDED, [[str(xid) for xid in xids]])
+        return {int(xid) for (xid,) in cursor.fetchall()}

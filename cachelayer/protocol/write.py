@@ -1,0 +1,220 @@
+"""Writing: statement (row lock) → mark → COMMIT → push.
+
+A write is registered with the transaction as an on_commit hook, a ``Write``: by Django's
+signals, and by the witness (``listener.py``), which has the last word on what was written. When
+Django sends COMMIT, the writes that are still there (a savepoint that rolled back has taken its
+own away) become one ``Commit``: it reads again the rows that are not known exactly, puts one
+mark on all keys, lets the COMMIT go, and the hooks push. So a transaction costs two round trips
+to Redis, however many rows it writes, and one that rolls back costs none.
+
+Why just before COMMIT: every row is locked by then, so marks go on in the order in which
+transactions commit; and no mark stands while a long transaction works.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from django.db import Error, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.transaction import TransactionManagementError
+from psycopg.pq import TransactionStatus
+
+from cachelayer import conf, timing
+from cachelayer.exceptions import CacheUnavailable
+from cachelayer.protocol import commit, key_states
+from cachelayer.protocol.commit import Write
+from cachelayer.protocol.written_rows import Known
+from cachelayer.rows import query_log, registration, registry
+from cachelayer.rows.registration import CachedModel
+from cachelayer.rows.relations import EVERY
+from cachelayer.tracking import repair_log, session
+from cachelayer.tracking.notices import Notice
+
+
+def announce(using: str, cached: CachedModel, pk: Any) -> None:
+    """A signal says that the running transaction has written this row.
+
+    Whether it has, the witness knows: what it does not name was not written (a DELETE of a
+    row that was gone, a save that the database turned down), and is dropped.
+    """
+    connection = connections[using]
+    if connection.autocommit or using != cached.database or not conf.get().ENABLED:
+        return  # Its statement was a transaction of its own, and was pushed; or it is logged.
+    try:
+        key = cached.key(cached.to_python(pk))
+    except CacheUnavailable:
+        return  # A tenant's that is not followed.
+    hooks = connection.run_on_commit
+    last = hooks[-1][1] if hooks else None
+    if not (isinstance(last, Write) and key in last.rows):
+        register(connection, Write({key: None}))
+
+
+def witness(connection: BaseDatabaseWrapper, notice: Notice, is_whole: bool) -> None:
+    """The triggers say that the running transaction has written these rows, and locked them.
+
+    *is_whole*: what the notice says of a row is what the statement has left of it.
+    """
+    rows: dict[str, Known] = {}
+    is_neutral = session.was_neutral(connection, notice)
+    for prefix, ids in notice.keys.items():
+        cached = registry.model_of_prefix(prefix)
+        known: Known = None
+        if not is_neutral or cached is None or not registration.is_pushed(cached):
+            known = key_states.INVALIDATE
+        elif is_whole and notice.operation == "DELETE":
+            known = key_states.NULL
+        elif is_whole and len(ids) == 1:
+            known = notice.row or None
+        texts = [text for text in ids if text is not None]
+        rows |= dict.fromkeys(_keys(prefix, cached, texts), known)
+    register(connection, Write(rows, notice))
+
+
+def _keys(prefix: str, cached: CachedModel | None, texts: list[str]) -> list[str]:
+    # "Every row" is no primary key that could be converted.
+    if cached is None or texts == [EVERY]:
+        return [f"{prefix}:{text}" for text in texts]
+    return cached.keys_of_texts(prefix, texts)
+
+
+def register(connection: BaseDatabaseWrapper, write: Write) -> None:
+    """Make *write* a hook of the transaction that runs on *connection*."""
+    write.is_manual = not (connection.in_atomic_block and connection.commit_on_exit)
+    if connection.in_atomic_block:
+        connection.on_commit(write, robust=True)
+    else:
+        # Django takes no hooks then.
+        connection.run_on_commit.append((set(), write, True))  # type: ignore[arg-type]
+
+
+def savepoint(connection: BaseDatabaseWrapper, begins: bool, name: str) -> None:
+    """A savepoint begins, or everything since then is rolled back.
+
+    Django forgets the hooks of its own savepoints. Those of a savepoint that was made by hand
+    stay, and what they say of rows is not so any more: nor is it read again, for the locks are
+    gone too. Two needless round trips, and no harm.
+    """
+    begun: dict[str, int] = connection.__dict__.setdefault("cachelayer_savepoints", {})
+    if begins:
+        begun[name] = next(commit.numbers)
+        return
+    since = begun.get(name, -1)
+    for write in pending(connection):
+        if write.number > since:
+            write.rows = dict.fromkeys(write.rows, key_states.INVALIDATE)
+
+
+def give_up(connection: BaseDatabaseWrapper) -> None:
+    """A statement comes that may end the transaction past Django: what it wrote is logged."""
+    writes = list(pending(connection))
+    if keys := {key for write in writes if write.notice for key in write.rows}:
+        repair_log.log(connection, keys)
+    for write in writes:
+        write.rows = {}
+
+
+def pending(connection: BaseDatabaseWrapper) -> Iterator[Write]:
+    """The writes of the transaction that is running on *connection*, oldest first."""
+    for _, hook, *_ in connection.run_on_commit:
+        if isinstance(hook, Write):
+            yield hook
+
+
+def has_written(using: str, *keys: str) -> bool:
+    """Whether the running transaction has written one of *keys*, uncommitted as yet."""
+    return any(key in write.rows for write in pending(connections[using]) for key in keys)
+
+
+def has_written_of(using: str, prefixes: set[str]) -> bool:
+    """Whether the running transaction has written a key that has one of *prefixes*."""
+    return any(
+        key.partition(":")[0].rpartition("/")[2] in prefixes
+        for write in pending(connections[using])
+        for key in write.rows
+    )
+
+
+def intercept_commit(connection: BaseDatabaseWrapper, listen: Callable[[], None]) -> None:
+    """Put the marks before every COMMIT that Django sends on *connection*.
+
+    *listen* registers what was heard and is not registered as yet.
+    Django has no pre-commit hook. All its commits (``atomic``, manual ones) go
+    through ``DatabaseWrapper.commit``, so that is shadowed on the instance.
+    """
+    send_commit = connection.commit
+
+    def commit_marked() -> None:
+        listen()
+        _commit(connection, send_commit)
+
+    connection.commit = commit_marked  # type: ignore[method-assign]
+
+
+def _commit(connection: BaseDatabaseWrapper, send_commit: Callable[[], None]) -> None:
+    """Mark the pending writes of *connection*, then COMMIT."""
+    connection.__dict__.pop("cachelayer_savepoints", None)
+    writes = list(pending(connection))
+    if not writes:
+        send_commit()
+        return
+    try:
+        _refuse_failed_transaction(connection)
+        with query_log.unnoted(connection):
+            marked = commit.prepare(connection, writes)
+            # A row that could not be read may have been an SQL error.
+            _refuse_failed_transaction(connection)
+            marked.mark(connection)
+    except BaseException:
+        # Django rolls back by itself on a DatabaseError only.
+        try:
+            connection.rollback()
+        except Error:
+            connection.close()
+        raise
+    _send(connection, send_commit, marked)
+    for write in writes:
+        write.commit = marked
+    if any(write.is_manual for write in writes):
+        hooks = connection.run_on_commit
+        connection.run_on_commit = [hook for hook in hooks if not isinstance(hook[1], Write)]
+        marked.push()
+
+
+def _send(
+    connection: BaseDatabaseWrapper, send_commit: Callable[[], None], marked: commit.Commit
+) -> None:
+    start = time.perf_counter()
+    try:
+        send_commit()
+        marked.spent.committed(connection, time.perf_counter() - start)
+    except Exception:
+        if _server_has_ended_transaction(connection):
+            marked.withdraw()
+        raise
+    finally:
+        timing.add_postgres(time.perf_counter() - start)
+
+
+def _refuse_failed_transaction(connection: BaseDatabaseWrapper) -> None:
+    """Refuse to COMMIT what Postgres would silently roll back.
+
+    After an SQL error that the program has caught, COMMIT is answered with
+    ROLLBACK and no error; the hooks would push rows that were never committed.
+    """
+    if session.has_failed(connection):
+        raise TransactionManagementError(
+            "An SQL error earlier in this transaction was caught, so Postgres will not commit it. "
+            "Put the statement that may fail into a `transaction.atomic()` block of its own."
+        )
+
+
+def _server_has_ended_transaction(connection: BaseDatabaseWrapper) -> bool:
+    """Whether Postgres has answered COMMIT with an error: then it has rolled back.
+
+    Not so when the connection broke: then the COMMIT may have happened, or may
+    happen yet, and the marks stay until a reader asks Postgres.
+    """
+    raw = connection.connection
+    return raw is not None and raw.info.transaction_status is TransactionStatus.IDLE

@@ -1,0 +1,172 @@
+"""The rows that a transaction leaves in the database, rendered before its COMMIT.
+
+Never an instance in memory: the row in the witness's notice where that is exact, else one that
+is read again. Its lock is held, so nobody else can change it until the COMMIT.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from cachelayer import exceptions
+from cachelayer.exceptions import CacheUnavailable
+from cachelayer.protocol import documents, key_states
+from cachelayer.rows import declared_reads, registry, row_json, tenancy
+from cachelayer.rows.loading import found
+from cachelayer.rows.registration import CachedModel
+from cachelayer.tracking import session
+
+logger = logging.getLogger("cachelayer.commit")
+
+#: Of a row: its JSON, ``states.NULL`` (deleted), ``states.INVALIDATE``, or None: to be read.
+Known = str | bytes | None
+
+
+def _is_here(cached: CachedModel, key: str) -> bool:
+    """Whether the connection is still at the tenant whose row this is."""
+    if not tenancy.may_be(cached.database):
+        return True
+    try:
+        return cached.start == key.partition(":")[0]
+    except CacheUnavailable:
+        return False
+
+
+class Written:
+    """The rows of the transaction on one connection, which is about to commit."""
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self._connection = connection
+
+    def rows(self, known: Mapping[str, Known]) -> dict[str, bytes]:
+        """What each key shall hold, where *known* says what is known of it.
+
+        Never raises for a row that cannot be read or rendered: that is logged, and the row
+        invalidated. Raises ``DatabaseError`` when the connection is lost.
+        """
+        rows: dict[str, bytes] = {}
+        unread: dict[CachedModel, dict[Any, str]] = {}
+        for key, said in known.items():
+            if isinstance(said, bytes):
+                rows[key] = said
+                continue
+            cached = registry.model_of_prefix(key.partition(":")[0])
+            assert cached
+            row = None if said is None else self._of_json(cached, said, key)
+            if row is None and not _is_here(cached, key):
+                rows[key] = key_states.INVALIDATE
+            elif row is None:
+                unread.setdefault(cached, {})[cached.pk(key)] = key
+            else:
+                rows[key] = row
+        for cached, keys in unread.items():
+            rows |= {keys[pk]: row for pk, row in self._read(cached, list(keys)).items()}
+        return rows
+
+    def _of_json(self, cached: CachedModel, text: str, key: str) -> bytes | None:
+        pk = cached.pk(key) if cached.is_looked_at else None
+        try:
+            return self._rendered(cached, lambda: row_json.render(cached, text), pk)
+        except row_json.Inexact:
+            return None
+
+    def _read(self, cached: CachedModel, pks: list[Any]) -> dict[Any, bytes]:
+        try:
+            fetched = self._fetched(cached, pks)
+        except Exception:
+            logger.exception(
+                "Rows of %s that were written could not be read again before their COMMIT. They "
+                "are committed, and are not cached. See that whoever writes them may read them.",
+                cached.model._meta.label,
+            )
+            return dict.fromkeys(pks, key_states.INVALIDATE)
+        rows = dict.fromkeys(pks, key_states.NULL)
+        for pk, row in fetched.items():
+            rows[pk] = self._rendered(cached, partial(cached.render_fetched, row), pk)
+        return rows
+
+    def _fetched(self, cached: CachedModel, pks: list[Any]) -> dict[Any, Any]:
+        """The rows; a read that fails in Postgres does not take the transaction with it."""
+
+        def execute(
+            execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]
+        ) -> Any:
+            cursor = context["cursor"].cursor
+            if not session.takes_texts_of_several(cursor):
+                self._send("SAVEPOINT cachelayer_read")
+                return execute(sql, params, many, context)
+            # No round trip of its own. It ends with the transaction, which is about to.
+            result = execute(f"SAVEPOINT cachelayer_read; {sql}", params, many, context)
+            cursor.nextset()
+            return result
+
+        try:
+            with self._connection.execute_wrapper(execute):
+                return cached.fetch(found(self._connection.alias, cached, pks))
+        except Exception:
+            if session.has_failed(self._connection):
+                self._send("ROLLBACK TO SAVEPOINT cachelayer_read")
+            raise
+
+    def _rendered(self, cached: CachedModel, render: Callable[[], bytes], pk: Any = None) -> bytes:
+        using = self._connection.alias
+        try:
+            with self._guarded():
+                if not cached.is_looked_at:
+                    return render()
+                with declared_reads.Queries(cached.model, cached.serializer, pk, using) as queries:
+                    row = render()
+                if queries.undeclared:
+                    documents.complain(cached, queries.undeclared)
+                    return key_states.INVALIDATE
+                return row
+        except (row_json.Inexact, exceptions.UndeclaredRead):
+            raise
+        except Exception:
+            return self._failed(cached)
+
+    def _failed(self, cached: CachedModel) -> bytes:
+        serializer = getattr(cached.serializer, "__name__", repr(cached.serializer))
+        logger.exception(
+            "%s could not render a row of %s that was written. The row is committed, and is not "
+            "cached. Mend the serializer: a cached row is rendered without a request.",
+            serializer,
+            cached.model._meta.label,
+        )
+        return key_states.INVALIDATE
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """An SQL error of a serializer's own does not take the transaction with it.
+
+        A savepoint, made before the first statement only: most rows need none.
+        """
+        made = False
+
+        def execute(
+            execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]
+        ) -> Any:
+            nonlocal made
+            if not made:
+                made = True
+                self._send("SAVEPOINT cachelayer")
+            return execute(sql, params, many, context)
+
+        try:
+            with self._connection.execute_wrapper(execute):
+                yield
+        except Exception:
+            if made:
+                self._send("ROLLBACK TO SAVEPOINT cachelayer")
+            raise
+        finally:
+            if made:
+                self._send("RELEASE SAVEPOINT cachelayer")
+
+    def _send(self, sql: str) -> None:
+        with self._connection.cursor() as cursor:
+            cursor.cursor.execute(sql)  # Past Django's wrappers, ours among them.

@@ -1,0 +1,1 @@
+"""Redis: one way to it, whether it may be believed, and under which keys."""

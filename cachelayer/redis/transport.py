@@ -1,0 +1,318 @@
+"""The one way to Redis: a round trip, through the gate, verified, timed, within a budget.
+
+Everything that the cache layer asks of Redis goes through ``round_trip``, on
+connections made as django-redis configures them, with three differences: they
+never retry by themselves, their answers are bytes, and each asks the server who it
+is before its first command, so that a silent reconnect cannot lead to a Redis with old data.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, Final, ParamSpec, TypeVar
+
+from django_redis import get_redis_connection
+from redis import ConnectionPool, Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    ConnectionError as RedisConnectionError,
+)
+from redis.exceptions import (
+    MaxConnectionsError,
+    NoScriptError,
+    RedisError,
+    ResponseError,
+)
+from redis.exceptions import (
+    TimeoutError as RedisTimeoutError,
+)
+from redis.retry import Retry
+from redis.sentinel import SentinelConnectionPool
+
+from cachelayer import conf, events, timing
+from cachelayer.exceptions import CacheUnavailable
+from cachelayer.redis import epoch, incarnation, keyspace, resp, scripts, variants
+from cachelayer.redis.gate import Mode, Use, gate
+from cachelayer.redis.resp import Lines
+from cachelayer.redis.scripts import Command
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+#: What the project may have set otherwise for values of its own.
+_OURS: Final = {"decode_responses": False, "encoding": "utf-8", "encoding_errors": "strict"}
+#: What makes a Sentinel pool, beside the options of its connections.
+_OF_SENTINEL: Final = ("service_name", "sentinel_manager", "is_master", "check_connection")
+
+
+class BrokenConnection(CacheUnavailable):
+    """The connection broke in a round trip that must not be sent again as it is."""
+
+
+class _Broke(Exception):  # noqa: N818  (as CacheUnavailable)
+    """A connection broke, and the caller must decide what to send next."""
+
+
+class WrongType(ResponseError):  # noqa: N818  (as CacheUnavailable)
+    """The key holds no string: it is not the cache layer's."""
+
+
+class _Acting(threading.local):
+    unverified: ConnectionPool | None = None
+
+
+_acting = _Acting()
+_pool_lock = threading.Lock()
+_pool: ConnectionPool | None = None
+
+
+def client() -> Redis:
+    """The django-redis client of ``CACHE_ALIAS``, past the gate: for reconcile and tests."""
+    connection: Redis = get_redis_connection(conf.get().CACHE_ALIAS)
+    return connection
+
+
+def round_trip(*commands: Command, use: Use = Use.WRITE, resend: bool = True) -> list[Any]:
+    """Send *commands* together, answer their results in order.
+
+    Raises ``CacheUnavailable`` when the gate forbids *use*, the request has no
+    budget left, or Redis does not answer; then some commands may have been
+    carried out. A broken connection is answered by a second try on a fresh one;
+    without *resend*, by ``BrokenConnection``.
+    """
+    if _acting.unverified:
+        return _send_scripts(commands, _acting.unverified, resend)
+    return _guarded(scripts.name(commands[0]), use, _send_scripts, commands, pool(), resend)
+
+
+def get(keys: Sequence[str]) -> list[bytes | None]:
+    """The values of *keys*, by a shorter way than ``round_trip``; raises ``CacheUnavailable``."""
+    if _acting.unverified:
+        values: list[bytes | None] = round_trip(("MGET", *keys))[0]
+        return values
+    return _guarded("GET", Use.READ, _get, keys)
+
+
+def _guarded(name: str, use: Use, send: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What *send* gives: let through by the gate, within the budget, timed and counted.
+
+    Every command of the cache layer comes through here.
+    """
+    gate.enter(use)
+    # A mark or push is not subject to the budget: without it, a write is unmarked.
+    if use is Use.READ and timing.redis_spent() > conf.get().REQUEST_BUDGET:
+        raise CacheUnavailable("This request has spent its time for Redis.")
+    start = time.perf_counter()
+    try:
+        result = send(*args, **kwargs)
+    except MaxConnectionsError as error:
+        # This process has too many threads for its pool; Redis is well.
+        raise CacheUnavailable(str(error)) from error
+    except _Broke as error:
+        raise BrokenConnection(str(error)) from error
+    except WrongType as error:
+        # Somebody else's value under a key of ours; Redis is well.
+        raise CacheUnavailable(str(error)) from error
+    except (RedisError, OSError) as error:
+        # An answer that refuses (out of memory, read-only replica) is as good
+        # as none: the caller must not believe that its command took effect.
+        gate.doubt(error)
+        raise CacheUnavailable(str(error)) from error
+    finally:
+        took = time.perf_counter() - start
+        timing.add_redis(took)
+        events.round_trip_ended(name, took)
+    # A new connection may have found Redis settling.
+    gate.enter(use)
+    return result
+
+
+@contextmanager
+def unverified() -> Iterator[None]:
+    """Round trips of this thread go past the gate, for the reconcile; they raise ``RedisError``."""
+    connections = _acting.unverified = _copy(client().connection_pool)
+    try:
+        yield
+    finally:
+        _acting.unverified = None
+        connections.disconnect()
+
+
+def ping() -> bool:
+    """Whether Redis answers this process now; never raises."""
+    if gate.mode is Mode.OPEN:
+        return False
+    try:
+        round_trip(("PING",))
+    except CacheUnavailable:
+        return False
+    return True
+
+
+def _send_scripts(
+    commands: Sequence[Command], connections: ConnectionPool, resend: bool
+) -> list[Any]:
+    results = _reconnecting(connections, resend, _send, commands, connections)
+    unknown = [i for i, result in enumerate(results) if isinstance(result, NoScriptError)]
+    if unknown:
+        # A server that has restarted has forgotten the scripts.
+        texts = [scripts.with_text(commands[i]) for i in unknown]
+        again = _reconnecting(connections, resend, _send, texts, connections)
+        for i, result in zip(unknown, again, strict=True):
+            results[i] = result
+    return [_unless_refused(result) for result in results]
+
+
+def _unless_refused(result: T) -> T:
+    if isinstance(result, ResponseError) and "WRONGTYPE" in str(result):
+        raise WrongType(str(result)) from result
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+def _reconnecting(
+    connections: ConnectionPool,
+    resend: bool,
+    send: Callable[P, T],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    """Send; answer a broken connection by one fresh one, which verifies where it has come to.
+
+    Were reads given up at once, a process that has not noticed a restart would
+    write without a mark while others already trust the new Redis.
+    """
+    try:
+        return send(*args, **kwargs)
+    except MaxConnectionsError:
+        raise
+    except (RedisConnectionError, RedisTimeoutError) as error:
+        connections.disconnect(inuse_connections=False)
+        _lines.forget()
+        if not resend:
+            raise _Broke(str(error)) from error
+        if isinstance(error, RedisTimeoutError):
+            raise  # A reader does not wait for a second one.
+        return send(*args, **kwargs)
+
+
+def _send(commands: Sequence[Command], connections: ConnectionPool) -> list[Any]:
+    if connections is _pool:
+        return _lines.ask(resp.pack(*commands), len(commands))
+    connection: Any = connections.get_connection()
+    try:
+        connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+        return [incarnation.answer(connection) for _ in commands]
+    except BaseException:
+        # Half an answer may be left on it.
+        connection.disconnect()
+        raise
+    finally:
+        connections.release(connection)
+
+
+def _get(keys: Sequence[str]) -> list[bytes | None]:
+    return _unless_refused(_reconnecting(pool(), True, _lines.values, keys))
+
+
+def pool() -> ConnectionPool:
+    """This process's verified connections, made as django-redis makes its own."""
+    global _pool
+    if _pool is None:
+        with _pool_lock:
+            if _pool is None:
+                _pool = _copy(client().connection_pool, redis_connect_func=_verify)
+    return _pool
+
+
+def _options(configured: ConnectionPool) -> dict[str, Any]:
+    """Those of connections that give bytes and do not retry."""
+    return {**configured.connection_kwargs, **_OURS, "retry": Retry(NoBackoff(), 0)}
+
+
+def _copy(configured: ConnectionPool, **others: Any) -> ConnectionPool:
+    options = _options(configured) | others
+    if isinstance(configured, SentinelConnectionPool):
+        # A pool's own; the copy makes another.
+        del options["connection_pool"]
+        options |= {name: getattr(configured, name) for name in _OF_SENTINEL}
+        for sentinel in configured.sentinel_manager.sentinels:
+            # By itself redis-py asks one that is gone again for seconds.
+            sentinel.set_retry(Retry(NoBackoff(), 0))
+    return type(configured)(
+        connection_class=configured.connection_class,
+        max_connections=configured.max_connections,
+        **options,
+    )
+
+
+def _verify(connection: Any) -> None:
+    """Before the first command of a connection: is this the Redis that is trusted?"""
+    connection.on_connect()
+    found = incarnation.look(connection)
+    try:
+        if found.epoch != epoch.known():
+            epoch.ask()  # Others have reconciled this one, or another.
+        reason = found.distrust
+    except epoch.UNKNOWN as error:
+        reason = f"Postgres does not say which Redis was reconciled last: {error}"
+    # Reached is reached: writers mark and push whatever the incarnation says.
+    # Were the gate opened here, they would write without marks while connections
+    # that are still whole serve hits.
+    if reason:
+        gate.settle(reason)
+    # By now, while Postgres answers: a process that had never read would serve no hit without it.
+    with suppress(CacheUnavailable):
+        variants.own()
+
+
+def _new_connection() -> Any:
+    connections = pool()
+    return connections.connection_class(**connections.connection_kwargs)
+
+
+def _ask_fresh(*commands: Command) -> list[Any]:
+    with fresh_connection() as connection:
+        return [_unless_refused(answer) for answer in incarnation.ask(connection, *commands)]
+
+
+def _ask_owner(*commands: Command) -> list[Any]:
+    return _guarded("GET", Use.WRITE, _ask_fresh, *commands)
+
+
+keyspace.ask_by(_ask_owner)
+
+_lines = Lines(_new_connection, lambda: pool().max_connections)
+
+
+@contextmanager
+def fresh_connection() -> Iterator[Any]:
+    """One new connection, not verified: for the reconcile. Raises ``RedisError``."""
+    connections = client().connection_pool
+    connection = connections.connection_class(**_options(connections))
+    try:
+        resp.connect(connection)
+        yield connection
+    finally:
+        connection.disconnect()
+
+
+def forget_connections() -> None:
+    """Close the idle connections; the next ones verify anew."""
+    global _pool
+    if _pool is not None:
+        _pool.disconnect(inuse_connections=False)
+        _pool = None
+    _lines.forget()
+
+
+def _start_afresh() -> None:
+    global _pool
+    _pool = None
+    _lines.start_afresh()
+
+
+os.register_at_fork(after_in_child=_start_afresh)

@@ -1,0 +1,131 @@
+"""What of the database a row is made of, as a query shows it: the rest would change unnoticed."""
+
+import re
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final
+
+from django.db import connections, models
+
+from cachelayer.rows import own_tables
+
+_TABLE: Final = re.compile(r'\b(?:from|join|into|update)\s+"?(\w+)"?(?:\."?(\w+)"?)?', re.I)
+#: FROM that names no table: ``extract(year FROM created_at)``, ``trim(BOTH FROM name)``,
+#: ``a IS DISTINCT FROM b``. Without brackets there is no subquery before it.
+_NO_TABLE: Final = re.compile(
+    r"\b(?:(?:extract|substring|trim|overlay)\s*\([^()]*?|is\s+(?:not\s+)?distinct\s+)\bfrom\b",
+    re.I,
+)
+#: Its rows never change.
+CONSTANT: Final = "django_content_type"
+
+
+def tables(sql: str) -> set[str]:
+    """The tables that *sql* names."""
+    return {first for first, _ in _found(sql)}
+
+
+def _found(sql: str) -> list[tuple[str, str]]:
+    """Names, and what comes after a dot."""
+    return _TABLE.findall(_NO_TABLE.sub(" ", sql))
+
+
+class Tables:
+    """Around the statements of a connection: notes which tables they name."""
+
+    def __init__(self) -> None:
+        self.named: set[str] = set()
+
+    def __call__(self, execute: Callable[..., Any], sql: Any, *args: Any) -> Any:
+        self.named |= tables(str(sql))
+        return execute(sql, *args)
+
+
+class Queries:
+    """While a row is rendered: which tables it asks that a write of the row does not tell of."""
+
+    def __init__(self, model: type[models.Model], serializer: Any, pk: Any, using: str) -> None:
+        self._model, self._serializer, self._pk, self._using = model, serializer, pk, using
+        self.undeclared: set[str] = set()
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "Queries":
+        for connection in connections.all():
+            is_own = connection.alias == self._using
+            look = self._look if is_own else self._look_elsewhere
+            self._stack.enter_context(connection.execute_wrapper(look))
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.close()
+
+    def _look(
+        self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any
+    ) -> Any:
+        known = row(self._model, self._serializer)
+        if not known.is_read(str(sql), params, self._pk):
+            self.undeclared = self.undeclared or tables(str(sql))
+        return execute(sql, params, many, context)
+
+    def _look_elsewhere(self, execute: Callable[..., Any], sql: Any, *args: Any) -> Any:
+        self.undeclared = self.undeclared or tables(str(sql))
+        return execute(sql, *args)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Of one model, as one serializer shows it."""
+
+    #: The tables whose rows are the row (the model's, its parents', those of its links), with
+    #: the columns of its key.
+    tables: dict[str, str]
+    #: The tables that it links to, with the columns of their keys.
+    targets: dict[str, str]
+    #: The names of the links that are followed.
+    links: frozenset[str]
+
+    def is_read(self, sql: str, params: Any, pk: Any) -> bool:
+        """Whether a write of whatever *sql* reads is a write of the row *pk*."""
+        # A name may come after that of a schema.
+        named = [set(names) for names in _found(sql)]
+        if all(CONSTANT in names for names in named):
+            return True
+        if not all(names & {*self.tables, *self.targets, CONSTANT} for names in named):
+            return False
+        by_key = any(
+            re.search(rf'(?<!\w)"?{column}"?\s*(?:=|in\s*\()\s*%s', sql, re.I)
+            for column in self.tables.values()
+        )
+        return (
+            by_key
+            and str(pk) in map(str, params or ())
+            and all(
+                set(re.findall(rf'"{table}"\."(\w+)"', sql)) <= {column}
+                for table, column in self.targets.items()
+            )
+        )
+
+    def is_shown(self, field: Any) -> bool:
+        """Whether *field* is REST framework's own for the keys of a link that is followed."""
+        from rest_framework.relations import ManyRelatedField, PrimaryKeyRelatedField
+
+        return (
+            type(field) is ManyRelatedField
+            and type(field.child_relation) is PrimaryKeyRelatedField
+            and field.source_attrs[0] in self.links
+        )
+
+
+@cache
+def row(model: type[models.Model], serializer: Any) -> Row:
+    """What is known of the rows of *model*, as *serializer* shows them."""
+    links = own_tables.links(model, serializer)
+    own = dict(own_tables.tables(model, serializer))
+    targets: list[Any] = [link.related_model._meta for link in links]
+    return Row(
+        own,
+        {meta.db_table: meta.pk.column for meta in targets if meta.db_table not in own},
+        frozenset(link.name for link in links),
+    )

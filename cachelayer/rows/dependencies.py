@@ -1,0 +1,202 @@
+"""What a serializer shows beside its own row: of which tables, the rows with which value where.
+
+A row that is shown stands under its primary key (``@shop_author.id:7``), and the rows that refer
+to this one, or that link it to others, under the column that does (``@shop_review.book_id:12``).
+Found from the serializer where it can be seen: nested serializers, dotted sources, related fields.
+``depends_on`` names the rest.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import models
+
+from cachelayer.rows import relations
+from cachelayer.rows.relations import AnyModel
+
+
+@dataclass(slots=True)
+class Shown:
+    """A model's relations that are shown, by their names on an instance; a tree."""
+
+    model: AnyModel
+    by_name: "dict[str, tuple[Any, Shown]]" = field(default_factory=dict)
+    #: Of a many-to-many relation: only the keys of its rows, which the links have.
+    is_by_key: bool = False
+
+    def add(self, path: Iterable[str], *, by_key: bool = False) -> None:
+        """Also the relation at the end of *path*, and those on the way to it."""
+        node = self
+        for name in path:
+            relation = relations.find(node.model, name)
+            relations.refuse_odd_keys(node.model, name, relation)
+            if name not in node.by_name:
+                node.by_name[name] = (
+                    relation,
+                    Shown(relations.target(relation), is_by_key=by_key),
+                )
+            elif not by_key:
+                node.by_name[name][1].is_by_key = False
+            node = node.by_name[name][1]
+
+    def each_model(self) -> Iterator[AnyModel]:
+        """Those whose rows are shown."""
+        for _, shown in self.by_name.values():
+            yield shown.model
+            yield from shown.each_model()
+
+    def paths(self, before: str = "") -> Iterator[str]:
+        """From the row, as ``depends_on`` has them."""
+        for name, (_, shown) in self.by_name.items():
+            yield f"{before}{name}"
+            yield from shown.paths(f"{before}{name}__")
+
+    def lookups(self, before: str = "") -> "Iterator[str | models.Prefetch[Any]]":
+        """For ``prefetch_related``: with these loaded, showing an instance takes no query.
+
+        Rows that nobody has given an order come by their keys: else two looks at the same rows
+        could differ, and a check would take that for stale.
+        """
+        for name, (relation, shown) in self.by_name.items():
+            path = f"{before}{name}"
+            rows = shown.model._default_manager.all()
+            is_many = relation.one_to_many or relation.many_to_many
+            yield (
+                models.Prefetch(path, rows.order_by("pk")) if is_many and not rows.ordered else path
+            )
+            yield from shown.lookups(f"{path}__")
+
+    def columns(self) -> Iterator[relations.Column]:
+        """Those by which stamps are named."""
+        for relation, shown in self.by_name.values():
+            yield relations.own_column(relation)
+            if not shown.is_by_key:
+                yield from (column for column, _ in relations.row_columns(relation, shown.model))
+            yield from shown.columns()
+
+    def tables(self) -> set[str]:
+        """Those whose writes are followed."""
+        models = [self.model, *self.each_model()]
+        chains = {each for model in models for each in (model, *model._meta.all_parents)}
+        return {each._meta.db_table for each in chains} | {each.table for each in self.columns()}
+
+    def stamps(self, instance: models.Model) -> Iterator[tuple[relations.Column, Any]]:
+        """What *instance* shows, with its relations loaded: columns and their values."""
+        for name, (relation, shown) in self.by_name.items():
+            value = getattr(instance, relations.value_of(relation))
+            if value is None:
+                continue  # Its own row says that there is none.
+            yield relations.own_column(relation), value
+            if shown.is_by_key:
+                continue
+            for related in relations.related(instance, name, relation):
+                for column, attribute in relations.row_columns(relation, shown.model):
+                    yield column, getattr(related, attribute)
+                yield from shown.stamps(related)
+
+
+@cache
+def of(
+    model: AnyModel, serializer: Any, depends_on: tuple[str, ...] = (), links: tuple[str, ...] = ()
+) -> Shown | None:
+    """What *serializer* shows of rows of *model* beside the row; None where that is nothing.
+
+    The row's own *links* are a part of it elsewhere. Raises ``ImproperlyConfigured`` for a path
+    that *model* has not.
+    """
+    shown = Shown(model)
+    for link in links:
+        shown.add([link], by_key=True)
+    for path in depends_on:
+        shown.add(path.split("__"))
+    _look(serializer, shown)
+    return shown if shown.by_name else None
+
+
+def _look(serializer: Any, shown: Shown) -> None:
+    if not hasattr(serializer, "to_representation") or not isinstance(serializer, type):
+        return
+    _look_at_fields(_fields(serializer), shown, ())
+
+
+def _fields(serializer: Any) -> Mapping[str, Any]:
+    try:
+        made: Any = serializer()
+        fields: Mapping[str, Any] = made.fields
+    except Exception:  # It fails where it is used, and there it is said.
+        return {}
+    return fields
+
+
+def _look_at_fields(fields: Mapping[str, Any], shown: Shown, path: tuple[str, ...]) -> None:
+    for name, each in fields.items():
+        source = each.source or name
+        if each.write_only:
+            continue
+        way = () if source == "*" else tuple(source.split("."))
+        inner = getattr(each, "child", None) or getattr(each, "child_relation", None) or each
+        followed = _on_the_way(shown.model, (*path, *way))
+        if hasattr(inner, "fields"):
+            if len(followed) == len(path) + len(way):
+                if followed:
+                    shown.add(followed)
+                _look_at_fields(inner.fields, shown, followed)
+        elif len(followed) == len(path) + len(way) and way:
+            _look_at_related_field(inner, shown, followed)
+        elif len(followed) > len(path):
+            shown.add(followed)
+
+
+def _look_at_related_field(inner: Any, shown: Shown, path: tuple[str, ...]) -> None:
+    relation = _relation_at(shown.model, path)
+    # A manager of its own may hide rows by what is in them.
+    is_plain = (
+        relations.is_forward(relation)
+        or type(relations.target(relation)._default_manager) is models.Manager
+    )
+    by_key = _shows_keys(inner) and is_plain
+    is_link = relations.is_of_links(relation)
+    # Its key is a column of the row before it; and a row's own links are a part of it.
+    if by_key and (
+        relations.is_forward(relation)
+        or (is_link and not relations.is_reverse(relation) and len(path) == 1)
+    ):
+        shown.add(path[:-1])
+    else:
+        shown.add(path, by_key=by_key and is_link)
+
+
+def _shows_keys(field: Any) -> bool:
+    names = {base.__name__ for base in type(field).__mro__}
+    if "HyperlinkedRelatedField" in names:
+        return bool(field.lookup_field == "pk")
+    return "PrimaryKeyRelatedField" in names
+
+
+def _on_the_way(model: AnyModel, path: tuple[str, ...]) -> tuple[str, ...]:
+    """The first names of *path* that are relations, one of the other."""
+    found: list[str] = []
+    for name in path:
+        try:
+            relation = relations.find(model, name)
+        except ImproperlyConfigured:
+            break
+        found.append(name)
+        model = relations.target(relation)
+    return tuple(found)
+
+
+def _relation_at(model: AnyModel, path: tuple[str, ...]) -> Any:
+    relation = None
+    for name in path:
+        relation = relations.find(model, name)
+        model = relations.target(relation)
+    return relation
+
+
+def is_relation(model: AnyModel, name: str) -> bool:
+    """Whether an instance of *model* has related rows under *name*."""
+    return bool(_on_the_way(model, (name,)))

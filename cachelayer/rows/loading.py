@@ -1,0 +1,37 @@
+"""Rows as Postgres has them, rendered."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from django.db import models
+
+from cachelayer.rows.computed import Computed
+from cachelayer.rows.registration import CachedModel
+from cachelayer.rows.registry import Cached
+
+#: In place of a row: there is none.
+NULL: Final = b"null"
+
+
+def read_rows(using: str | None, cached: Cached, pks: Iterable[Any]) -> dict[Any, bytes]:
+    """The rows of *pks* as Postgres has them, rendered; ``NULL`` where there is none.
+
+    Of a function's documents: what it computes for each of these arguments.
+    """
+    pks = list(pks)
+    if isinstance(cached, Computed):
+        return {pk: cached.compute(pk, fresh=True)[0] for pk in pks}
+    rows = dict.fromkeys(pks, NULL)
+    if pks:
+        rows |= cached.load(found(using, cached, pks))
+    return rows
+
+
+def found(
+    using: str | None, cached: CachedModel, pks: Sequence[Any]
+) -> "models.QuerySet[models.Model]":
+    """The query for the rows of *pks*."""
+    # Not in the order of Meta.ordering: nobody asked for one.
+    rows = cached.rows(using).order_by()
+    name = cached.lookup
+    return rows.filter(**{name: pks[0]} if len(pks) == 1 else {f"{name}__in": pks})

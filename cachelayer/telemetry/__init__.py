@@ -1,0 +1,1 @@
+"""Listens to what the protocol announces; nothing in the protocol imports it."""

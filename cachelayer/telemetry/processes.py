@@ -1,0 +1,136 @@
+"""The gates and the round trips of every process on this host, from the metrics they share.
+
+With ``PROMETHEUS_MULTIPROC_DIR`` each process keeps its metrics in files there;
+without it, only the process that answers is known.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.samples import Sample
+
+from cachelayer.redis.gate import Mode, gate
+
+_GATE: Final = "cachelayer_gate_open"
+_CHANGED: Final = "cachelayer_gate_changed_timestamp_seconds"
+_SECONDS: Final = "cachelayer_redis_seconds"
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """Whether a process goes past Redis, and since when (Unix time; 0: from its start)."""
+
+    pid: int
+    passes_redis: bool
+    changed: float
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """``all_known`` says whether every process of this host is among them."""
+
+    gates: Sequence[Process]
+    all_known: bool
+
+    @property
+    def passing_redis(self) -> int:
+        return sum(process.passes_redis for process in self.gates)
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Round trips of one operation since the processes began; seconds."""
+
+    operation: str
+    count: int
+    median: float
+    p99: float
+
+
+def gates() -> Processes:
+    """The gate of every live process."""
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if not folder:
+        state = gate.state
+        changed = state.since if state.changes else 0.0
+        own = Process(os.getpid(), state.mode is not Mode.CLOSED, changed)
+        return Processes([own], all_known=False)
+    found = []
+    for path in sorted(Path(folder).glob("gauge_livesum_*.db")):
+        pid = int(path.stem.rpartition("_")[2])
+        if _is_alive(pid) and _is_written(path):
+            changed = _value(path.with_name(f"gauge_livemax_{pid}.db"), _CHANGED)
+            found.append(Process(pid, bool(_value(path, _GATE)), changed))
+    return Processes(found, all_known=True)
+
+
+def latencies() -> list[Latency]:
+    """Of each operation that was used."""
+    buckets: dict[str, list[tuple[float, float]]] = {}
+    for sample in _samples():
+        if sample.name == f"{_SECONDS}_bucket":
+            bound = float(sample.labels["le"])
+            buckets.setdefault(sample.labels["operation"], []).append((bound, sample.value))
+    return [
+        Latency(name, int(total), quantile(found, 0.5), quantile(found, 0.99))
+        for name, unsorted in buckets.items()
+        if (found := sorted(unsorted)) and (total := found[-1][1])
+    ]
+
+
+def quantile(buckets: Sequence[tuple[float, float]], share: float) -> float:
+    """As Prometheus' ``histogram_quantile``: linear inside the bucket that holds it.
+
+    *buckets* are (upper bound, how many are not above it), ascending, the last one infinite.
+    """
+    wanted = share * buckets[-1][1]
+    below, lower = 0.0, 0.0
+    for upper, count in buckets[:-1]:
+        if count >= wanted and count > below:
+            return lower + (upper - lower) * (wanted - below) / (count - below)
+        below, lower = count, upper
+    return lower
+
+
+def _samples() -> Iterable[Sample]:
+    families: Iterable[Metric]
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        families = MultiProcessCollector(CollectorRegistry()).collect()  # type: ignore[no-untyped-call]
+    else:
+        # Of the histogram only: other collectors may ask servers.
+        families = REGISTRY.restricted_registry([f"{_SECONDS}_bucket"]).collect()
+    return [sample for family in families if family.name == _SECONDS for sample in family.samples]
+
+
+def _value(path: Path, name: str) -> float:
+    """The gauge *name* in the file of one process."""
+    families = MultiProcessCollector.merge([str(path)])  # type: ignore[no-untyped-call]
+    values: list[float] = [
+        sample.value for family in families for sample in family.samples if sample.name == name
+    ]
+    return sum(values)
+
+
+def _is_written(path: Path) -> bool:
+    """Not so when the process has only just made it, or has ended and taken it along."""
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:
+        return False
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether it runs: nobody takes away the files of a process that no gunicorn watches."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

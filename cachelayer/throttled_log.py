@@ -1,0 +1,59 @@
+"""A log in which what happens again and again is a few lines and a count, not a flood."""
+
+import logging
+import threading
+import time
+from typing import Any, Final
+
+from cachelayer.background_task import Ticker
+
+#: So many lines are written at once; those that follow within ``WINDOW`` seconds are summed up,
+#: in one line a window, until there is a window without any.
+MOST: Final = 5
+WINDOW: Final = 10.0
+
+
+class Quiet:
+    """What goes through here to *logger* is left out when it comes too often, and counted.
+
+    At level DEBUG every line is written.
+    """
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+        self._ticker = Ticker("cachelayer-log", lambda: WINDOW, self.sum_up)
+        self.start_afresh()
+
+    def start_afresh(self) -> None:
+        self._lock = threading.Lock()
+        self._began, self._written = -WINDOW, 0
+        self._left_out, self._last = 0, ""
+
+    def say(self, level: int, line: str, **kwargs: Any) -> None:
+        if not self._logger.isEnabledFor(level):
+            return
+        if self._is_one_of_many(line):
+            self._ticker.poke()
+            level = logging.DEBUG
+        self._logger.log(level, "%s", line, **kwargs)
+
+    def sum_up(self) -> bool:
+        """The line at the end of a window; the next one has no others."""
+        with self._lock:
+            count, self._left_out = self._left_out, 0
+            self._began, self._written = time.monotonic(), MOST
+        if count:
+            self._logger.warning(
+                "%d more lines in %g s are not in this log. The last: %s", count, WINDOW, self._last
+            )
+        return False
+
+    def _is_one_of_many(self, line: str) -> bool:
+        with self._lock:
+            if not self._left_out and time.monotonic() - self._began > WINDOW:
+                self._began, self._written = time.monotonic(), 0
+            self._written += 1
+            if self._written <= MOST:
+                return False
+            self._left_out, self._last = self._left_out + 1, line
+            return True

@@ -1,0 +1,1 @@
+"""Postgres tells what was written: triggers, their notices, and the repair log."""

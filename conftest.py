@@ -44,8 +44,8 @@ def _fresh_cache(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     conf.get.cache_clear()
     monkeypatch.setattr(keyspace, "is_for_tests", lambda using: False)
     # No test depends on a look that comes or does not come in time.
-    monkeypatch.setattr(watchdog.ticker, "poke", lambda: None)
-    monkeypatch.setattr(live_check.ticker, "poke", lambda: None)
+    monkeypatch.setattr(watchdog.task, "wake", lambda: None)
+    monkeypatch.setattr(live_check.task, "wake", lambda: None)
     counters.flush()
     trust_redis()
     yield

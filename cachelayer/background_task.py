@@ -6,8 +6,8 @@ import weakref
 from collections.abc import Callable
 
 
-class Ticker:
-    """Runs *task* in a daemon thread within one *interval* (seconds) of a ``poke()``.
+class BackgroundTask:
+    """Runs *task* in a daemon thread within one *interval* (seconds) of a ``wake()``.
 
     *task* answers whether it wants to be run again. The thread starts with the
     first poke, and anew in a forked child.
@@ -24,7 +24,7 @@ class Ticker:
         self._now = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def poke(self) -> None:
+    def wake(self) -> None:
         """Ask for a run within one interval. Cheap when one is due already."""
         if self._busy.is_set():
             return
@@ -41,10 +41,10 @@ class Ticker:
                         return
                     self._thread = thread
 
-    def hurry(self) -> None:
+    def wake_now(self) -> None:
         """Ask for a run at once."""
         self._now.set()
-        self.poke()
+        self.wake()
 
     def _run(self) -> None:
         while True:
@@ -56,13 +56,13 @@ class Ticker:
                 self._busy.set()
 
 
-_all: "weakref.WeakSet[Ticker]" = weakref.WeakSet()
+_all: "weakref.WeakSet[BackgroundTask]" = weakref.WeakSet()
 
 
 def _start_all_afresh() -> None:
     # A parent's threads do not live in its child, and its locks may be held.
-    for ticker in _all:
-        ticker._start_afresh()
+    for task in _all:
+        task._start_afresh()
 
 
 os.register_at_fork(after_in_child=_start_all_afresh)

@@ -22,7 +22,7 @@ class Repair(models.Model):
 
 
 class Outage(models.Model):
-    """A process that writes without marks, for all to see (``strict.py``)."""
+    """A process that writes without marks, for all to see (``partition.py``)."""
 
     process = models.TextField(primary_key=True)
     until = models.DateTimeField()

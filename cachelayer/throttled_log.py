@@ -5,7 +5,7 @@ import threading
 import time
 from typing import Any, Final
 
-from cachelayer.background_task import Ticker
+from cachelayer.background_task import BackgroundTask
 
 #: So many lines are written at once; those that follow within ``WINDOW`` seconds are summed up,
 #: in one line a window, until there is a window without any.
@@ -13,7 +13,7 @@ MOST: Final = 5
 WINDOW: Final = 10.0
 
 
-class Quiet:
+class ThrottledLog:
     """What goes through here to *logger* is left out when it comes too often, and counted.
 
     At level DEBUG every line is written.
@@ -21,7 +21,7 @@ class Quiet:
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
-        self._ticker = Ticker("cachelayer-log", lambda: WINDOW, self.sum_up)
+        self._task = BackgroundTask("cachelayer-log", lambda: WINDOW, self.sum_up)
         self.start_afresh()
 
     def start_afresh(self) -> None:
@@ -33,7 +33,7 @@ class Quiet:
         if not self._logger.isEnabledFor(level):
             return
         if self._is_one_of_many(line):
-            self._ticker.poke()
+            self._task.wake()
             level = logging.DEBUG
         self._logger.log(level, "%s", line, **kwargs)
 

@@ -90,7 +90,7 @@ class CachePage(Operations, _ModelAdmin):
         if not typed:
             return {}
         try:
-            look = inspect_key.look_at(inspect_key.parse(request.GET.get("model", ""), typed))
+            look = inspect_key.inspect_text(inspect_key.parse(request.GET.get("model", ""), typed))
         except ValueError as error:
             return {"look_error": str(error)}
         return {
@@ -103,7 +103,7 @@ class CachePage(Operations, _ModelAdmin):
             "change_url": self._change_url(request, look),
         }
 
-    def _change_url(self, request: HttpRequest, look: inspect_key.Look) -> str:
+    def _change_url(self, request: HttpRequest, look: inspect_key.Inspection) -> str:
         """Where the row is edited, if this site has its model and this user may see it."""
         if isinstance(look.cached, Computed) or look.cached.by:
             return ""
@@ -131,7 +131,7 @@ class CachePage(Operations, _ModelAdmin):
         )
 
 
-def _regions_context(found: overview.Facts) -> dict[str, Any]:
+def _regions_context(found: overview.Overview) -> dict[str, Any]:
     history = found.history
     return {
         "facts": found,

@@ -36,10 +36,10 @@ class CachedRowPanel(_ModelAdmin):
         ]
         if obj is None:
             return fieldsets
-        may_look = any(
+        may_view = any(
             request.user.has_perm(f"cachelayer.{name}_cache") for name in ("view", "operate")
         )
-        panel = ours[1] if may_look else ours[0]
+        panel = ours[1] if may_view else ours[0]
         return [*fieldsets, (_("Cache"), {"fields": [panel]})]
 
     @admin.display(description=_("Cached row"))
@@ -56,5 +56,5 @@ def _panel(obj: Any, *, link: bool) -> SafeString:
         cached = registry.get(type(obj))
     except ImproperlyConfigured as error:
         return SafeString(error)
-    look = inspect_key.look(cached.model, obj.pk)
+    look = inspect_key.inspect(cached.model, obj.pk)
     return render_to_string("admin/cachelayer/cache/row_panel.html", {"look": look, "link": link})

@@ -111,7 +111,7 @@ def _rules_of_keys() -> list[str]:
 def _problems(connection: Any) -> Iterator[CheckMessage]:
     yield from _refused(connection)
     try:
-        found = incarnation.look(connection)
+        found = incarnation.fetch(connection)
     except incarnation.Nameless:
         yield Error(
             "This Redis says no run_id or no master_replid in INFO: nobody could tell one that was "

@@ -2,7 +2,7 @@
 
 A hit may be answered without Django only where Django would have given the same
 answer to everybody. So the view must say ``rows_are_public``, and nothing in it must
-contradict (``audience.py``); and every part that Django would have asked is looked at: the
+contradict (``visibility.py``); and every part that Django would have asked is looked at: the
 middlewares, and the view's permissions, throttles, authenticators and negotiation. A
 part that is not known here must say of itself ``same_for_anonymous = True``, in its own
 class: for a read without credentials it decides by ``Host``, ``Accept``, scheme and the
@@ -158,7 +158,7 @@ def _public_of(callback: Any) -> tuple[CachedModel | Pages, str, str] | None:
         )
     if not seen.rows_are_public or visibility.not_public(seen) or visibility.not_cached(seen):
         return None
-    cached = visibility.looked_up_by(seen, shown)
+    cached = visibility.read_by_column(seen, shown)
     return (cached, seen.lookup_url_kwarg or seen.lookup_field, "") if cached else None
 
 

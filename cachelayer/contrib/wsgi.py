@@ -2,8 +2,8 @@
 
     application = fast_hits(get_wsgi_application())
 
-A ``GET`` or ``HEAD`` of a row or a page that anybody may read (``routes.py``) and that Redis has
-is answered here; everything else is handed to Django, with what Redis said. The answer
+A ``GET`` or ``HEAD`` of a row or a page that anybody may read (``public_routes.py``) and that
+Redis has is answered here; everything else is handed to Django, with what Redis said. The answer
 is Django's: the first request of its kind (same route, method, ``Host``, ``Accept``,
 scheme) goes through Django, and if its answer is a row, its status and headers are
 those of every later hit; only ``ETag``, ``Content-Length``, ``X-Cache`` and
@@ -24,7 +24,7 @@ from django.utils.datastructures import CaseInsensitiveMapping
 from cachelayer import conf, timing
 from cachelayer.contrib import public_routes
 from cachelayer.contrib.rest import pages
-from cachelayer.contrib.rest.list_mixin import BASE, LOOKED_UP
+from cachelayer.contrib.rest.list_mixin import BASE, FETCHED
 from cachelayer.exceptions import CacheUnavailable
 from cachelayer.protocol import key_states, reads
 from cachelayer.rows import etags
@@ -93,7 +93,7 @@ class FastHits:
         setting_changed.connect(self._forget)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        known = self._known or self._look_around()
+        known = self._known or self._prepare()
         row = known.row_of(environ)
         if row is None:
             return self._django(environ, start_response)
@@ -122,7 +122,7 @@ class FastHits:
             row = page
         start = time.perf_counter()
         try:
-            value = reads.look_up(row.key)
+            value = reads.fetch(row.key)
         except CacheUnavailable:
             return self._django(environ, start_response)
         body = _body(value)
@@ -136,7 +136,7 @@ class FastHits:
                 headers = template.headers(tag, len(body), spent)
                 start_response(template.status, headers)
                 return [b"" if matches else body]
-        environ[LOOKED_UP] = reads.LookedUp(row.key, value)
+        environ[FETCHED] = reads.Fetched(row.key, value)
         return self._learn(known, kind, environ, start_response)
 
     def _learn(
@@ -162,7 +162,7 @@ class FastHits:
             known.bases[kind] = environ.get(BASE, "")
         return body
 
-    def _look_around(self) -> "_Known":
+    def _prepare(self) -> "_Known":
         # Two threads may do this at once; either's result will do.
         known = self._known = _Known()
         if names := public_routes.unknown_middlewares():

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from cachelayer import conf
 from cachelayer.operations import overview
-from cachelayer.operations.overview import Facts
+from cachelayer.operations.overview import Overview
 from cachelayer.telemetry.counters import SLICE, Slice
 
 _BLOCKS: Final = "▁▂▃▄▅▆▇█"
@@ -28,16 +28,16 @@ _ROWS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """The facts, and the reads a second since the look before; None for the first one."""
+class Snapshot:
+    """The facts, and the reads a second since the snapshot before; None for the first one."""
 
-    facts: Facts
+    facts: Overview
     rates: Mapping[str, float | None]
     #: While Redis is away, what it said last.
     history: Sequence[Slice]
 
     @classmethod
-    def take(cls, before: "Look | None") -> "Look":
+    def take(cls, before: "Snapshot | None") -> "Snapshot":
         found = overview.collect()
         return cls(
             found,
@@ -46,12 +46,12 @@ class Look:
         )
 
 
-def draw(look: Look, console: Console) -> RenderableType:
+def draw(snapshot: Snapshot, console: Console) -> RenderableType:
     """The page, as wide as *console*."""
-    found = look.facts
+    found = snapshot.facts
     title = Text.assemble(("cache", "bold"), time.strftime("  %H:%M:%S", time.localtime(found.at)))
     return Panel(
-        Group(_verdict(found), Text(), _reads(look, console), Text(), _servers(found)),
+        Group(_verdict(found), Text(), _reads(snapshot, console), Text(), _servers(found)),
         title=title,
         title_align="left",
         subtitle="Ctrl-C ends",
@@ -74,14 +74,14 @@ def sparkline(values: Sequence[float], width: int, *, plain: bool = False) -> st
     )
 
 
-def _verdict(found: Facts) -> RenderableType:
+def _verdict(found: Overview) -> RenderableType:
     lines = Text(_SIGNS[found.level], style=_STYLES[found.level])
     for trouble in found.troubles:
         lines.append(f"\n• {trouble.sentence}", style="default")
     return lines
 
 
-def _reads(look: Look, console: Console) -> RenderableType:
+def _reads(snapshot: Snapshot, console: Console) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     for justify in ("left", "right", "left", "right"):
         table.add_column(justify=justify, no_wrap=True)
@@ -90,16 +90,16 @@ def _reads(look: Look, console: Console) -> RenderableType:
     for name, total, label, style in _ROWS:
         table.add_row(
             label,
-            _number(look.rates[total], ".1f", "/s"),
-            Text(_line(look.history, name, width, plain=console.options.ascii_only), style=style),
-            _number(look.facts.stats[total], ",", ""),
+            _number(snapshot.rates[total], ".1f", "/s"),
+            Text(_line(snapshot, name, width, plain=console.options.ascii_only), style=style),
+            _number(snapshot.facts.stats[total], ",", ""),
         )
-    return Group(table, Text(_axis(look, width), style="dim"))
+    return Group(table, Text(_axis(snapshot, width), style="dim"))
 
 
-def _axis(look: Look, width: int) -> str:
-    found = look.facts
-    minutes = min(width, len(look.history)) * SLICE / 60
+def _axis(snapshot: Snapshot, width: int) -> str:
+    found = snapshot.facts
+    minutes = min(width, len(snapshot.history)) * SLICE / 60
     rate = "no reads" if found.hit_rate is None else f"{found.hit_rate} %"
     in_all = found.stats["hit_rate"]
     return f"hit rate {rate} in the last minute, {_number(in_all, 'g', ' %')} in all" + (
@@ -107,11 +107,11 @@ def _axis(look: Look, width: int) -> str:
     )
 
 
-def _line(history: Sequence[Slice], name: str, width: int, *, plain: bool) -> str:
-    return sparkline([piece.counts[name] for piece in history], width, plain=plain)
+def _line(snapshot: Snapshot, name: str, width: int, *, plain: bool) -> str:
+    return sparkline([piece.counts[name] for piece in snapshot.history], width, plain=plain)
 
 
-def _servers(found: Facts) -> RenderableType:
+def _servers(found: Overview) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
@@ -121,7 +121,7 @@ def _servers(found: Facts) -> RenderableType:
     return table
 
 
-def _redis(found: Facts) -> tuple[str, str, bool]:
+def _redis(found: Overview) -> tuple[str, str, bool]:
     redis = found.redis
     if redis is None:
         return "Redis", "does not answer", False
@@ -135,7 +135,7 @@ def _redis(found: Facts) -> tuple[str, str, bool]:
     )
 
 
-def _gates(found: Facts) -> tuple[str, str, bool]:
+def _gates(found: Overview) -> tuple[str, str, bool]:
     passing, known = found.processes.passing_redis, len(found.processes.gates)
     if found.processes.all_known:
         return "gates", f"{passing} of {known} processes go past Redis", not passing
@@ -144,7 +144,7 @@ def _gates(found: Facts) -> tuple[str, str, bool]:
     return "gate", f"{gate['state']} (this process){reason}", not passing
 
 
-def _repair(found: Facts) -> tuple[str, str, bool]:
+def _repair(found: Overview) -> tuple[str, str, bool]:
     repair = found.stats["repair"]
     if repair["backlog"] is None:
         return "repair log", "unknown while Postgres is away", False
@@ -154,7 +154,7 @@ def _repair(found: Facts) -> tuple[str, str, bool]:
     return "repair log", f"{waits}; {runs}", not late
 
 
-def _checked(found: Facts) -> tuple[str, str, bool]:
+def _checked(found: Overview) -> tuple[str, str, bool]:
     check = found.stats["live_check"]
     if check["checked"] is None:
         return "live check", "unknown while Redis is away", False
@@ -164,14 +164,14 @@ def _checked(found: Facts) -> tuple[str, str, bool]:
     return "live check", said, not check["stale"]
 
 
-def _rows(found: Facts) -> str:
+def _rows(found: Overview) -> str:
     if found.stats["cached_items"] is None:
         return "unknown while Redis is away"
     about = "" if found.stats["cached_items_exact"] else "about "
     return f"{about}{_number(found.stats['cached_items'], ',', '')}"
 
 
-def _rate(found: Facts, before: Look | None, total: str) -> float | None:
+def _rate(found: Overview, before: Snapshot | None, total: str) -> float | None:
     if before is None:
         return None
     now, then = found.stats[total], before.facts.stats[total]

@@ -1,4 +1,4 @@
-"""Which release's shape owns the plain keys of a prefix; see ``shapes.py``."""
+"""Which release's shape owns the plain keys of a prefix; see ``variants.py``."""
 
 from django.db import migrations
 

@@ -19,7 +19,7 @@ _TRIES: Final = 3
 
 
 @dataclass(slots=True)
-class Look:
+class Inspection:
     """What was found. Times in seconds; None: nobody can say, or it does not apply."""
 
     cached: Cached
@@ -51,17 +51,17 @@ class Look:
         return "same" if self.value == self.row else "differs"
 
 
-def look(model: type[models.Model], pk: Any) -> Look:
-    """Look at the row *pk* of *model*, as it is now; raises ``ValidationError`` for no *pk*."""
+def inspect(model: type[models.Model], pk: Any) -> Inspection:
+    """The row *pk* of *model* as it is now; raises ``ValidationError`` for what is no *pk*."""
     cached = registry.get(model)
     pk = cached.to_python(pk)
-    return _look(cached, pk)
+    return _inspect(cached, pk)
 
 
-def look_at(key: str) -> Look:
-    """Look at *key*; ``ValueError`` says why it is none of a cached model."""
+def inspect_text(key: str) -> Inspection:
+    """Inspection at *key*; ``ValueError`` says why it is none of a cached model."""
     cached = registry.of_key(key)
-    return _look(cached, cached.pk(key))
+    return _inspect(cached, cached.pk(key))
 
 
 def parse(prefix: str, text: str) -> str:
@@ -81,9 +81,9 @@ def parse(prefix: str, text: str) -> str:
     raise ValueError(f"No model is cached under {prefix!r}.")
 
 
-def _look(cached: Cached, pk: Any) -> Look:
+def _inspect(cached: Cached, pk: Any) -> Inspection:
     for _ in range(_TRIES):
-        found = Look(cached, pk, cached.key(pk))
+        found = Inspection(cached, pk, cached.key(pk))
         _ask_redis(found)
         _ask_postgres(found)
         # A write between the two looks is no difference: then the key has changed too.
@@ -94,7 +94,7 @@ def _look(cached: Cached, pk: Any) -> Look:
     return found
 
 
-def _ask_redis(found: Look) -> None:
+def _ask_redis(found: Inspection) -> None:
     try:
         found.value, found.ttl = key_states.peek(found.key)
         found.changed = stamps.changed(found.value)
@@ -104,7 +104,7 @@ def _ask_redis(found: Look) -> None:
     found.state = key_states.name(found.value)
 
 
-def _ask_postgres(found: Look) -> None:
+def _ask_postgres(found: Inspection) -> None:
     try:
         if key_states.is_mark(found.value):
             found.is_writing = not takeover.have_ended(found.cached.database, found.value)
@@ -113,7 +113,7 @@ def _ask_postgres(found: Look) -> None:
         found.postgres_error = str(error).strip()
 
 
-def _still_holds(found: Look) -> bool:
+def _still_holds(found: Inspection) -> bool:
     try:
         [value] = key_states.get([found.key])
     except CacheUnavailable:

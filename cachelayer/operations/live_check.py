@@ -18,7 +18,7 @@ from typing import Any, Final
 from django.db import DatabaseError, InterfaceError, connections
 
 from cachelayer import conf, events
-from cachelayer.background_task import Ticker
+from cachelayer.background_task import BackgroundTask
 from cachelayer.exceptions import CacheUnavailable
 from cachelayer.protocol import key_states
 from cachelayer.rows.etags import etag
@@ -50,7 +50,7 @@ def sample(cached: Cached, pk: Any, key: str, value: bytes) -> None:
         return
     if time.monotonic() >= _rested:
         _waiting.append((cached, pk, key, value))
-        ticker.poke()
+        task.wake()
 
 
 def listen() -> None:
@@ -93,7 +93,7 @@ def _load(cached: Cached, pk: Any) -> bytes:
     return read_rows(cached.database, cached, [pk])[pk]
 
 
-ticker = Ticker("cachelayer-livecheck", lambda: _INTERVAL, check_waiting)
+task = BackgroundTask("cachelayer-livecheck", lambda: _INTERVAL, check_waiting)
 
 
 def report(totals: Mapping[str, int] | None) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class Trouble:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class Overview:
     """One look at everything."""
 
     at: float
@@ -78,14 +78,14 @@ class Facts:
         }
 
 
-def collect() -> Facts:
+def collect() -> Overview:
     """Ask Redis, Postgres and the processes' files; never raises for one that is away."""
     redis, history = _ask_redis()
     # After it: what it finds out about the gate belongs into the statistics.
     collected = stats.collect()
     found = processes.gates()
     repairers = _repairers()
-    return Facts(
+    return Overview(
         at=time.time(),
         stats=collected,
         redis=redis,

@@ -89,7 +89,7 @@ def _fill(cached: CachedModel, pks: Sequence[Any], read: Callable[..., dict[Any,
     if not leased:
         return 0
     keys = {cached.key(pk): pk for pk in leased}
-    if cached.is_looked_at:
+    if cached.is_query_checked:
         return len(documents.fill(cached.database, cached, keys, wanted, token)[1])
     try:
         rows = read(None, cached, leased)

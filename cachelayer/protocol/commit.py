@@ -1,6 +1,6 @@
 """The cache's part in the COMMIT of one transaction: one mark on all its keys, then the push.
 
-What is pushed are the rows as the transaction leaves them in the database (``written.py``).
+What is pushed are the rows as the transaction leaves them in the database (``written_rows.py``).
 """
 
 import logging
@@ -62,7 +62,7 @@ class Commit:
         then goes without opens the gate, so that a reconcile follows.
         """
         epoch.hear_first(connection.alias, self._epoch)
-        reconcile.look_if_late(gate)
+        reconcile.probe_if_late(gate)
         logged = {f"{prefix}:{EVERY}" for prefix in self._every}
         if logged:
             logged |= {key for key in self.rows if relations.is_stamp(key.partition(":")[0])}
@@ -113,7 +113,7 @@ class Commit:
             self._replace_marks(marked)
             if unmarked := [] if are_all else self.rows.keys() - marked.keys():
                 _count_unsent(unmarked)
-                watchdog.ticker.hurry()
+                watchdog.task.wake_now()
             self.spent.pushed()
 
     def withdraw(self) -> None:
@@ -150,7 +150,7 @@ class Commit:
                 for keys in batched(scan.keys(sorted(self._every))):
                     key_states.repair(keys, f"trusted {epoch.known()}")
         except (CacheUnavailable, *epoch.UNKNOWN):
-            watchdog.ticker.hurry()
+            watchdog.task.wake_now()
 
 
 def _count_unsent(keys: Collection[str]) -> None:

@@ -46,7 +46,7 @@ def fill(
     filled: not a document that shows what somebody is writing just now. Raises ``DatabaseError``.
     """
     try:
-        if not cached.is_looked_at:
+        if not cached.is_query_checked:
             rows = read_rows(using, cached, keys.values())
             store({key: rows[pk] for key, pk in keys.items()}, lease)
             return rows, set(keys)

@@ -44,7 +44,7 @@ _NO_TRANSACTION: Final = 0
 _NOT_ISSUED: Final = 2**62
 
 _mark = scripts.load("mark", "own_incarnation", "variants")
-_look = scripts.load("look", "own_incarnation")
+_get_verified = scripts.load("get_verified", "own_incarnation")
 _document = scripts.load("document", "own_incarnation", "checked")
 _lease = scripts.load("lease")
 _repair = scripts.load("repair", "own_incarnation", "variants")
@@ -161,7 +161,7 @@ def get_verified(keys: Sequence[str]) -> tuple[list[bytes | None], str]:
     of_documents = keys and registry.is_of_documents(keys[0])
     for part in batched(variants.stored(keys)):
         held = [*part, incarnation.KEY]
-        command = _document(held, keyspace.prefix(), 1) if of_documents else _look(held)
+        command = _document(held, keyspace.prefix(), 1) if of_documents else _get_verified(held)
         [[*more, found]] = transport.round_trip(command, use=Use.READ)
         values += more
         epochs.add(incarnation.trusted_epoch(found))

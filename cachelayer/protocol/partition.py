@@ -24,7 +24,7 @@ from django.db import DatabaseError, InterfaceError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayer import conf
-from cachelayer.background_task import Ticker
+from cachelayer.background_task import BackgroundTask
 from cachelayer.redis import epoch
 from cachelayer.rows import registry
 
@@ -66,14 +66,14 @@ class Trust:
         """
         self._used = True
         if time.monotonic() < self._until:
-            ticker.poke()
+            task.wake()
             return self._epoch
         self.ask_again()
         return ""
 
     def ask_again(self) -> None:
         """Ask in the background, at once."""
-        ticker.hurry()
+        task.wake_now()
 
     def ask(self) -> bool:
         """Ask every database whether somebody writes without marks; never raises.
@@ -188,5 +188,5 @@ def _wait(seconds: float) -> None:
 
 
 trust = Trust()
-ticker = Ticker("cachelayer-trust", lambda: conf.get().TRUST_LIFETIME / 3, trust.ask)
+task = BackgroundTask("cachelayer-trust", lambda: conf.get().TRUST_LIFETIME / 3, trust.ask)
 os.register_at_fork(after_in_child=trust.start_afresh)

@@ -43,19 +43,19 @@ class Read:
     row: bytes | None
 
 
-class LookedUp(NamedTuple):
-    """What ``look_up`` has given for *key*, for a ``read`` of the same request to go on from."""
+class Fetched(NamedTuple):
+    """What ``fetch`` has given for *key*, for a ``read`` of the same request to go on from."""
 
     key: str
     value: bytes | None
 
 
-def look_up(key: str) -> bytes | None:
+def fetch(key: str) -> bytes | None:
     """What Redis holds under *key*, if it may be believed now; else ``CacheUnavailable``."""
-    return _look_up([key])[0]
+    return _fetch([key])[0]
 
 
-def _look_up(keys: Sequence[str], verified: bool = False) -> list[bytes | None]:
+def _fetch(keys: Sequence[str], verified: bool = False) -> list[bytes | None]:
     is_strict = partition.is_on()
     if not is_strict and not verified:
         return key_states.get(keys)
@@ -75,7 +75,7 @@ def note_hit(cached: Cached, pk: Any, key: str, value: bytes, seconds: float) ->
     """Announce a read that is answered with *value*, the row or null found under *key*."""
     events.value_answered(cached, pk, key, value)
     events.read_ended(cached.kind, "hit", seconds)
-    watchdog.ticker.poke()
+    watchdog.task.wake()
 
 
 def note_bypass(cached: Cached) -> None:
@@ -86,18 +86,18 @@ def note_bypass(cached: Cached) -> None:
 def read(
     model: type[models.Model],
     pk: Any,
-    looked_up: LookedUp | None = None,
+    fetched: Fetched | None = None,
     *,
     serializer: Serializer | None = None,
 ) -> Read:
     """The row of *model* with primary key *pk*, never older than an acknowledged write.
 
     As the first serializer that the model is registered with shows it, or *serializer*.
-    *looked_up* is what this request has found under the key already. Raises
+    *fetched* is what this request has found under the key already. Raises
     ``ValidationError`` for a *pk* of the wrong form and ``DatabaseError`` when
     Postgres is needed and does not answer.
     """
-    return read_one(registry.get(model, serializer), pk, looked_up)
+    return read_one(registry.get(model, serializer), pk, fetched)
 
 
 def read_by(
@@ -113,23 +113,23 @@ def read_by(
     return read_one(registry.get(model, serializer, name), wanted)
 
 
-def read_one(cached: Cached, pk: Any, looked_up: LookedUp | None = None) -> Read:
+def read_one(cached: Cached, pk: Any, fetched: Fetched | None = None) -> Read:
     """As ``read``, of one registration; *pk* is what its keys have behind the colon."""
     began = time.perf_counter()
     pk = cached.to_python(pk)
-    found = find_one(cached, pk, looked_up)
+    found = find_one(cached, pk, fetched)
     if found is None:
         found = Read("bypass", _unwrap(read_rows(cached.database, cached, [pk])[pk]))
     return ended(cached, found, time.perf_counter() - began)
 
 
-def find_one(cached: Cached, pk: Any, looked_up: LookedUp | None = None) -> Read | None:
+def find_one(cached: Cached, pk: Any, fetched: Fetched | None = None) -> Read | None:
     """As ``read_one``, not announced; None where Postgres must be asked past the cache."""
     using = cached.database
     with suppress(CacheUnavailable):
         key = cached.key(pk)
         if not _reads_otherwise(using, cached, key):
-            value = looked_up.value if looked_up and looked_up.key == key else look_up(key)
+            value = fetched.value if fetched and fetched.key == key else fetch(key)
             return _read_cached(using, cached, pk, key, value)
     return None
 
@@ -167,7 +167,7 @@ def rows_of(cached: CachedModel, pks: Iterable[Any], *, verified: bool = False) 
         return [row for row in loaded.values() if row != key_states.NULL]
     rows, outcomes = _find(cached.database, cached, keys, verified=verified)
     if "hit" in outcomes.values():
-        watchdog.ticker.poke()
+        watchdog.task.wake()
     return [row for row in map(rows.__getitem__, keys) if row != key_states.NULL]
 
 
@@ -187,7 +187,7 @@ def _find(
     leased: dict[str, Any] = {}
     values: dict[str, bytes | None] = {}
     with suppress(CacheUnavailable):
-        values = _look_up_many(using, cached, keys, verified)
+        values = _fetch_many(using, cached, keys, verified)
         rows = _known(cached, keys, values)
         if len(rows) == len(keys):
             return rows, dict.fromkeys(keys, "hit")
@@ -211,7 +211,7 @@ def _load(
     lease: bytes,
 ) -> tuple[dict[Any, bytes], set[str]]:
     """The rows of the *unknown* keys, and those of the *leased* that were filled."""
-    if not cached.is_looked_at:  # All by one query.
+    if not cached.is_query_checked:  # All by one query.
         loaded = read_rows(using, cached, unknown.values())
         if leased:
             documents.store({key: loaded[pk] for key, pk in leased.items()}, lease)
@@ -224,16 +224,16 @@ def _load(
     return loaded | rows, filled
 
 
-def _look_up_many(
+def _fetch_many(
     using: str, cached: CachedModel, keys: dict[str, Any], verified: bool
 ) -> dict[str, bytes | None]:
-    """As ``look_up``, without the rows that this transaction has written itself."""
+    """As ``fetch``, without the rows that this transaction has written itself."""
     connection = connections[using]
     if session.is_at_home(connection) and not connection.run_on_commit:
         wanted = list(keys)
     else:
         wanted = [key for key in keys if not _reads_otherwise(using, cached, key)]
-    return dict(zip(wanted, _look_up(wanted, verified), strict=True)) if wanted else {}
+    return dict(zip(wanted, _fetch(wanted, verified), strict=True)) if wanted else {}
 
 
 def _known(
@@ -304,5 +304,5 @@ def ended(cached: Cached, read: Read, seconds: float | None = None) -> Read:
         return read  # Nobody's statistics, and no thread that would add them up.
     events.read_ended(cached.kind, read.outcome, seconds)
     if read.outcome == "hit":
-        watchdog.ticker.poke()
+        watchdog.task.wake()
     return read

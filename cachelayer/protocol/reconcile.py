@@ -32,7 +32,7 @@ from cachelayer.redis.batches import batched
 from cachelayer.redis.gate import Gate, Mode, gate
 from cachelayer.redis.incarnation import KEY
 from cachelayer.rows import registry
-from cachelayer.throttled_log import Quiet
+from cachelayer.throttled_log import ThrottledLog
 from cachelayer.tracking import tracked_tables, triggers
 
 logger = logging.getLogger("cachelayer.reconcile")
@@ -42,7 +42,7 @@ PROBE = "cachelayer:probe"
 
 _trust = scripts.load("trust")
 _probe = scripts.load("probe")
-_log = Quiet(logger)
+_log = ThrottledLog(logger)
 os.register_at_fork(after_in_child=_log.start_afresh)
 
 #: Settling that has not ended after so many probe intervals was left by a process
@@ -70,7 +70,7 @@ def until_closed(gate: Gate) -> None:
             _log.say(logging.ERROR, "Reconcile failed; it will be tried again.", exc_info=True)
             closed = False
         finally:
-            gate.looked_at = started
+            gate.probed_at = started
             connections.close_all()
         if not closed:
             time.sleep(conf.get().PROBE_INTERVAL)
@@ -90,7 +90,7 @@ def _attempt(gate: Gate, memory: _Memory) -> bool:
     epoch.ask()
     with transport.fresh_connection() as connection:
         keyspace.decide(partial(incarnation.ask, connection), claim=True)
-        found = incarnation.look(connection)
+        found = incarnation.fetch(connection)
         refusal = _refusal(connection)
     if found.evicts_marks:
         gate.settle(found.distrust)
@@ -125,7 +125,7 @@ def _attempt(gate: Gate, memory: _Memory) -> bool:
             return False
     else:
         with transport.fresh_connection() as connection:
-            if incarnation.look(connection) != found:
+            if incarnation.fetch(connection) != found:
                 return False
     partition.trust.retire()
     if not gate.close(settled):
@@ -149,7 +149,7 @@ def _begin(seen: incarnation.Incarnation) -> str:
                 partition.trust.declare(connections[using])
         epoch.ask()
         with transport.fresh_connection() as connection:
-            found = incarnation.look(connection)
+            found = incarnation.fetch(connection)
         if not found.is_foreign and found.epoch != seen.epoch:
             return ""
         mine = incarnation.settling(found.server, epoch.advance())
@@ -198,7 +198,7 @@ def _is_abandoned(found: incarnation.Incarnation, settling_since: dict[str, floa
     return time.monotonic() - since > ABANDONED * conf.get().PROBE_INTERVAL
 
 
-def look_if_late(gate: Gate) -> None:
+def probe_if_late(gate: Gate) -> None:
     """Before a writer goes without a mark: has this process looked at Redis lately?
 
     A reconcile elsewhere waits ``SETTLING_TIME`` for every open gate to have
@@ -207,18 +207,18 @@ def look_if_late(gate: Gate) -> None:
     if gate.mode is not Mode.OPEN:
         return
     now = time.monotonic()
-    if now - gate.looked_at > conf.get().SETTLING_TIME / 2:
+    if now - gate.probed_at > conf.get().SETTLING_TIME / 2:
         if _answers():
             gate.settle("Redis answers again.")
         else:
-            gate.looked_at = now
+            gate.probed_at = now
 
 
 def _answers() -> bool:
     """Whether a new connection to Redis can be made, read and written by now."""
     try:
         with transport.fresh_connection() as connection:
-            incarnation.look(connection)
+            incarnation.fetch(connection)
             return not _refusal(connection)
     except (RedisError, OSError):
         return False

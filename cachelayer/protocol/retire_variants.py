@@ -30,7 +30,7 @@ _retire = scripts.load("retire", "own_incarnation")
 _next_word = 0.0
 
 
-def look() -> None:
+def retire_unused() -> None:
     """Say which variants this process uses, and take away those that nobody has used for long.
 
     At most once a minute; never raises.

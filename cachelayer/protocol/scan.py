@@ -15,7 +15,7 @@ START: Final = "0"
 def keys(prefixes: Sequence[str] | None = None) -> Iterator[str]:
     """The keys of cached rows, of all registered models or of *prefixes*, by SCAN.
 
-    Also those in which other releases have rows of their own shape (``shapes.py``). A key
+    Also those in which other releases have rows of their own shape (``variants.py``). A key
     that exists during the whole walk is given at least once.
     """
     if prefixes is None:
@@ -28,7 +28,7 @@ def keys(prefixes: Sequence[str] | None = None) -> Iterator[str]:
 
 
 def variant_keys(variant: str) -> Iterator[str]:
-    """The keys of one *variant*; see ``shapes.py``."""
+    """The keys of one *variant*; see ``variants.py``."""
     return _walk(keyspace.pattern(variant, ":"))
 
 

@@ -1,7 +1,7 @@
 """From Django's signals to ``write.announce``: the front door of a write.
 
 Two receivers, and no patches: ``save()`` is what it is without the cache. Behind them stands
-the witness (``listener.py``), which hears of what sends no signal.
+the witness (``statement_listener.py``), which hears of what sends no signal.
 """
 
 from typing import Any

@@ -12,7 +12,7 @@ import logging
 from django.db import DatabaseError, InterfaceError, connections
 
 from cachelayer import conf
-from cachelayer.background_task import Ticker
+from cachelayer.background_task import BackgroundTask
 from cachelayer.exceptions import CacheUnavailable
 from cachelayer.protocol import drain, reconcile, retire_variants
 from cachelayer.redis import epoch, eviction, incarnation, keyspace, transport
@@ -23,7 +23,7 @@ from cachelayer.tracking import repair_log
 logger = logging.getLogger("cachelayer.watch")
 
 
-def look() -> bool:
+def check() -> bool:
     """Drain the repair log if anything is in it; never raises."""
     try:
         if gate.mode is Mode.CLOSED:
@@ -32,8 +32,8 @@ def look() -> bool:
             else:
                 if repair_log.has_backlog():
                     drain.drain()
-                tenancy.look()
-                retire_variants.look()
+                tenancy.refresh()
+                retire_variants.retire_unused()
     except (DatabaseError, InterfaceError, CacheUnavailable) as error:
         logger.debug("Looked for keys to repair in vain: %s", error)
     finally:
@@ -50,4 +50,4 @@ def _distrust() -> str:
     return reason or reconcile.missing_triggers()
 
 
-ticker = Ticker("cachelayer-watch", lambda: conf.get().LOOK_INTERVAL, look)
+task = BackgroundTask("cachelayer-watch", lambda: conf.get().LOOK_INTERVAL, check)

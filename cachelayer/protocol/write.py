@@ -1,11 +1,11 @@
 """Writing: statement (row lock) → mark → COMMIT → push.
 
-A write is registered with the transaction as an on_commit hook, a ``Write``: by Django's
-signals, and by the witness (``listener.py``), which has the last word on what was written. When
-Django sends COMMIT, the writes that are still there (a savepoint that rolled back has taken its
-own away) become one ``Commit``: it reads again the rows that are not known exactly, puts one
-mark on all keys, lets the COMMIT go, and the hooks push. So a transaction costs two round trips
-to Redis, however many rows it writes, and one that rolls back costs none.
+A write is registered with the transaction as an on_commit hook, a ``Write``: by Django's signals,
+and by the witness (``statement_listener.py``), which has the last word on what was written. When
+Django sends COMMIT, the writes that are still there (a savepoint that rolled back has taken its own
+away) become one ``Commit``: it reads again the rows that are not known exactly, puts one mark on
+all keys, lets the COMMIT go, and the hooks push. So a transaction costs two round trips to Redis,
+however many rows it writes, and one that rolls back costs none.
 
 Why just before COMMIT: every row is locked by then, so marks go on in the order in which
 transactions commit; and no mark stands while a long transaction works.

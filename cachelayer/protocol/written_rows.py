@@ -68,7 +68,7 @@ class Written:
         return rows
 
     def _of_json(self, cached: CachedModel, text: str, key: str) -> bytes | None:
-        pk = cached.pk(key) if cached.is_looked_at else None
+        pk = cached.pk(key) if cached.is_query_checked else None
         try:
             return self._rendered(cached, lambda: row_json.render(cached, text), pk)
         except row_json.Inexact:
@@ -116,7 +116,7 @@ class Written:
         using = self._connection.alias
         try:
             with self._guarded():
-                if not cached.is_looked_at:
+                if not cached.is_query_checked:
                     return render()
                 with declared_reads.Queries(cached.model, cached.serializer, pk, using) as queries:
                     row = render()

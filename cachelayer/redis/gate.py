@@ -29,7 +29,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 from cachelayer import conf, events
 from cachelayer.exceptions import Barred, CacheUnavailable, SwitchedOff
 from cachelayer.redis import eviction
-from cachelayer.throttled_log import Quiet
+from cachelayer.throttled_log import ThrottledLog
 
 logger = logging.getLogger("cachelayer.gate")
 
@@ -70,11 +70,11 @@ class Gate:
     def start_afresh(self) -> None:
         """Closed, as in a new process: its first connection finds out."""
         self._lock = threading.Lock()
-        self._log = Quiet(logger)
+        self._log = ThrottledLog(logger)
         self._state = State(Mode.CLOSED, time.time(), "")
         self._thread: threading.Thread | None = None
         #: When Redis was last looked at while open (monotonic seconds).
-        self.looked_at = time.monotonic()
+        self.probed_at = time.monotonic()
 
     @property
     def state(self) -> State:
@@ -97,7 +97,7 @@ class Gate:
             return
         raise Barred(f"The gate is {mode.value}. {self._state.reason}")
 
-    def doubt(self, error: Exception) -> None:
+    def suspect(self, error: Exception) -> None:
         """An answer was missed: no read believes Redis until a reconcile has looked."""
         # What Redis refuses to a write opens the gate in a moment, and that is said.
         self._change(

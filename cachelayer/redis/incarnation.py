@@ -83,7 +83,7 @@ def epoch_in(value: bytes | None) -> str:
     return (value or b"").decode().rpartition(" ")[2]
 
 
-def look(connection: Any) -> Incarnation:
+def fetch(connection: Any) -> Incarnation:
     """Ask the server behind *connection* (redis-py's) who it is. Raises ``RedisError``."""
     key = keyspace.prefix_by(partial(ask, connection)) + KEY
     info, value = map(_unless_refused, ask(connection, ("INFO",), ("GET", key)))

@@ -118,7 +118,7 @@ def _guarded(name: str, use: Use, send: Callable[P, T], *args: P.args, **kwargs:
     except (RedisError, OSError) as error:
         # An answer that refuses (out of memory, read-only replica) is as good
         # as none: the caller must not believe that its command took effect.
-        gate.doubt(error)
+        gate.suspect(error)
         raise CacheUnavailable(str(error)) from error
     finally:
         took = time.perf_counter() - start
@@ -252,7 +252,7 @@ def _copy(configured: ConnectionPool, **others: Any) -> ConnectionPool:
 def _verify(connection: Any) -> None:
     """Before the first command of a connection: is this the Redis that is trusted?"""
     connection.on_connect()
-    found = incarnation.look(connection)
+    found = incarnation.fetch(connection)
     try:
         if found.epoch != epoch.known():
             epoch.ask()  # Others have reconciled this one, or another.

@@ -98,7 +98,7 @@ class Computed:
     lifetime: float | None = None
 
     is_document: ClassVar = True
-    is_looked_at: ClassVar = True
+    is_query_checked: ClassVar = True
 
     @property
     def kind(self) -> str:

@@ -54,14 +54,14 @@ class Queries:
     def __enter__(self) -> "Queries":
         for connection in connections.all():
             is_own = connection.alias == self._using
-            look = self._look if is_own else self._look_elsewhere
-            self._stack.enter_context(connection.execute_wrapper(look))
+            check = self._check if is_own else self._check_elsewhere
+            self._stack.enter_context(connection.execute_wrapper(check))
         return self
 
     def __exit__(self, *error: Any) -> None:
         self._stack.close()
 
-    def _look(
+    def _check(
         self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any
     ) -> Any:
         known = row(self._model, self._serializer)
@@ -69,7 +69,7 @@ class Queries:
             self.undeclared = self.undeclared or tables(str(sql))
         return execute(sql, params, many, context)
 
-    def _look_elsewhere(self, execute: Callable[..., Any], sql: Any, *args: Any) -> Any:
+    def _check_elsewhere(self, execute: Callable[..., Any], sql: Any, *args: Any) -> Any:
         self.undeclared = self.undeclared or tables(str(sql))
         return execute(sql, *args)
 

@@ -112,14 +112,14 @@ def of(
         shown.add([link], by_key=True)
     for path in depends_on:
         shown.add(path.split("__"))
-    _look(serializer, shown)
+    _collect(serializer, shown)
     return shown if shown.by_name else None
 
 
-def _look(serializer: Any, shown: Shown) -> None:
+def _collect(serializer: Any, shown: Shown) -> None:
     if not hasattr(serializer, "to_representation") or not isinstance(serializer, type):
         return
-    _look_at_fields(_fields(serializer), shown, ())
+    _collect_fields(_fields(serializer), shown, ())
 
 
 def _fields(serializer: Any) -> Mapping[str, Any]:
@@ -131,7 +131,7 @@ def _fields(serializer: Any) -> Mapping[str, Any]:
     return fields
 
 
-def _look_at_fields(fields: Mapping[str, Any], shown: Shown, path: tuple[str, ...]) -> None:
+def _collect_fields(fields: Mapping[str, Any], shown: Shown, path: tuple[str, ...]) -> None:
     for name, each in fields.items():
         source = each.source or name
         if each.write_only:
@@ -143,14 +143,14 @@ def _look_at_fields(fields: Mapping[str, Any], shown: Shown, path: tuple[str, ..
             if len(followed) == len(path) + len(way):
                 if followed:
                     shown.add(followed)
-                _look_at_fields(inner.fields, shown, followed)
+                _collect_fields(inner.fields, shown, followed)
         elif len(followed) == len(path) + len(way) and way:
-            _look_at_related_field(inner, shown, followed)
+            _collect_related_field(inner, shown, followed)
         elif len(followed) > len(path):
             shown.add(followed)
 
 
-def _look_at_related_field(inner: Any, shown: Shown, path: tuple[str, ...]) -> None:
+def _collect_related_field(inner: Any, shown: Shown, path: tuple[str, ...]) -> None:
     relation = _relation_at(shown.model, path)
     # A manager of its own may hide rows by what is in them.
     is_plain = (

@@ -53,7 +53,7 @@ class CachedModel:
         return self.shown is not None
 
     @property
-    def is_looked_at(self) -> bool:
+    def is_query_checked(self) -> bool:
         """Whether what it queries is looked at: code shows it, and nobody said what that asks."""
         if self.is_document:
             return True

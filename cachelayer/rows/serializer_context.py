@@ -76,7 +76,7 @@ def parts(field: Any) -> Iterator[Any]:
 
 def _asks_context(part: Any) -> bool:
     return any(
-        _CONTEXT & _names(function.__code__) or _looks_at_request(function.__code__)
+        _CONTEXT & _names(function.__code__) or _reads_request(function.__code__)
         for function in own_functions(part)
     )
 
@@ -93,7 +93,7 @@ def own_functions(part: Any) -> Iterator[FunctionType]:
     )
 
 
-def _looks_at_request(code: CodeType) -> bool:
+def _reads_request(code: CodeType) -> bool:
     """Whether *code* may read more of its argument ``request`` than a base can tell."""
     return "request" in code.co_varnames and bool(_OF_REQUEST & set(code.co_names))
 

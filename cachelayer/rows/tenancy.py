@@ -60,7 +60,7 @@ def start(using: str, table: str) -> str:
         return ""
     known = _tables.setdefault(using, {})
     if name not in known:
-        _look(using, {name})
+        _refresh(using, {name})
     own, shared = known.get(name, {}), known.get("", {})
     if own.get(table, 0) >= _TRIGGERS:
         return f"{name}/"
@@ -73,13 +73,13 @@ def start(using: str, table: str) -> str:
     )
 
 
-def look() -> None:
+def refresh() -> None:
     """Ask again what the tenants that this process has met have; raises ``CacheUnavailable``."""
     for using, known in list(_tables.items()):
-        _look(using, {*known} - {""})
+        _refresh(using, {*known} - {""})
 
 
-def _look(using: str, names: set[str]) -> None:
+def _refresh(using: str, names: set[str]) -> None:
     found: dict[str, _Tables] = {"": {}, **{name: {} for name in names}}
     try:
         with side_cursor.cursor(using) as cursor:

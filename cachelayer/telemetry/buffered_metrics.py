@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from prometheus_client import REGISTRY, Counter, Histogram, Metric
 
-from cachelayer.background_task import Ticker
+from cachelayer.background_task import BackgroundTask
 
 #: Seconds until what was noted can be seen in other processes.
 INTERVAL: Final = 0.5
@@ -38,7 +38,7 @@ class BatchedCounter:
 
     def inc(self, count: int = 1) -> None:
         self._noted.append(count)
-        _ticker.poke()
+        _task.wake()
 
     def add_up(self) -> None:
         if noted := _drain(self._noted):
@@ -61,7 +61,7 @@ class BatchedHistogram:
 
     def observe(self, value: float) -> None:
         self._noted.append(value)
-        _ticker.poke()
+        _task.wake()
 
     def add_up(self) -> None:
         if noted := _drain(self._noted):
@@ -88,7 +88,7 @@ def _flush_again_later() -> bool:
     return False
 
 
-_ticker = Ticker("cachelayer-metrics", lambda: INTERVAL, _flush_again_later)
+_task = BackgroundTask("cachelayer-metrics", lambda: INTERVAL, _flush_again_later)
 
 
 class _FlushFirst:

@@ -20,7 +20,7 @@ from typing import Final
 from django.db import connections
 
 from cachelayer import conf, events
-from cachelayer.background_task import Ticker
+from cachelayer.background_task import BackgroundTask
 from cachelayer.exceptions import CacheUnavailable
 from cachelayer.redis import keyspace, scripts, transport
 
@@ -53,7 +53,7 @@ class Counts:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._pending: Counter[str] = Counter()
-        self._ticker = Ticker(
+        self._task = BackgroundTask(
             "cachelayer-counters", lambda: conf.get().COUNT_INTERVAL, self._flush_in_background
         )
         # One flush at a time; add() never waits for it.
@@ -68,7 +68,7 @@ class Counts:
     def add(self, name: str, count: int = 1) -> None:
         with self._lock:
             self._pending[name] += count
-        self._ticker.poke()
+        self._task.wake()
 
     def flush(self) -> None:
         """Add the pending counts to the totals; kept for the next time if Redis is away.

@@ -22,7 +22,7 @@ _OPERATIONS: Final = (
 _OF_COMMAND: Final = {
     "GET": "get",
     "MGET": "get",
-    "look": "get",
+    "get_verified": "get",
     "document": "get",
     "confirm": "fill",
 }

@@ -31,7 +31,7 @@ def set_stars(note, stars):
 
 def trust_this_redis():
     with transport.fresh_connection() as fresh:
-        server = incarnation.look(fresh).server
+        server = incarnation.fetch(fresh).server
     value = incarnation.settling(server, epoch.known())
     transport.client().set(incarnation.KEY, incarnation.trusted(value))
 

@@ -22,7 +22,7 @@ _PARTS = ("dbname", "user", "password", "host", "port")
 def empty_redis() -> None:
     """Forget every key; what is left is a reconciled, empty Redis."""
     with transport.fresh_connection() as fresh:
-        server = incarnation.look(fresh).server
+        server = incarnation.fetch(fresh).server
     # At once: a thread in the background must not find it flushed.
     pipeline = transport.client().pipeline(transaction=True)
     pipeline.flushdb()

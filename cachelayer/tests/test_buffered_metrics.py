@@ -77,7 +77,7 @@ def test_who_asks_this_process_sees_it_at_once():
 
 def test_a_forked_child_does_not_count_what_its_parent_noted(registry):
     counter = BatchedCounter(Counter("things", "", registry=registry))
-    buffered_metrics._ticker.poke()
+    buffered_metrics._task.wake()
     counter._noted.append(5)
     child = os.fork()
     if not child:

@@ -160,7 +160,7 @@ def _do_all_with_variants(note, monkeypatch):
     monkeypatch.setattr(variants, "_own", {"note": "b" * 12})
     stars(note)
     set_stars(note, 2)
-    retire_variants.look()
+    retire_variants.retire_unused()
     assert retire_variants.retire(f"note~{'b' * 12}")
     monkeypatch.setattr(variants, "_own", {})
 
@@ -185,8 +185,8 @@ def _do_everything(admin, own_redis, monkeypatch, database):
     key = f"note:{notes[0].pk}"
     with transaction.atomic():
         repair_log.log(connection, [key])
-    watchdog.look()
-    inspect_key.look_at(key)
+    watchdog.check()
+    inspect_key.inspect_text(key)
     transport.get([key])
     run("cache_verify")
     clear.count(["note"], 5)

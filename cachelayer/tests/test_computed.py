@@ -170,7 +170,7 @@ def test_it_is_verified_looked_up_and_live_checked(writer, settings, monkeypatch
     *_, report = verify.verify()
     assert (report.differing, report.compared >= 2) == (0, True)
     key = f"titles_of:[{writer.pk}]"
-    look = inspect_key.look_at(key)
+    look = inspect_key.inspect_text(key)
     assert (look.state, look.verdict) == ("value", "same")
     stored = transport.client().get(key)
     transport.client().set(key, stored.replace(b"Waves", b"Wrong"))
@@ -186,7 +186,7 @@ def test_it_is_verified_looked_up_and_live_checked(writer, settings, monkeypatch
 @pytest.mark.parametrize("key", ["titles_of:7", "titles_of:[7", "titles_of:[ 7]", "titles_of:[]"])
 def test_what_is_no_key_of_it(key):
     with pytest.raises(ValueError, match="titles_of"):
-        inspect_key.look_at(key)
+        inspect_key.inspect_text(key)
 
 
 def test_another_release_has_documents_of_its_own(writer):

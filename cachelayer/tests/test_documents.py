@@ -285,10 +285,10 @@ def test_with_redis_away_a_write_is_logged_with_its_stamps(own_redis):
 
 
 def test_a_look_says_which_stamp_made_it_invalid(novel):
-    found = inspect_key.look(Novel, novel.pk)
+    found = inspect_key.inspect(Novel, novel.pk)
     assert (found.state, found.verdict, found.changed) == ("row", "same", [])
     Agency.objects.update(name="New")
-    found = inspect_key.look(Novel, novel.pk)
+    found = inspect_key.inspect(Novel, novel.pk)
     assert (found.state, found.verdict) == ("invalid", "nothing")
     [changed] = found.changed
     assert changed.key == f"@bookshop_agency.id:{novel.writer.agency_id}"
@@ -338,8 +338,8 @@ def test_strict_asks_for_the_epoch_in_the_same_round_trip(
     novel, settings, monkeypatch, round_trips
 ):
     settings.CACHELAYER = {**settings.CACHELAYER, "PARTITION": "strict", "TRUST_LIFETIME": 60.0}
-    for name in ("poke", "hurry"):
-        monkeypatch.setattr(partition.ticker, name, lambda: None)
+    for name in ("wake", "wake_now"):
+        monkeypatch.setattr(partition.task, name, lambda: None)
     partition.trust.ask()
     try:
         round_trips.clear()

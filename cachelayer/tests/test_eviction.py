@@ -72,7 +72,7 @@ def test_a_policy_that_spares_marks_is_used(admin, note, policy):
     limit(admin, policy)
     transport.forget_connections()
     assert read(note) == "hit"
-    watchdog.look()
+    watchdog.check()
     assert closed()
 
 
@@ -96,7 +96,7 @@ def test_what_info_hides_is_asked_for(own_redis, settings, admin, note, fields, 
     with hiding(own_redis, settings, *fields):
         if policy in SPARING:
             assert read(note) == "hit"
-            watchdog.look()
+            watchdog.check()
             assert closed()
             assert server_info.ask().policy == policy
         else:
@@ -105,7 +105,7 @@ def test_what_info_hides_is_asked_for(own_redis, settings, admin, note, fields, 
             admin.config_set("maxmemory", 0)
             until(closed)
             admin.config_set("maxmemory", "100mb")
-            watchdog.look()
+            watchdog.check()
             assert gate.mode is Mode.SETTLING
             assert policy in gate.state.reason
 
@@ -123,7 +123,7 @@ def test_what_nobody_says_is_not_trusted(own_redis, settings, admin, note):
         until(closed)
         assert read(note) in ("hit", "miss")
         admin.execute_command("ACL", "SETUSER", "default", "-config")
-        watchdog.look()
+        watchdog.check()
         assert gate.mode is not Mode.CLOSED
         admin.execute_command("ACL", "SETUSER", "default", "+config")
         until(closed)

@@ -141,7 +141,7 @@ def test_a_push_that_got_no_answer_leaves_the_next_write_marked(own_redis, note,
 
 
 def test_a_reconcile_that_missed_one_answer_does_not_open_the_gate(own_redis, note, monkeypatch):
-    look, missed = incarnation.look, threading.Event()
+    look, missed = incarnation.fetch, threading.Event()
 
     def miss_one(connection):
         if threading.current_thread().name == "cachelayer-reconcile" and not missed.is_set():
@@ -149,8 +149,8 @@ def test_a_reconcile_that_missed_one_answer_does_not_open_the_gate(own_redis, no
             raise RedisTimeoutError("frozen")
         return look(connection)
 
-    monkeypatch.setattr(incarnation, "look", miss_one)
-    gate.doubt(RedisTimeoutError("frozen"))
+    monkeypatch.setattr(incarnation, "fetch", miss_one)
+    gate.suspect(RedisTimeoutError("frozen"))
     until(closed)
     assert missed.is_set()
     assert gate.state.changes == 2, "settling, closed"
@@ -232,13 +232,13 @@ def test_a_flush_while_another_reconcile_waits_starts_it_again(own_redis, note, 
         settle.release()
         until(closed)
     with transport.fresh_connection() as fresh:
-        assert incarnation.look(fresh).is_trusted
+        assert incarnation.fetch(fresh).is_trusted
 
 
 def test_settling_that_was_abandoned_is_taken_over(own_redis, note, monkeypatch):
     monkeypatch.setattr(reconcile, "ABANDONED", 1)
     with transport.fresh_connection() as fresh:
-        server = incarnation.look(fresh).server
+        server = incarnation.fetch(fresh).server
     transport.client().set(incarnation.KEY, incarnation.settling(server, epoch.known()))
     transport.forget_connections()
     assert cachelayer.read(Note, note.pk).outcome == "bypass"
@@ -324,11 +324,11 @@ def test_old_marks_of_a_restarted_redis_are_nobodys(own_redis, note, value):
 
 
 def test_a_policy_that_is_changed_while_redis_runs_is_noticed(own_redis, note):
-    watchdog.look()
+    watchdog.check()
     assert closed()
     transport.client().config_set("maxmemory", "100mb")
     transport.client().config_set("maxmemory-policy", "allkeys-lfu")
-    watchdog.look()
+    watchdog.check()
     assert gate.mode is Mode.SETTLING
     transport.client().config_set("maxmemory", 0)
     until(closed)

@@ -84,18 +84,18 @@ def test_an_owner_that_comes_after_a_flush_is_noticed_by_its_epoch():
     settled()
     plain = other_project(f"note:{note.pk}")
     plain.set(incarnation.KEY, f"{server()} trusted 999")
-    until(lambda: _looks_and_is_closed(note))
+    until(lambda: _probes_and_is_closed(note))
     assert keyspace.prefix() != ""
     assert b"ours" in cachelayer.read(Note, note.pk).row
 
 
 def server():
     with transport.fresh_connection() as fresh:
-        return incarnation.look(fresh).server
+        return incarnation.fetch(fresh).server
 
 
-def _looks_and_is_closed(note):
-    watchdog.look()
+def _probes_and_is_closed(note):
+    watchdog.check()
     return gate.mode is Mode.CLOSED and keyspace.prefix() != ""
 
 

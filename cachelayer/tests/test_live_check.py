@@ -7,7 +7,7 @@ import pytest
 from django.db import connection
 
 import cachelayer
-from cachelayer.background_task import Ticker
+from cachelayer.background_task import BackgroundTask
 from cachelayer.operations import live_check, stats
 from cachelayer.redis import transport
 from cachelayer.telemetry import counters
@@ -157,8 +157,8 @@ def test_it_goes_on_after_a_bug(note, monkeypatch, caplog):
 
 
 def test_it_is_done_in_the_background_and_no_read_waits_for_it(note, monkeypatch):
-    ticker = Ticker("livecheck-test", lambda: 0.001, lambda: live_check.check_waiting())
-    monkeypatch.setattr(live_check, "ticker", ticker)
+    task = BackgroundTask("livecheck-test", lambda: 0.001, lambda: live_check.check_waiting())
+    monkeypatch.setattr(live_check, "task", task)
     with stopped(live_check, "check_waiting") as check:
         cachelayer.read(Note, note.pk)
         check.reached()

@@ -73,7 +73,7 @@ def written_filled_and_warmed(value):
         again()
         assert held(value, note)["printed"] == pushed["printed"]
     assert [report.differing for report in verify.verify()][-1:] == [0]
-    assert inspect_key.look(Note, note.pk).verdict == "same"
+    assert inspect_key.inspect(Note, note.pk).verdict == "same"
     return pushed
 
 

@@ -160,7 +160,7 @@ def test_a_database_without_triggers_stays_without(note):
     try:
         with override_settings(CACHELAYER=OFF):
             call_command("migrate", verbosity=0)
-            version, relations = tracked_tables.look(connection)
+            version, relations = tracked_tables.inspect(connection)
             assert version == 0
             assert not any(relation.triggers for relation in relations)
             note.save()

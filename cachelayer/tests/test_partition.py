@@ -30,8 +30,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def strictly(settings, monkeypatch):
     settings.CACHELAYER = {"PARTITION": "strict", "TRUST_LIFETIME": 60.0}
     # No thread asks by itself: the tests say when.
-    monkeypatch.setattr(partition.ticker, "poke", lambda: None)
-    monkeypatch.setattr(partition.ticker, "hurry", lambda: None)
+    monkeypatch.setattr(partition.task, "wake", lambda: None)
+    monkeypatch.setattr(partition.task, "wake_now", lambda: None)
     waits = []
     monkeypatch.setattr(partition, "_wait", waits.append)
     yield waits

@@ -15,7 +15,7 @@ from cachelayer.redis.gate import Mode, gate
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.faults import closed, set_stars, stars
 from cachelayer.tests.polling import until
-from cachelayer.throttled_log import MOST, Quiet
+from cachelayer.throttled_log import MOST, ThrottledLog
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("quick")]
 
@@ -130,8 +130,8 @@ def test_a_redis_that_starts_full_says_so_in_place_of_what_it_said_before(own_re
 def test_a_writer_that_looks_late_does_not_mark_on_a_full_redis(note, full, looks):
     full()
     set_stars(note, 2)
-    gate.looked_at -= 100
-    reconcile.look_if_late(gate)
+    gate.probed_at -= 100
+    reconcile.probe_if_late(gate)
     assert gate.mode is Mode.OPEN
     assert gate.state.changes == 2
 
@@ -194,7 +194,7 @@ def test_a_gate_that_flaps_does_not_flood_the_log(own_redis, note, caplog):
 def test_what_was_left_out_is_summed_up_by_itself(caplog, monkeypatch):
     monkeypatch.setattr("cachelayer.throttled_log.WINDOW", 0.05)
     log = logging.getLogger("cachelayer.test")
-    quiet = Quiet(log)
+    quiet = ThrottledLog(log)
     with caplog.at_level(logging.WARNING, "cachelayer"):
         for number in range(MOST + 7):
             quiet.say(logging.WARNING, f"line {number}")
@@ -213,7 +213,7 @@ def test_what_was_left_out_is_summed_up_by_itself(caplog, monkeypatch):
 
 def test_at_level_debug_every_line_is_there(caplog):
     log = logging.getLogger("cachelayer.test")
-    quiet = Quiet(log)
+    quiet = ThrottledLog(log)
     with caplog.at_level(logging.DEBUG, "cachelayer"):
         for number in range(3 * MOST):
             quiet.say(logging.WARNING, f"line {number}")

@@ -188,8 +188,8 @@ def test_all_are_verified_warmed_and_looked_up(novel, capsys):
     transport.client().set(f"{CARD}:{novel.pk}", b'{"id":0}')
     *_, report = verify.verify()
     assert [found.key for found in report.differences] == [f"{CARD}:{novel.pk}"]
-    assert inspect_key.look_at("novel.isbn:111").verdict == "same"
-    assert inspect_key.look_at("novel.isbn:999").row == key_states.NULL
+    assert inspect_key.inspect_text("novel.isbn:111").verdict == "same"
+    assert inspect_key.inspect_text("novel.isbn:999").row == key_states.NULL
 
 
 def test_what_is_registered_twice_or_too_much():

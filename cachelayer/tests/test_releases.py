@@ -147,7 +147,7 @@ def test_a_trigger_that_was_taken_away_is_said_and_nothing_is_believed(note, sql
     with outside() as psql:
         psql.execute(sql)
     assert said(), "check --database default says so"
-    watchdog.look()
+    watchdog.check()
     assert not closed()
     assert "migrate" in gate.state.reason
     with outside() as psql:
@@ -178,7 +178,7 @@ def test_a_table_that_is_made_anew_without_its_triggers(note):
             "UPDATE bookshop_stamp SET text = 'new'"
         )
         try:
-            watchdog.look()
+            watchdog.check()
             assert not closed()
             call_command("migrate", verbosity=0)
             until(closed)

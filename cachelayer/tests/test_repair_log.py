@@ -61,7 +61,7 @@ def test_a_process_that_was_held_up_looks_before_it_goes_without_a_mark(own_redi
         own_redis.start()
         trust_this_redis()
         assert gate.mode is Mode.OPEN
-        gate.looked_at = time.monotonic() - 60
+        gate.probed_at = time.monotonic() - 60
         set_stars(note, 2)
         assert not Repair.objects.exists(), "it found Redis and marked"
     until(closed)  # Or the reconcile would drain what the next test has logged.

@@ -111,8 +111,8 @@ def test_a_paused_redis_costs_one_timeout_and_its_late_answer_is_nobodys(own_red
 def test_a_reconcile_makes_every_connection_verify_anew(monkeypatch):
     get("note:x")
     looks = []
-    look = incarnation.look
-    monkeypatch.setattr(incarnation, "look", lambda conn: looks.append(conn) or look(conn))
+    look = incarnation.fetch
+    monkeypatch.setattr(incarnation, "fetch", lambda conn: looks.append(conn) or look(conn))
     get("note:x")
     assert not looks
     transport.forget_connections()

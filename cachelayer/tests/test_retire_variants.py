@@ -85,13 +85,13 @@ def test_what_is_used_is_said_to_be_and_what_is_not_goes(both, monkeypatch, sett
     transport.client().hset("cachelayer:variants:seen", f"note~{B}", 1)
     transport.client().hset("cachelayer:variants:seen", unused, 1)
     with release_b():
-        retire_variants.look()
+        retire_variants.retire_unused()
     assert transport.client().hgetall(variants.KEY) == {f"note~{B}".encode(): b"live"}
 
 
 def test_one_that_has_said_nothing_yet_is_new(both, monkeypatch):
     monkeypatch.setattr(retire_variants, "_next_word", 0.0)
-    retire_variants.look()
+    retire_variants.retire_unused()
     assert transport.client().hexists(variants.KEY, f"note~{B}")
 
 

@@ -72,8 +72,8 @@ def test_a_replica_gives_no_strict_hit(behind_sentinel, settings, monkeypatch):
     primary, replica, _ = behind_sentinel
     settings.CACHELAYER = {"PARTITION": "strict", "TRUST_LIFETIME": 60.0}
     # No thread asks by itself.
-    monkeypatch.setattr(partition.ticker, "poke", lambda: None)
-    monkeypatch.setattr(partition.ticker, "hurry", lambda: None)
+    monkeypatch.setattr(partition.task, "wake", lambda: None)
+    monkeypatch.setattr(partition.task, "wake_now", lambda: None)
     note = Note.objects.create(stars=1)
     key = f"note:{note.pk}"
     with redis.Redis(port=primary.port) as one, redis.Redis(port=replica.port) as other:

@@ -30,10 +30,10 @@ def row(shown, name):
 
 def test_it_shows_rates_lines_and_totals():
     note = Note.objects.create()
-    before = stats_screen.Look.take(None)
+    before = stats_screen.Snapshot.take(None)
     for _ in range(20):
         cachelayer.read(Note, note.pk)
-    look = stats_screen.Look.take(before)
+    look = stats_screen.Snapshot.take(before)
     shown = text(look)
     assert "In order" in shown
     hits = row(shown, "hits")
@@ -50,14 +50,14 @@ def test_it_shows_rates_lines_and_totals():
 def test_on_a_narrow_terminal_no_line_is_longer_than_it(own_redis):
     counters.add("hit", 3)
     for width in (40, 80):
-        assert max(map(len, text(stats_screen.Look.take(None), width).splitlines())) <= width
+        assert max(map(len, text(stats_screen.Snapshot.take(None), width).splitlines())) <= width
 
 
 def test_while_redis_is_away_it_says_so_and_keeps_the_lines(own_redis):
     counters.add("hit", 3)
-    before = stats_screen.Look.take(None)
+    before = stats_screen.Snapshot.take(None)
     own_redis.stop()
-    shown = text(stats_screen.Look.take(before))
+    shown = text(stats_screen.Snapshot.take(before))
     assert "Trouble" in shown
     assert "does not answer" in row(shown, "Redis")
     assert "█" in row(shown, "hits")
@@ -66,9 +66,9 @@ def test_while_redis_is_away_it_says_so_and_keeps_the_lines(own_redis):
 
 def test_totals_that_are_less_than_before_are_no_negative_rate():
     counters.add("hit", 30)
-    before = stats_screen.Look.take(None)
+    before = stats_screen.Snapshot.take(None)
     counters.link.client().delete(counters.KEY)
-    assert stats_screen.Look.take(before).rates["total_hits"] == 0
+    assert stats_screen.Snapshot.take(before).rates["total_hits"] == 0
 
 
 @pytest.mark.parametrize(
@@ -106,5 +106,5 @@ def test_on_a_terminal_it_takes_the_screen_and_gives_it_back(monkeypatch):
 
 
 def test_the_time_is_that_of_the_look(monkeypatch):
-    look = stats_screen.Look.take(None)
+    look = stats_screen.Snapshot.take(None)
     assert time.strftime("%H:%M:%S", time.localtime(look.facts.at)) in text(look)

@@ -229,7 +229,7 @@ def test_triggers_that_a_tenant_loses_are_missed_within_a_second(tenants):
                 "DROP TRIGGER cachelayer_update ON tenant_a.bookshop_note;"
                 "UPDATE tenant_a.bookshop_note SET text = 'unseen'"
             )
-        start(watchdog.look).result()
+        start(watchdog.check).result()
         assert cachelayer.read(Note, ID).outcome == "bypass"
         assert text() == "unseen"
     with at("tenant_b"):

@@ -111,7 +111,7 @@ def test_an_old_primary_that_is_alive_is_found_by_the_next_look(note, other, own
     tell = other(**QUICK)
     tell("settle")  # B is reconciled: a new epoch.
     tell("2")
-    watchdog.look()
+    watchdog.check()
     assert not closed() or stars(note) == 2
     assert stars(note) == 2
     until(closed)
@@ -162,8 +162,8 @@ def test_each_reconcile_has_an_epoch_of_its_own(note, other, own_redis, other_re
 def strictly(settings, monkeypatch):
     settings.CACHELAYER = {**QUICK, "PARTITION": "strict", "TRUST_LIFETIME": 0.5}
     # No thread asks by itself: the tests say when.
-    monkeypatch.setattr(partition.ticker, "poke", lambda: None)
-    monkeypatch.setattr(partition.ticker, "hurry", lambda: None)
+    monkeypatch.setattr(partition.task, "wake", lambda: None)
+    monkeypatch.setattr(partition.task, "wake_now", lambda: None)
     yield settings.CACHELAYER
     partition.trust.start_afresh()
 

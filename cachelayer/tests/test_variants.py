@@ -167,7 +167,7 @@ def test_after_a_flush_a_variant_is_entered_anew(both):
 
 
 def _settled():
-    watchdog.look()
+    watchdog.check()
     return True
 
 
@@ -185,7 +185,7 @@ def test_a_clear_takes_both_and_counts_are_of_ones_own(both):
     assert row_count.count().rows == 1
     with release_b():
         assert row_count.count().rows == 1
-        assert inspect_key.look(Note, both.pk).verdict == "same"
+        assert inspect_key.inspect(Note, both.pk).verdict == "same"
         assert [report.compared for report in verify.verify()][-1] == 1
     assert sum(clear.clear_all()) == 2
     assert list(scan.keys(["note"])) == []

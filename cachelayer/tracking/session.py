@@ -9,10 +9,10 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg.pq import PipelineStatus, TransactionStatus
 
 from cachelayer.rows import tenancy
-from cachelayer.throttled_log import Quiet
+from cachelayer.throttled_log import ThrottledLog
 from cachelayer.tracking.notices import Notice
 
-_log = Quiet(logging.getLogger("cachelayer.session"))
+_log = ThrottledLog(logging.getLogger("cachelayer.session"))
 os.register_at_fork(after_in_child=_log.start_afresh)
 
 

@@ -17,7 +17,7 @@ _REFUSED_BY_JSONB: Final = ["json", "_json"]
 
 
 @dataclass(slots=True)
-class Watched:
+class TrackedTable:
     """A table of the project: which key prefixes its rows belong to, by which column."""
 
     name: str
@@ -30,7 +30,7 @@ class Watched:
 class Relation:
     """A table in the database, or a partition of one, and the triggers that it has."""
 
-    watched: Watched
+    watched: TrackedTable
     name: str
     kind: str
     mode: str
@@ -64,23 +64,23 @@ def tables(cached: CachedModel) -> Iterator[tuple[str, str]]:
         yield from own_tables.tables(cached.model, cached.serializer)
 
 
-def tables_of(using: str) -> list[Watched]:
+def tables_of(using: str) -> list[TrackedTable]:
     """The tables of the database *using* that cached rows are made of."""
-    found: dict[str, Watched] = {}
+    found: dict[str, TrackedTable] = {}
     for cached in registry.all_cached():
         if cached.database == using:
             for name, column in tables(cached):
-                found.setdefault(name, Watched(name)).columns[cached.prefix] = column
+                found.setdefault(name, TrackedTable(name)).columns[cached.prefix] = column
             if registration.is_pushed(cached):
                 found[cached.model._meta.db_table].types = row_json.types(cached)
     for each in registry.every():
         for stamped in each.columns() if each.database == using else ():
-            at = found.setdefault(stamped.table, Watched(stamped.table))
+            at = found.setdefault(stamped.table, TrackedTable(stamped.table))
             at.columns[stamped.prefix] = stamped.name
     return list(found.values())
 
 
-def look(connection: BaseDatabaseWrapper) -> tuple[int, list[Relation]]:
+def inspect(connection: BaseDatabaseWrapper) -> tuple[int, list[Relation]]:
     """The version of the function (0: there is none), and every relation that is to be watched.
 
     A statement that names a partition fires the partition's triggers only, so partitions
@@ -90,7 +90,7 @@ def look(connection: BaseDatabaseWrapper) -> tuple[int, list[Relation]]:
     with connection.cursor() as cursor:
         cursor.execute(_VERSION_SQL, [FUNCTION])
         [version] = cursor.fetchone() or [0]
-        cursor.execute(_LOOK_SQL, [list(quoted), _REFUSED_BY_JSONB, FUNCTION])
+        cursor.execute(_INSPECT_SQL, [list(quoted), _REFUSED_BY_JSONB, FUNCTION])
         rows = cursor.fetchall()
     relations: dict[str, Relation] = {}
     tenant = tenancy.schema(connection.alias)
@@ -114,7 +114,7 @@ SELECT substring(prosrc FROM 'cachelayer ([0-9]+)')::int
 FROM pg_proc WHERE oid = to_regproc(%s)
 """
 
-_LOOK_SQL: Final = """
+_INSPECT_SQL: Final = """
 WITH RECURSIVE tree (watched, oid) AS (
     SELECT name, to_regclass(name)::oid FROM unnest(%s::text[]) AS name
     WHERE to_regclass(name) IS NOT NULL

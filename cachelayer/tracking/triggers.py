@@ -4,8 +4,8 @@ One trigger function (``sql/witness.sql``) stands on every table that a cached r
 of (the model's own, those of its parents, those of its many-to-many links) and on every one
 whose rows documents show. ``migrate`` installs it, brings it up to date and removes it; no
 migration of any app is touched. So whoever writes a row, and however, the cache hears of it: the
-sender is answered if its statement says that it listens (``listener.py``), and anybody else's
-keys go into the log.
+sender is answered if its statement says that it listens (``statement_listener.py``), and anybody
+else's keys go into the log.
 """
 
 import logging
@@ -27,7 +27,7 @@ from cachelayer.rows.registration import AnyModel
 from cachelayer.rows.registry import Cached
 from cachelayer.rows.relations import EVERY
 from cachelayer.tracking import repair_log
-from cachelayer.tracking.tracked_tables import FUNCTION, Relation, look, texts
+from cachelayer.tracking.tracked_tables import FUNCTION, Relation, inspect, texts
 
 logger = logging.getLogger("cachelayer.triggers")
 
@@ -46,7 +46,7 @@ _ROWS: Final = {
 
 def problems(connection: BaseDatabaseWrapper) -> list[str]:
     """A sentence for each table whose writes this process would miss. Raises ``DatabaseError``."""
-    version, relations = look(connection)
+    version, relations = inspect(connection)
     if version < VERSION:
         what = f"has version {version} of" if version else "lacks"
         return [f"The database {connection.alias!r} {what} the trigger function {FUNCTION}."]
@@ -96,7 +96,7 @@ def install(using: str) -> set[str]:
             [_LOG],
         )
         [schema] = cursor.fetchone()
-        version, relations = look(connection)
+        version, relations = inspect(connection)
         if version <= VERSION:  # A later release's does for this one as well.
             _install_function(cursor, schema)
         unseen: set[str] = set()

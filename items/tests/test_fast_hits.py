@@ -215,8 +215,8 @@ def test_it_asks_redis_only_while_the_gate_is_closed(site, item, monkeypatch):
 def test_strict_processes_without_trust_serve_no_hit(site, settings, monkeypatch):
     site.is_fast()
     settings.CACHELAYER = {**settings.CACHELAYER, "PARTITION": "strict"}
-    for name in ("hurry", "poke"):
-        monkeypatch.setattr(partition.ticker, name, lambda: None)
+    for name in ("wake_now", "wake"):
+        monkeypatch.setattr(partition.task, name, lambda: None)
     partition.trust.start_afresh()
     site.is_fast()
     assert ("X-Cache", "BYPASS") in site.ask()[1]

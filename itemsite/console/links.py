@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.urls import Resolver404, resolve
 
-from cachelayer.background_task import Ticker
+from cachelayer.background_task import BackgroundTask
 
 #: Seconds from one check to the next while somebody looks at the page.
 _INTERVAL: Final = 5.0
@@ -36,7 +36,7 @@ _answers: dict[str, bool] = {}
 
 def collect() -> list[dict[str, Any]]:
     """Every link, with ``answers`` as it was when last checked; None before the first time."""
-    ticker.poke()
+    task.wake()
     own = [{"name": name, "url": url, "answers": True} for name, url in _own()]
     return own + [
         {"name": link.name, "url": link.url, "answers": _answers.get(link.name)}
@@ -97,4 +97,4 @@ def _does_answer(url: str) -> bool:
     return True
 
 
-ticker = Ticker("console-links", lambda: _INTERVAL if _answers else 0.0, _check)
+task = BackgroundTask("console-links", lambda: _INTERVAL if _answers else 0.0, _check)

@@ -21,9 +21,9 @@ from cachelayer.protocol.reads import Read
 
 logger = logging.getLogger("cachelayer.pages")
 
-#: In the WSGI environment: the ``LookedUp`` of the layer below Django's handler (``wsgi.py``), and
+#: In the WSGI environment: the ``Fetched`` of the layer below Django's handler (``wsgi.py``), and
 #: what URLs of this request begin with, for that layer to learn.
-LOOKED_UP: Final = "cachelayer.looked_up"
+FETCHED: Final = "cachelayer.fetched"
 BASE: Final = "cachelayer.base"
 
 
@@ -98,7 +98,7 @@ class CachedListMixin(visibility.Layer):
         start = time.perf_counter()
         values = pages.values_of(self)
         request.META[BASE] = values[0]
-        read = reads.find_one(found, values, request.META.get(LOOKED_UP))
+        read = reads.find_one(found, values, request.META.get(FETCHED))
         body = None
         if read and read.row is not None and read.outcome != "bypass":
             body = pages.body(found, values, read.row)

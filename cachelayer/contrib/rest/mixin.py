@@ -17,7 +17,7 @@ from rest_framework.response import Response
 
 from cachelayer import timing
 from cachelayer.contrib.rest import page_rules, request_locale, visibility
-from cachelayer.contrib.rest.list_mixin import LOOKED_UP, CachedListMixin
+from cachelayer.contrib.rest.list_mixin import FETCHED, CachedListMixin
 from cachelayer.contrib.rest.responses import JSONRowRenderer, Row, RowRenderer, RowResponse
 from cachelayer.exceptions import CacheUnavailable
 from cachelayer.protocol import reads
@@ -157,16 +157,16 @@ class CachedViewMixin(CachedListMixin):
         shown = visibility.shown_by(self, self._model())
         if shown is None or request_locale.shows_otherwise(shown):
             return None
-        cached = visibility.looked_up_by(self, shown)
+        cached = visibility.read_by_column(self, shown)
         if cached is None or not visibility.is_in_context(self, shown):
             return None
         # What the layer below Django has found under the key a moment ago, if it is there.
-        looked_up = request.META.get(LOOKED_UP)
+        fetched = request.META.get(FETCHED)
         [pk] = looked_for.values()
         if isinstance(pk, str) and "\0" in pk:
             return None  # Of text it is an error of Postgres, which the view runs into itself.
         try:
-            found = read_one(cached, pk, looked_up)
+            found = read_one(cached, pk, fetched)
         except ValidationError:
             pass  # No row has such an id.
         else:
@@ -190,7 +190,7 @@ class CachedViewMixin(CachedListMixin):
         if not _sees_commits(cached.database):
             return self._render_shown(cached)
         try:
-            before = self._look_up(cached)
+            before = self._fetch(cached)
         except CacheUnavailable:
             reads.note_bypass(cached)
             return self._render_shown(cached)
@@ -204,16 +204,16 @@ class CachedViewMixin(CachedListMixin):
                 return found
         return self._render_shown(cached)
 
-    def _look_up(self, cached: CachedModel) -> tuple[str, bytes | None] | None:
+    def _fetch(self, cached: CachedModel) -> tuple[str, bytes | None] | None:
         """The key that the URL names, and what Redis holds under it."""
         looked_for = self._lookup()
-        if not looked_for or not visibility.is_looked_up_by_key(self, cached):
+        if not looked_for or not visibility.is_read_by_key(self, cached):
             return None
         try:
             key = cached.key(cached.to_python(*looked_for.values()))
         except ValidationError:
             return None  # No row has such an id, which the view will say.
-        return key, reads.look_up(key)
+        return key, reads.fetch(key)
 
     def _decide(self, cached: CachedModel) -> Any:
         """The primary key of the row that the view shows; raises what the view raises.

@@ -164,7 +164,7 @@ def body(found: Pages, values: Sequence[Any], content: bytes) -> bytes | None:
     rows = reads.rows_of(found.cached, keys)
     with suppress(CacheUnavailable):
         # After the rows: one that is not on the page any more may show what the page never did.
-        if len(rows) == len(keys) and reads.look_up(found.key(values)) == computed.VALUE + content:
+        if len(rows) == len(keys) and reads.fetch(found.key(values)) == computed.VALUE + content:
             return _joined(before.encode(), rows, after.encode())
     return None
 

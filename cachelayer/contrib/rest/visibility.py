@@ -101,15 +101,15 @@ def serializer_of(view: View) -> Any:
         return _UNKNOWN
 
 
-def is_looked_up_by_key(view: View, cached: CachedModel) -> bool:
+def is_read_by_key(view: View, cached: CachedModel) -> bool:
     """Whether the URL has the primary key itself."""
     key: Any = cached.model._meta.pk
     return view.lookup_field in ("pk", key.name, key.attname)
 
 
-def looked_up_by(view: View, cached: CachedModel) -> CachedModel | None:
+def read_by_column(view: View, cached: CachedModel) -> CachedModel | None:
     """*cached*, by the column that the URL has a value of; None where that is not registered."""
-    if is_looked_up_by_key(view, cached):
+    if is_read_by_key(view, cached):
         return cached
     return registry.find(cached.model, cached.serializer, view.lookup_field)
 
@@ -203,7 +203,7 @@ def _not_public(view: View) -> str | None:
         return "has no queryset of a registered model"
     if not is_of_every_row(view.queryset, cached):
         return "has a queryset that leaves rows out"
-    if looked_up_by(view, cached) is None:
+    if read_by_column(view, cached) is None:
         return (
             f"looks them up by {view.lookup_field}, which is not among read_by of the "
             f"registration of {cached.model._meta.label}"

@@ -46,12 +46,12 @@ class Command(CacheCommand):
     def _watch_on_terminal(self, interval: float) -> None:
         # The stream itself: Django's wrapper ends every write with a line feed.
         console = Console(file=self.stdout._out)  # type: ignore[arg-type]
-        look = stats_screen.Look.take(None)
+        snapshot = stats_screen.Snapshot.take(None)
         with Live(console=console, screen=True, auto_refresh=False) as live:
             while True:
-                live.update(stats_screen.draw(look, console), refresh=True)
+                live.update(stats_screen.draw(snapshot, console), refresh=True)
                 time.sleep(interval)
-                look = stats_screen.Look.take(look)
+                snapshot = stats_screen.Snapshot.take(snapshot)
 
     def _watch(self, as_json: bool, interval: float) -> None:
         while True:

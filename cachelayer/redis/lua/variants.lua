@@ -1,5 +1,5 @@
 -- Variants: keys in which releases beside the owner of the plain keys have rows of their own
--- shape; `shapes.py` says what they are for. A variant holds a row or a lease, never a mark: those
+-- shape; `variants.py` says what they are for. A variant holds a row or a lease, never a mark: those
 -- of the plain key stand for it too. *start* is what this project's keys begin with.
 
 -- What the hash *registry* has, by key prefix; nil where there are none, as nearly always.

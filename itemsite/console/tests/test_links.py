@@ -38,7 +38,7 @@ def silent():
 @pytest.fixture(autouse=True)
 def _forget(monkeypatch, settings):
     monkeypatch.setattr(links, "_answers", {})
-    monkeypatch.setattr(links.ticker, "poke", lambda: None)
+    monkeypatch.setattr(links.task, "wake", lambda: None)
     for name in ("JAEGER_URL", "GRAFANA_URL", "PROMETHEUS_URL", "LOCUST_URL"):
         setattr(settings, name, "")
 

@@ -22,6 +22,8 @@ _GONE = {
     "MARK_LIFETIME": "is needed no more: Postgres says whether a mark's transaction has ended. "
     "Remove it.",
 }
+#: Options that have another name now; the former one is taken for one release.
+RENAMED = {"LOOK_INTERVAL": "DRAIN_INTERVAL"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +75,9 @@ class Settings:
         "how long a reconcile waits for writers that go without marks; twice `PROBE_INTERVAL` "
         "or more",
     )
-    LOOK_INTERVAL: float = _option(
+    DRAIN_INTERVAL: float = _option(
         1.0,
-        "how often a process that serves hits looks into the repair log",
+        "how often a process that serves hits drains the repair log, if anything is in it",
     )
     PARTITION: str = _option(
         "bounded",
@@ -119,7 +121,9 @@ class Settings:
     @classmethod
     def read(cls) -> "Settings":
         """The settings as configured; ``ImproperlyConfigured`` names what is unknown."""
-        given: dict[str, Any] = getattr(django_settings, "CACHELAYER", None) or {}
+        given: dict[str, Any] = {
+            RENAMED.get(name, name): value for name, value in configured().items()
+        }
         if gone := sorted(set(given) & _GONE.keys()):
             raise ImproperlyConfigured(
                 " ".join(f"CACHELAYER[{name!r}] {_GONE[name]}" for name in gone)
@@ -131,6 +135,12 @@ class Settings:
                 f"Remove it, or use one of {', '.join(sorted(known))}."
             )
         return cls(**given)
+
+
+def configured() -> dict[str, Any]:
+    """The dictionary as it is in the project's settings."""
+    found: dict[str, Any] = getattr(django_settings, "CACHELAYER", None) or {}
+    return found
 
 
 @lru_cache(maxsize=1)

@@ -26,7 +26,7 @@ _POSITIVE = (
     "COUNT_INTERVAL",
     "PROBE_INTERVAL",
     "SETTLING_TIME",
-    "LOOK_INTERVAL",
+    "DRAIN_INTERVAL",
     "REQUEST_BUDGET",
     "TRUST_LIFETIME",
 )
@@ -43,6 +43,21 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         return [Error(str(error), id="cachelayer.E001")]
     problems = list(_wrong_types(settings)) or list(_wrong_values(settings))
     return [*problems, *(_wrong_cache(settings) if settings.ENABLED else ())]
+
+
+@register()
+def check_names(**kwargs: Any) -> list[CheckMessage]:
+    """CACHELAYER: no option by a former name."""
+    return [
+        Warning(
+            f"CACHELAYER[{former!r}] is called {name!r} now; the former name is taken until the "
+            "next release.",
+            hint="Rename it in the settings.",
+            id="cachelayer.W002",
+        )
+        for former, name in conf.RENAMED.items()
+        if former in conf.configured()
+    ]
 
 
 @register()

@@ -149,7 +149,7 @@ def _repair(found: Overview) -> tuple[str, str, bool]:
     if repair["backlog"] is None:
         return "repair log", "unknown while Postgres is away", False
     runs = "cache_repair runs" if found.repairers else "no cache_repair is seen"
-    late = repair["lag_seconds"] > overview.LATE * conf.get().LOOK_INTERVAL
+    late = repair["lag_seconds"] > overview.LATE * conf.get().DRAIN_INTERVAL
     waits = f"{repair['backlog']} keys wait, the oldest for {repair['lag_seconds']} s"
     return "repair log", f"{waits}; {runs}", not late
 

@@ -7,12 +7,11 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any, Final, TypeVar
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import InterfaceError, OperationalError
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from cachelayer.exceptions import CacheUnavailable, SwitchedOff
 
@@ -72,18 +71,22 @@ class CacheCommand(BaseCommand):
     def write_json(self, data: Any) -> None:
         self.stdout.write(json.dumps(data))
 
-    def progress(self) -> Progress:
-        """A live line on standard error where that is a terminal, else nothing."""
-        return Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.completed:,.0f} rows"),
-            TimeElapsedColumn(),
+    def progress(self) -> Any:
+        """rich's ``Progress`` on standard error where that is a terminal, else nothing."""
+        # Not Console.is_terminal: FORCE_COLOR would make a log file one.
+        if not sys.stderr.isatty() or not find_spec("rich"):
+            return _NoProgress()
+        from rich import progress
+        from rich.console import Console
+
+        return progress.Progress(
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.TaskProgressColumn(),
+            progress.TextColumn("{task.completed:,.0f} rows"),
+            progress.TimeElapsedColumn(),
             console=Console(stderr=True),
             transient=True,
-            # Not Console.is_terminal: FORCE_COLOR would make a log file one.
-            disable=not sys.stderr.isatty(),
         )
 
     def batches(self, steps: Iterable[T]) -> Iterator[T]:
@@ -99,6 +102,24 @@ class CacheCommand(BaseCommand):
                 except StopIteration:
                     return
             yield step
+
+
+class _NoProgress:
+    """In place of rich's ``Progress`` where nobody watches."""
+
+    disable = True
+
+    def __enter__(self) -> "_NoProgress":
+        return self
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def add_task(self, description: str, total: float | None = None) -> int:
+        return 0
+
+    def update(self, task: int, *, completed: float) -> None: ...
+
+    def advance(self, task: int, advance: float) -> None: ...
 
 
 @contextmanager

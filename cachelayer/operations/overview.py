@@ -143,7 +143,7 @@ def _troubles(
             "Postgres takes no new connection: what waits in the repair log is unknown, and "
             "writes may be refused. See that it runs and that max_connections is not reached.",
         )
-    elif backlog and lag > LATE * conf.get().LOOK_INTERVAL:
+    elif backlog and lag > LATE * conf.get().DRAIN_INTERVAL:
         tail = "" if repairers else " No cache_repair is running: start one."
         yield Trouble(
             "warning",

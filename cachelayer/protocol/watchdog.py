@@ -2,7 +2,7 @@
 
 A process that Redis was cut off from writes without marks while others go on
 trusting what they have. ``cache_repair`` repairs such keys at once; without it,
-every process that serves hits does, within ``LOOK_INTERVAL``. It also notices a Redis
+every process that serves hits does, within ``DRAIN_INTERVAL``. It also notices a Redis
 that is not the one that was reconciled last, one whose eviction policy was changed to one that
 takes marks, and a database whose triggers were taken away.
 """
@@ -50,4 +50,4 @@ def _distrust() -> str:
     return reason or reconcile.missing_triggers()
 
 
-task = BackgroundTask("cachelayer-watch", lambda: conf.get().LOOK_INTERVAL, check)
+task = BackgroundTask("cachelayer-watch", lambda: conf.get().DRAIN_INTERVAL, check)

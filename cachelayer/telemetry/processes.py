@@ -1,19 +1,18 @@
 """The gates and the round trips of every process on this host, from the metrics they share.
 
 With ``PROMETHEUS_MULTIPROC_DIR`` each process keeps its metrics in files there;
-without it, only the process that answers is known.
+without it, or without prometheus_client, only the process that answers is known.
 """
 
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from prometheus_client import REGISTRY, CollectorRegistry
-from prometheus_client.metrics_core import Metric
-from prometheus_client.multiprocess import MultiProcessCollector
-from prometheus_client.samples import Sample
+if TYPE_CHECKING:
+    from prometheus_client.samples import Sample
 
 from cachelayer.redis.gate import Mode, gate
 
@@ -56,7 +55,7 @@ class Latency:
 def gates() -> Processes:
     """The gate of every live process."""
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-    if not folder:
+    if not folder or not _has_prometheus():
         state = gate.state
         changed = state.since if state.changes else 0.0
         own = Process(os.getpid(), state.mode is not Mode.CLOSED, changed)
@@ -71,7 +70,9 @@ def gates() -> Processes:
 
 
 def latencies() -> list[Latency]:
-    """Of each operation that was used."""
+    """Of each operation that was used; nothing is known without prometheus_client."""
+    if not _has_prometheus():
+        return []
     buckets: dict[str, list[tuple[float, float]]] = {}
     for sample in _samples():
         if sample.name == f"{_SECONDS}_bucket":
@@ -98,8 +99,14 @@ def quantile(buckets: Sequence[tuple[float, float]], share: float) -> float:
     return lower
 
 
-def _samples() -> Iterable[Sample]:
-    families: Iterable[Metric]
+def _has_prometheus() -> bool:
+    return find_spec("prometheus_client") is not None
+
+
+def _samples() -> "Iterable[Sample]":
+    from prometheus_client import REGISTRY, CollectorRegistry
+    from prometheus_client.multiprocess import MultiProcessCollector
+
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         families = MultiProcessCollector(CollectorRegistry()).collect()  # type: ignore[no-untyped-call]
     else:
@@ -110,6 +117,8 @@ def _samples() -> Iterable[Sample]:
 
 def _value(path: Path, name: str) -> float:
     """The gauge *name* in the file of one process."""
+    from prometheus_client.multiprocess import MultiProcessCollector
+
     families = MultiProcessCollector.merge([str(path)])  # type: ignore[no-untyped-call]
     values: list[float] = [
         sample.value for family in families for sample in family.samples if sample.name == name

@@ -4,6 +4,7 @@ import pytest
 from django.core.checks import run_checks
 from django.db import connection
 
+from cachelayer import conf
 from cachelayer.checks import configuration
 from cachelayer.tracking import triggers
 
@@ -24,6 +25,14 @@ def test_e001_an_option_that_does_not_exist(settings):
     assert problem.id == "cachelayer.E001"
     assert "ROW_TLL" in problem.msg
     assert "ROW_TTL" in problem.msg
+
+
+def test_w002_a_former_name_is_taken_and_said(settings):
+    settings.CACHELAYER = {"LOOK_INTERVAL": 7.0}
+    assert conf.get().DRAIN_INTERVAL == 7.0
+    [problem] = configuration.check_names()
+    assert (problem.id, "DRAIN_INTERVAL" in problem.msg) == ("cachelayer.W002", True)
+    assert configuration.check_settings() == []
 
 
 @pytest.mark.parametrize(
@@ -50,7 +59,7 @@ def test_e002_a_value_of_another_type(settings, option):
         {"ROW_TTL_JITTER": -0.1},
         {"PROBE_INTERVAL": 0},
         {"SETTLING_TIME": float("inf")},
-        {"LOOK_INTERVAL": 0},
+        {"DRAIN_INTERVAL": 0},
         {"REQUEST_BUDGET": 0},
         {"TRUST_LIFETIME": 0},
         {"CHECK_SHARE": -0.1},

@@ -44,7 +44,8 @@ def python(program, **options):
     prelude = (
         "import django; django.setup()\n"
         "from django.conf import settings\n"
-        "from cachelayer import conf, counters\n"
+        "from cachelayer import conf\n"
+        "from cachelayer.telemetry import counters\n"
     )
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": django_settings.SETTINGS_MODULE}
     return subprocess.Popen([sys.executable, "-c", prelude + program], env=environment, **options)

@@ -246,8 +246,9 @@ def test_every_process_finds_the_same(transactional_db):
     """Whatever the seed of its hashes, and the addresses of its objects."""
     program = (
         "import django; django.setup()\n"
-        "from cachelayer import registry, shapes\n"
-        "print(sorted((c.prefix, shapes.print_of(c)) for c in registry.all_cached()))"
+        "from cachelayer.redis import variants\n"
+        "from cachelayer.rows import registry\n"
+        "print(sorted((c.prefix, variants.print_of(c)) for c in registry.all_cached()))"
     )
     found = {
         subprocess.run(

@@ -28,7 +28,7 @@ import django
 django.setup()
 import gevent
 import cachelayer
-from cachelayer import link
+from cachelayer.redis import transport
 from cachelayer.redis.gate import CacheUnavailable, gate
 from cachelayer.tests.bookshop.models import Note
 
@@ -50,7 +50,7 @@ print(json.dumps(cachelayer.read(Note, key).outcome), flush=True)
 sys.stdin.readline()  # Redis is stopped now.
 ticks = []
 others = gevent.spawn(tick)
-refused, took = timed(lambda: link.get([f"note:{{key}}"]))
+refused, took = timed(lambda: transport.get([f"note:{{key}}"]))
 others.kill()
 read, read_took = timed(lambda: cachelayer.read(Note, key).outcome)
 print(json.dumps([refused, took, len(ticks), read, read_took, gate.state.reason]), flush=True)

@@ -214,7 +214,7 @@ def test_a_migrate_that_is_killed_has_logged_what_it_installed_triggers_for(monk
         raise SystemExit
 
     execute("DROP TRIGGER cachelayer_delete ON bookshop_note")
-    monkeypatch.setattr(triggers.shapes, "claim", killed)
+    monkeypatch.setattr(triggers.variants, "claim", killed)
     with pytest.raises(SystemExit):
         call_command("migrate", verbosity=0)
     assert list(Repair.objects.values_list("key", flat=True)) == ["note:*"]

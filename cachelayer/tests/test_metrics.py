@@ -209,18 +209,20 @@ def test_every_outcome_is_on_the_page_before_it_happens():
 
 _WORKER = """
 import sys
-from cachelayer import batched, metrics
-metrics.reads["row", "hit"].inc(int(sys.argv[1]))
-batched.flush()
-metrics.gate_changed(sys.argv[2])
+from cachelayer import events
+from cachelayer.telemetry import buffered_metrics, prometheus
+prometheus.listen()
+prometheus.reads["row", "hit"].inc(int(sys.argv[1]))
+buffered_metrics.flush()
+events.gate_changed(sys.argv[2])
 print("ready", flush=True)
 sys.stdin.read()
 """
 _PAGE = """
 import django
 django.setup()
-from cachelayer import metrics
-print(metrics.page().decode())
+from cachelayer.contrib import metrics_page
+print(metrics_page.page().decode())
 """
 
 

@@ -16,12 +16,14 @@ from cachelayer.tests.commands import environment_here
 #: A process with a gate; it says when it is ready, and ends with its input.
 PROGRAM = """
 import django; django.setup()
-from cachelayer import batched, link, metrics
+from cachelayer.redis import transport
+from cachelayer import events
+from cachelayer.telemetry import buffered_metrics
 from cachelayer.redis.gate import Mode, gate
-link.round_trip(("GET", "note:1"))
-batched.flush()
+transport.round_trip(("GET", "note:1"))
+buffered_metrics.flush()
 if {opens}:
-    metrics.gate_changed("open")
+    events.gate_changed("open")
 print("ready", flush=True)
 input()
 """

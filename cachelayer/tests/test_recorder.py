@@ -15,7 +15,7 @@ from rest_framework import serializers
 import cachelayer
 from cachelayer.checks import configuration
 from cachelayer.exceptions import UndeclaredRead
-from cachelayer.rows import recorder, registration, registry
+from cachelayer.rows import own_tables, recorder, registry
 from cachelayer.rows.registration import CachedModel
 from cachelayer.tests.bookshop.models import Audiobook, Author, Book, Note, Tag
 from cachelayer.tests.bookshop.serializers import BookSerializer
@@ -263,7 +263,7 @@ def test_a_time_zone(shown):
 
 
 def test_a_write_in_a_test_fails_too(book, shown, monkeypatch):
-    monkeypatch.setattr(registration, "_links", lambda *args: ())
+    monkeypatch.setattr(own_tables, "links", lambda *args: ())
     monkeypatch.setitem(registry._registered, Book, CachedModel(Book, Representation, "book"))
     with pytest.raises(UndeclaredRead):
         book.save()

@@ -67,7 +67,7 @@ def test_while_redis_is_away_it_says_so_and_keeps_the_lines(own_redis):
 def test_totals_that_are_less_than_before_are_no_negative_rate():
     counters.add("hit", 30)
     before = stats_screen.Snapshot.take(None)
-    counters.link.client().delete(counters.KEY)
+    counters.transport.client().delete(counters.KEY)
     assert stats_screen.Snapshot.take(before).rates["total_hits"] == 0
 
 

@@ -267,7 +267,8 @@ OTHER_RELEASE = """
 import sys
 import django; django.setup()
 import cachelayer
-from cachelayer import registry, shapes
+from cachelayer.redis import variants
+from cachelayer.rows import registry
 from cachelayer.tests.bookshop.models import Note
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -275,7 +276,7 @@ mine = registry.get(Note)
 def show_stars(note):
     return {"stars": note.stars, "release": "B"}
 registry._registered[Note] = replace(mine, serializer=show_stars)
-assert shapes.own()["note"]
+assert variants.own()["note"]
 print("ready", flush=True)
 for line in sys.stdin:
     what, pk, *stars = line.split()

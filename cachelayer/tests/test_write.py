@@ -215,9 +215,9 @@ import os, signal, django
 django.setup()
 from django.conf import settings
 settings.DATABASES["default"]["NAME"] = {connection.settings_dict["NAME"]!r}
-from cachelayer import states
+from cachelayer.protocol import key_states
 from cachelayer.tests.bookshop.models import Note
-states.push = lambda *args: os.kill(os.getpid(), signal.SIGKILL)
+key_states.push = lambda *args: os.kill(os.getpid(), signal.SIGKILL)
 note = Note.objects.get(pk={str(note.pk)!r})
 note.stars = 2
 note.save()

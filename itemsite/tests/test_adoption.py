@@ -98,12 +98,12 @@ import json
 import django
 django.setup()
 import cachelayer
-from cachelayer import link
+from cachelayer.redis import transport
 from django.test import Client
 from shop.models import Author, Book, Publisher
 
 def cached(pk):
-    value = link.client().get(f"book:{pk}")
+    value = transport.client().get(f"book:{pk}")
     return value and json.loads(value)
 
 def titles(*pks):
@@ -282,9 +282,9 @@ publisher.delete()
 seen["publisher set null"] = cached(book.pk)["publisher"]
 more[0].delete()
 Book.objects.filter(pk=pks[1]).delete()
-seen["deleted"] = [link.client().get(f"book:{pk}").decode() for pk in pks[:2]]
+seen["deleted"] = [transport.client().get(f"book:{pk}").decode() for pk in pks[:2]]
 author.delete()
-seen["cascade"] = link.client().get(f"book:{book.pk}").decode()
+seen["cascade"] = transport.client().get(f"book:{book.pk}").decode()
 seen["foreign keys"] = [author.pk or seen["created"]["author"], seen["created"]["publisher"]]
 print(json.dumps(seen))
 """)
@@ -310,7 +310,7 @@ def ask(**headers):
     return answer.status_code, answer.headers.get("X-Cache"), answer.content.decode()
 tag = client.get(url)["ETag"]
 seen = {"hit": ask(), "not modified": ask(**{"If-None-Match": tag})}
-link.client().delete(f"book:{book.pk}")
+transport.client().delete(f"book:{book.pk}")
 seen["miss"] = ask()
 body = {"title": "Persuasion", "author": book.author_id}
 seen["put"] = client.put(url, body, "application/json").status_code
@@ -390,7 +390,7 @@ print(json.dumps(seen))
         ]
     with project.changed(serializers=serializer, apps=ready(declared)):
         paths = project.script("""
-from cachelayer import registry
+from cachelayer.rows import registry
 print(json.dumps(list(registry.get(Book).shown.paths())))
 """)
         assert {*paths} >= {"author", "reviews", "reviews__user"}
@@ -419,7 +419,7 @@ def card():
     return json.loads(cachelayer.read(Book, book.pk, serializer=BookCardSerializer).row)
 seen = [look("1"), look("2"), card()]
 mine.update(isbn="2", title="Persuasion")
-seen += [look("1"), look("2"), card(), link.client().ttl(f"book:{book.pk}") > 3000]
+seen += [look("1"), look("2"), card(), transport.client().ttl(f"book:{book.pk}") > 3000]
 del seen[2]["id"], seen[5]["id"]
 print(json.dumps(seen))
 """)

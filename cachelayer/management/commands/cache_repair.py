@@ -111,7 +111,7 @@ class Command(CacheCommand):
     def _wait(self) -> None:
         """Until a key is logged, or one look interval has passed."""
         [using, *others] = sorted(registry.databases())
-        timeout = conf.get().LOOK_INTERVAL / (5 if others else 1)
+        timeout = conf.get().DRAIN_INTERVAL / (5 if others else 1)
         with connections[using].cursor() as cursor:
             cursor.execute("SELECT pg_backend_pid()")
             [server] = cursor.fetchone()

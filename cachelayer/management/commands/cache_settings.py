@@ -3,10 +3,9 @@ from typing import Any
 
 import orjson
 from django.core.management.base import BaseCommand, CommandParser
-from rich.console import Console
-from rich.table import Table
 
 from cachelayer import conf
+from cachelayer.management import tables
 
 
 class Command(BaseCommand):
@@ -28,14 +27,18 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(orjson.dumps(in_force).decode())
             return
-        table = Table("option", "in force", "default", "meaning")
-        for option in _options():
-            value, default = in_force[option.name], option.default
-            style = None if value == default else "bold"
-            meaning = option.metadata["meaning"].replace("`", "")
-            table.add_row(option.name, _text(value), _text(default), meaning, style=style)
-        width = None if self.stdout.isatty() else 160
-        Console(file=self.stdout._out, width=width).print(table)  # type: ignore[arg-type]
+        rows = [
+            (
+                option.name,
+                _text(in_force[option.name]),
+                _text(option.default),
+                option.metadata["meaning"].replace("`", ""),
+            )
+            for option in _options()
+        ]
+        changed = [in_force[option.name] != option.default for option in _options()]
+        headers = ("option", "in force", "default", "meaning")
+        tables.write(self.stdout, headers, rows, is_bold=changed)
 
 
 def markdown() -> str:

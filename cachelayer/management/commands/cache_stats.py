@@ -1,12 +1,10 @@
 import sys
 import time
+from importlib.util import find_spec
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
-from rich.console import Console
-from rich.live import Live
 
-from cachelayer.management import stats_screen
 from cachelayer.management.terminal import TROUBLE, CacheCommand
 from cachelayer.operations import stats
 
@@ -35,7 +33,7 @@ class Command(CacheCommand):
             self._show(options["json"])
             return
         try:
-            if self.stdout.isatty() and not options["json"]:
+            if self.stdout.isatty() and not options["json"] and find_spec("rich"):
                 self._watch_on_terminal(options["interval"])
             else:
                 self._watch(options["json"], options["interval"])
@@ -44,6 +42,11 @@ class Command(CacheCommand):
             sys.exit(130)
 
     def _watch_on_terminal(self, interval: float) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        from cachelayer.management import stats_screen
+
         # The stream itself: Django's wrapper ends every write with a line feed.
         console = Console(file=self.stdout._out)  # type: ignore[arg-type]
         snapshot = stats_screen.Snapshot.take(None)

@@ -1,18 +1,12 @@
 import sys
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
+from cachelayer.management import tables
 from cachelayer.management.terminal import DIFFERENT, CacheCommand
 from cachelayer.operations.differences import fields, text
 from cachelayer.operations.verify import Difference, Report, verify
 from cachelayer.redis import transport
-
-#: Columns of a table that goes into a pipe or a file.
-_PIPE_WIDTH: Final = 160
 
 
 class Command(CacheCommand):
@@ -48,13 +42,12 @@ class Command(CacheCommand):
 
     def _write_table(self, report: Report) -> None:
         if report.differences:
-            table = Table("key", "field", "cached", "database", show_lines=True)
-            for found in report.differences:
-                for cells in _differing_fields(found):
-                    table.add_row(*(Text(cell, overflow="fold") for cell in (found.key, *cells)))
-            width = None if self.stdout.isatty() else _PIPE_WIDTH
-            with Console(file=self.stdout, width=width) as console:  # type: ignore[arg-type]
-                console.print(table)
+            rows = [
+                (found.key, *cells)
+                for found in report.differences
+                for cells in _differing_fields(found)
+            ]
+            tables.write(self.stdout, ("key", "field", "cached", "database"), rows, lines=True)
         unlisted = report.differing - len(report.differences)
         self.stdout.write(
             f"Compared {report.compared} cached rows: {report.differing} differences"

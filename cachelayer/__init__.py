@@ -13,10 +13,10 @@ from cachelayer import timing
 from cachelayer.protocol.function_documents import document, refuse_late
 from cachelayer.protocol.invalidation import invalidate
 from cachelayer.protocol.reads import Read, read, read_by, read_many, rows
-from cachelayer.rows import plans, registration, registry
-from cachelayer.rows.computed import Rows
-from cachelayer.rows.etags import etag
-from cachelayer.rows.queryset import CachedManager, CachedQuerySet
+from cachelayer.representation import plans, registration, registry
+from cachelayer.representation.computed import Rows
+from cachelayer.representation.etags import etag
+from cachelayer.representation.queryset import CachedManager, CachedQuerySet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

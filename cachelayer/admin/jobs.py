@@ -16,9 +16,9 @@ from cachelayer.operations import verify, warm
 from cachelayer.protocol import drain, key_states, scan
 from cachelayer.redis import transport
 from cachelayer.redis.batches import PIPELINE
-from cachelayer.rows import registry
-from cachelayer.rows.registration import CachedModel
-from cachelayer.rows.registry import Cached
+from cachelayer.representation import registry
+from cachelayer.representation.registration import CachedModel
+from cachelayer.representation.registry import Cached
 from cachelayer.tracking import repair_log
 
 #: Seconds that one request works, at most, but for the batch that is running.

@@ -16,7 +16,7 @@ from cachelayer.admin.away import wants_json
 from cachelayer.exceptions import CacheUnavailable
 from cachelayer.models import Cache
 from cachelayer.operations import clear
-from cachelayer.rows import registry
+from cachelayer.representation import registry
 
 if TYPE_CHECKING:
     _ModelAdmin = admin.ModelAdmin[Cache]

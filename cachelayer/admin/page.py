@@ -18,8 +18,8 @@ from cachelayer.admin.away import View, without_postgres
 from cachelayer.admin.operations import TEMPLATES, Operations
 from cachelayer.models import Cache
 from cachelayer.operations import differences, inspect_key, overview
-from cachelayer.rows import registry
-from cachelayer.rows.computed import Computed
+from cachelayer.representation import registry
+from cachelayer.representation.computed import Computed
 
 if TYPE_CHECKING:
     _ModelAdmin = admin.ModelAdmin[Cache]

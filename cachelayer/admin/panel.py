@@ -10,7 +10,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from cachelayer.operations import inspect_key
-from cachelayer.rows import registry
+from cachelayer.representation import registry
 
 if TYPE_CHECKING:
     _ModelAdmin = admin.ModelAdmin[Any]

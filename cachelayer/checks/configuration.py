@@ -13,8 +13,14 @@ from django.utils.module_loading import import_string
 
 from cachelayer import conf
 from cachelayer.checks import redis
-from cachelayer.rows import dependencies, hyperlinks, library_classes, registration, registry
-from cachelayer.rows.registration import CachedModel
+from cachelayer.representation import (
+    dependencies,
+    hyperlinks,
+    library_classes,
+    registration,
+    registry,
+)
+from cachelayer.representation.registration import CachedModel
 from cachelayer.tracking import triggers
 
 _NEEDED_BACKEND = "django_redis.cache.RedisCache"

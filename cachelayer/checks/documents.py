@@ -7,8 +7,8 @@ from django.core.checks import CheckMessage, Error, register
 from django.core.exceptions import ImproperlyConfigured
 from django.db import router
 
-from cachelayer.rows import computed, registry
-from cachelayer.rows.registration import CachedModel
+from cachelayer.representation import computed, registry
+from cachelayer.representation.registration import CachedModel
 
 
 @register()

@@ -11,7 +11,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError, RedisError,
 
 from cachelayer.exceptions import CacheUnavailable
 from cachelayer.redis import eviction, incarnation, keyspace, transport
-from cachelayer.rows import registry, relations
+from cachelayer.representation import registry, relations
 
 _KEY: Final = "cachelayer:probe"
 #: The commands that the layer's Python sends; its scripts say theirs themselves.

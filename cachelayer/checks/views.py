@@ -10,8 +10,8 @@ from django.urls import get_resolver
 from cachelayer import conf
 from cachelayer.checks import configuration
 from cachelayer.contrib.rest import CachedViewMixin, page_rules, visibility
-from cachelayer.rows import registry, serializer_context
-from cachelayer.rows.serializer_context import Needs
+from cachelayer.representation import registry, serializer_context
+from cachelayer.representation.serializer_context import Needs
 
 
 @register(Tags.urls)

@@ -22,9 +22,9 @@ from django.utils.module_loading import import_string
 
 from cachelayer.contrib.rest import CachedViewMixin, page_rules, pages, visibility
 from cachelayer.contrib.rest.pages import Pages
-from cachelayer.rows import registry, serializer_context, tenancy
-from cachelayer.rows.registration import CachedModel
-from cachelayer.rows.serializer_context import Needs
+from cachelayer.representation import registry, serializer_context, tenancy
+from cachelayer.representation.registration import CachedModel
+from cachelayer.representation.serializer_context import Needs
 
 #: Django's and others' parts that treat all reads without credentials alike.
 _SAME: Final = frozenset(

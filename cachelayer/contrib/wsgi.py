@@ -27,8 +27,8 @@ from cachelayer.contrib.rest import pages
 from cachelayer.contrib.rest.list_mixin import BASE, FETCHED
 from cachelayer.exceptions import CacheUnavailable
 from cachelayer.protocol import key_states, reads
-from cachelayer.rows import etags
-from cachelayer.rows.computed import VALUE
+from cachelayer.representation import etags
+from cachelayer.representation.computed import VALUE
 
 logger = logging.getLogger("cachelayer.wsgi")
 

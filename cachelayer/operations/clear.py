@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cachelayer.protocol import key_states, scan
 from cachelayer.redis import scripts, transport
 from cachelayer.redis.batches import batched
-from cachelayer.rows import registry
+from cachelayer.representation import registry
 
 _peek = scripts.load("peek")
 

@@ -10,9 +10,9 @@ from django.db import DatabaseError, InterfaceError, models
 from cachelayer.exceptions import CacheUnavailable
 from cachelayer.operations import differences
 from cachelayer.protocol import key_states, stamps, takeover
-from cachelayer.rows import registry
-from cachelayer.rows.loading import read_rows
-from cachelayer.rows.registry import Cached
+from cachelayer.representation import registry
+from cachelayer.representation.loading import read_rows
+from cachelayer.representation.registry import Cached
 
 #: A key that is being written changes between the two looks; then both are repeated.
 _TRIES: Final = 3

@@ -21,9 +21,9 @@ from cachelayer import conf, events
 from cachelayer.background_task import BackgroundTask
 from cachelayer.exceptions import CacheUnavailable
 from cachelayer.protocol import key_states
-from cachelayer.rows.etags import etag
-from cachelayer.rows.loading import read_rows
-from cachelayer.rows.registry import Cached
+from cachelayer.representation.etags import etag
+from cachelayer.representation.loading import read_rows
+from cachelayer.representation.registry import Cached
 
 logger = logging.getLogger("cachelayer.livecheck")
 

@@ -16,7 +16,7 @@ from cachelayer.operations import stats
 from cachelayer.redis import eviction, server_info
 from cachelayer.redis.gate import Mode, gate
 from cachelayer.redis.server_info import Server
-from cachelayer.rows import registry
+from cachelayer.representation import registry
 from cachelayer.telemetry import counters, processes
 from cachelayer.telemetry.counters import Slice
 from cachelayer.telemetry.processes import Latency, Processes

@@ -14,7 +14,7 @@ from django.db import connections
 
 from cachelayer.exceptions import CacheUnavailable
 from cachelayer.redis import keyspace, scripts, transport, variants
-from cachelayer.rows import registry
+from cachelayer.representation import registry
 
 #: Up to this many keys are counted on the spot.
 SMALL: Final = 5_000

@@ -13,9 +13,9 @@ from typing import Any, Final
 from cachelayer.protocol import key_states, scan
 from cachelayer.redis import variants
 from cachelayer.redis.batches import batched, patiently
-from cachelayer.rows import registry
-from cachelayer.rows.loading import read_rows
-from cachelayer.rows.registry import Cached
+from cachelayer.representation import registry
+from cachelayer.representation.loading import read_rows
+from cachelayer.representation.registry import Cached
 
 #: Differences that a report lists; after a changed serializer every row is one.
 LISTED: Final = 1000

@@ -12,10 +12,10 @@ from cachelayer import exceptions
 from cachelayer.exceptions import CacheUnavailable
 from cachelayer.protocol import documents, key_states, takeover
 from cachelayer.redis.batches import batched, patiently
-from cachelayer.rows import registry
-from cachelayer.rows.loading import read_rows
-from cachelayer.rows.plans import Serializer
-from cachelayer.rows.registration import CachedModel
+from cachelayer.representation import registry
+from cachelayer.representation.loading import read_rows
+from cachelayer.representation.plans import Serializer
+from cachelayer.representation.registration import CachedModel
 
 logger = logging.getLogger("cachelayer.warm")
 

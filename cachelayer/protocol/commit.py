@@ -25,8 +25,8 @@ from cachelayer.protocol.written_rows import Known
 from cachelayer.redis import epoch, transport
 from cachelayer.redis.batches import batched
 from cachelayer.redis.gate import gate
-from cachelayer.rows import relations
-from cachelayer.rows.relations import EVERY
+from cachelayer.representation import relations
+from cachelayer.representation.relations import EVERY
 from cachelayer.tracking import repair_log, session
 from cachelayer.tracking.notices import Notice
 

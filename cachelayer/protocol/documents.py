@@ -19,11 +19,11 @@ from django.db import connections, models
 
 from cachelayer.exceptions import CacheUnavailable
 from cachelayer.protocol import key_states, stamps
-from cachelayer.rows import computed, declared_reads
-from cachelayer.rows.computed import Computed
-from cachelayer.rows.loading import found, read_rows
-from cachelayer.rows.registration import CachedModel
-from cachelayer.rows.registry import Cached
+from cachelayer.representation import computed, declared_reads
+from cachelayer.representation.computed import Computed
+from cachelayer.representation.loading import found, read_rows
+from cachelayer.representation.registration import CachedModel
+from cachelayer.representation.registry import Cached
 
 logger = logging.getLogger("cachelayer.documents")
 

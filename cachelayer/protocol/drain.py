@@ -9,8 +9,8 @@ from cachelayer.exceptions import CacheUnavailable
 from cachelayer.protocol import key_states, scan
 from cachelayer.redis import epoch, incarnation
 from cachelayer.redis.batches import PIPELINE, batched
-from cachelayer.rows import registry, relations
-from cachelayer.rows.relations import EVERY
+from cachelayer.representation import registry, relations
+from cachelayer.representation.relations import EVERY
 from cachelayer.tracking import repair_log
 
 

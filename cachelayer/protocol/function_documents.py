@@ -9,9 +9,9 @@ from django.core.exceptions import ImproperlyConfigured
 
 from cachelayer.protocol import reads
 from cachelayer.protocol.reads import Read
-from cachelayer.rows import computed, registration, registry
-from cachelayer.rows.computed import Computed, Rows
-from cachelayer.rows.relations import AnyModel
+from cachelayer.representation import computed, registration, registry
+from cachelayer.representation.computed import Computed, Rows
+from cachelayer.representation.relations import AnyModel
 
 
 class Document:

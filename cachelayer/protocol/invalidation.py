@@ -8,9 +8,9 @@ from django.db import connections, models, router, transaction
 from cachelayer import conf
 from cachelayer.protocol import commit, key_states, write
 from cachelayer.redis import epoch
-from cachelayer.rows import registry, tenancy
-from cachelayer.rows.registration import CachedModel
-from cachelayer.rows.relations import EVERY
+from cachelayer.representation import registry, tenancy
+from cachelayer.representation.registration import CachedModel
+from cachelayer.representation.relations import EVERY
 from cachelayer.tracking import repair_log
 from cachelayer.tracking.notices import Notice
 

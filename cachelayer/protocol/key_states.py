@@ -29,8 +29,8 @@ from cachelayer.exceptions import CacheUnavailable
 from cachelayer.redis import epoch, incarnation, keyspace, scripts, transport, variants
 from cachelayer.redis.batches import batched
 from cachelayer.redis.gate import Use, gate
-from cachelayer.rows import loading, registry
-from cachelayer.rows.computed import VALUE
+from cachelayer.representation import loading, registry
+from cachelayer.representation.computed import VALUE
 
 NULL: Final = loading.NULL
 #: The first byte of a row.

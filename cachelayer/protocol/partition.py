@@ -26,7 +26,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from cachelayer import conf
 from cachelayer.background_task import BackgroundTask
 from cachelayer.redis import epoch
-from cachelayer.rows import registry
+from cachelayer.representation import registry
 
 logger = logging.getLogger("cachelayer.strict")
 

@@ -14,13 +14,13 @@ from cachelayer.exceptions import CacheUnavailable
 from cachelayer.protocol import documents, key_states, partition, takeover, watchdog
 from cachelayer.protocol.write import has_written, has_written_of
 from cachelayer.redis import epoch
-from cachelayer.rows import registry
-from cachelayer.rows.computed import VALUE
-from cachelayer.rows.loading import read_rows
-from cachelayer.rows.plans import Serializer
-from cachelayer.rows.registration import CachedModel
-from cachelayer.rows.registry import Cached
-from cachelayer.rows.relations import EVERY
+from cachelayer.representation import registry
+from cachelayer.representation.computed import VALUE
+from cachelayer.representation.loading import read_rows
+from cachelayer.representation.plans import Serializer
+from cachelayer.representation.registration import CachedModel
+from cachelayer.representation.registry import Cached
+from cachelayer.representation.relations import EVERY
 from cachelayer.tracking import session
 
 Outcome = Literal["hit", "miss", "bypass"]

@@ -31,7 +31,7 @@ from cachelayer.redis import epoch, incarnation, keyspace, scripts, transport
 from cachelayer.redis.batches import batched
 from cachelayer.redis.gate import Gate, Mode, gate
 from cachelayer.redis.incarnation import KEY
-from cachelayer.rows import registry
+from cachelayer.representation import registry
 from cachelayer.throttled_log import ThrottledLog
 from cachelayer.tracking import tracked_tables, triggers
 

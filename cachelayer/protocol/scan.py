@@ -6,7 +6,7 @@ from typing import Final
 
 from cachelayer.redis import keyspace, transport
 from cachelayer.redis.batches import PIPELINE
-from cachelayer.rows import registry, tenancy
+from cachelayer.representation import registry, tenancy
 
 #: The cursor with which a walk over the keys begins and ends.
 START: Final = "0"

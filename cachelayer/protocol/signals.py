@@ -11,8 +11,8 @@ from django.db import models
 from django.db.models import signals
 
 from cachelayer.protocol import write
-from cachelayer.rows import registry
-from cachelayer.rows.registration import AnyModel, CachedModel
+from cachelayer.representation import registry
+from cachelayer.representation.registration import AnyModel, CachedModel
 
 
 def connect(cached: CachedModel) -> None:

@@ -22,8 +22,8 @@ from cachelayer import conf, events
 from cachelayer.protocol import key_states, takeover
 from cachelayer.redis import keyspace, scripts, transport, variants
 from cachelayer.redis.batches import batched
-from cachelayer.rows import tenancy
-from cachelayer.rows.relations import EVERY, Column
+from cachelayer.representation import tenancy
+from cachelayer.representation.relations import EVERY, Column
 
 _stamp = scripts.load("stamp")
 

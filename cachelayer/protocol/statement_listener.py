@@ -23,7 +23,7 @@ from cachelayer import conf
 from cachelayer.protocol import write, write_timer
 from cachelayer.redis import keyspace
 from cachelayer.redis.gate import gate
-from cachelayer.rows import query_log, registry
+from cachelayer.representation import query_log, registry
 from cachelayer.tracking import session, tracked_tables
 from cachelayer.tracking.notices import SQLSTATE, Notice
 

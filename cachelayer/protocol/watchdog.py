@@ -17,7 +17,7 @@ from cachelayer.exceptions import CacheUnavailable
 from cachelayer.protocol import drain, reconcile, retire_variants
 from cachelayer.redis import epoch, eviction, incarnation, keyspace, transport
 from cachelayer.redis.gate import Mode, gate
-from cachelayer.rows import tenancy
+from cachelayer.representation import tenancy
 from cachelayer.tracking import repair_log
 
 logger = logging.getLogger("cachelayer.watch")

@@ -25,9 +25,9 @@ from cachelayer.exceptions import CacheUnavailable
 from cachelayer.protocol import commit, key_states
 from cachelayer.protocol.commit import Write
 from cachelayer.protocol.written_rows import Known
-from cachelayer.rows import query_log, registration, registry
-from cachelayer.rows.registration import CachedModel
-from cachelayer.rows.relations import EVERY
+from cachelayer.representation import query_log, registration, registry
+from cachelayer.representation.registration import CachedModel
+from cachelayer.representation.relations import EVERY
 from cachelayer.tracking import repair_log, session
 from cachelayer.tracking.notices import Notice
 

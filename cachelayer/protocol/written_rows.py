@@ -15,9 +15,9 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from cachelayer import exceptions
 from cachelayer.exceptions import CacheUnavailable
 from cachelayer.protocol import documents, key_states
-from cachelayer.rows import declared_reads, registry, row_json, tenancy
-from cachelayer.rows.loading import found
-from cachelayer.rows.registration import CachedModel
+from cachelayer.representation import declared_reads, registry, row_json, tenancy
+from cachelayer.representation.loading import found
+from cachelayer.representation.registration import CachedModel
 from cachelayer.tracking import session
 
 logger = logging.getLogger("cachelayer.commit")

@@ -17,7 +17,7 @@ from typing import Any
 
 from django.db import DatabaseError, InterfaceError, connections
 
-from cachelayer.rows import registry
+from cachelayer.representation import registry
 
 LAST = "SELECT last_value FROM cachelayer_epoch"
 _NEXT = "SELECT nextval('cachelayer_epoch')"

@@ -32,7 +32,7 @@ from django.db.backends.base.creation import TEST_DATABASE_PREFIX
 from cachelayer import conf
 from cachelayer.exceptions import CacheUnavailable, SwitchedOff
 from cachelayer.redis import epoch, variants
-from cachelayer.rows import registry, side_cursor
+from cachelayer.representation import registry, side_cursor
 
 OWNER: Final = "cachelayer:owner"
 #: The value of ``NAMESPACE`` that leaves it to the owner.

@@ -33,9 +33,9 @@ from django.db import DatabaseError, InterfaceError, connections
 
 from cachelayer import conf
 from cachelayer.exceptions import CacheUnavailable, SwitchedOff
-from cachelayer.rows import fingerprint, registry, side_cursor
-from cachelayer.rows.computed import Computed
-from cachelayer.rows.registry import Cached
+from cachelayer.representation import fingerprint, registry, side_cursor
+from cachelayer.representation.computed import Computed
+from cachelayer.representation.registry import Cached
 
 #: The hash of variants in use: ``item~1f0c9a2e55d0`` → ``live``, or ``closing`` and a token.
 KEY: Final = "cachelayer:variants"

@@ -16,7 +16,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from cachelayer import conf, events
 from cachelayer.exceptions import CacheUnavailable
 from cachelayer.redis.gate import gate
-from cachelayer.rows import relations
+from cachelayer.representation import relations
 
 _tracer = trace.get_tracer("cachelayer")
 

@@ -12,7 +12,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 # Before any metric is registered: what it has noted is added up first.
 from cachelayer import events
-from cachelayer.rows import registry
+from cachelayer.representation import registry
 from cachelayer.telemetry.buffered_metrics import BatchedCounter, BatchedHistogram
 
 #: The protocol's operations: the plain commands, and the scripts by their names.

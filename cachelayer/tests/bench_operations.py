@@ -21,8 +21,8 @@ from redis import Redis
 import cachelayer
 from cachelayer.protocol import key_states
 from cachelayer.redis import transport
-from cachelayer.rows import plans, registry, rendering
-from cachelayer.rows.loading import read_rows
+from cachelayer.representation import plans, registry, rendering
+from cachelayer.representation.loading import read_rows
 from cachelayer.telemetry import counters, prometheus
 from cachelayer.tests.bookshop.models import Author, Note, Novel, Review, Tag, Topic, Writer
 from cachelayer.tests.bookshop.serializers import NoteSerializer

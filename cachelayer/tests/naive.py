@@ -5,7 +5,7 @@ from typing import Any
 from django.db import transaction
 
 from cachelayer.redis import transport
-from cachelayer.rows import registry
+from cachelayer.representation import registry
 from cachelayer.tests.bookshop.models import Note
 
 

@@ -14,7 +14,7 @@ def main() -> None:
     settings.DATABASES["default"]["NAME"] = sys.argv[1]
     django.setup()
     import cachelayer
-    from cachelayer.rows import registry
+    from cachelayer.representation import registry
 
     for line in sys.stdin:
         answers = []

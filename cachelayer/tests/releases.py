@@ -7,7 +7,7 @@ import orjson
 
 import cachelayer
 from cachelayer.redis import variants
-from cachelayer.rows import registry
+from cachelayer.representation import registry
 from cachelayer.tests.bookshop.models import Note
 
 B = "b" * 12

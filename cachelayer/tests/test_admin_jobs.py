@@ -11,7 +11,7 @@ import cachelayer
 from cachelayer.admin import jobs
 from cachelayer.models import Repair
 from cachelayer.operations import clear
-from cachelayer.protocol import drain, key_states
+from cachelayer.protocol import drain, key_states, scan
 from cachelayer.redis import batches, transport
 from cachelayer.tests.bookshop.models import Book, Note
 from cachelayer.tests.faults import NEVER_ENDS, write_unseen
@@ -26,7 +26,7 @@ ROWS = 25
 @pytest.fixture
 def small_slices(monkeypatch):
     """One batch for each request, of ten keys or so."""
-    for module in (clear, jobs, drain):
+    for module in (scan, jobs, drain):
         monkeypatch.setattr(module, "PIPELINE", 10)
     monkeypatch.setattr(batches.batched, "__defaults__", (10,))
     monkeypatch.setattr(jobs.Job.run, "__defaults__", (-1,))

@@ -8,7 +8,7 @@ from django.test.utils import isolate_apps
 from rest_framework import serializers
 
 from cachelayer.checks import configuration, documents, views
-from cachelayer.rows import registration, registry
+from cachelayer.representation import registration, registry
 from cachelayer.tests.bookshop.models import Audiobook, Author, Book, Note, Stamp
 
 

@@ -10,6 +10,7 @@ from django.db import connection, transaction
 
 import cachelayer
 from cachelayer.checks import configuration
+from cachelayer.checks import redis as redis_checks
 from cachelayer.models import Repair
 from cachelayer.operations import clear, inspect_key, overview, row_count
 from cachelayer.protocol import key_states, retire_variants, watchdog
@@ -110,14 +111,14 @@ def test_the_list_is_what_the_code_sends(own_redis, admin):
     known = {name.lower() for name in admin.command_list()}
     sent = set()
     for path in Path(cachelayer.__file__).parent.rglob("*.py"):
-        if "tests" not in path.parts and path.name != "checks_redis.py":
+        if "tests" not in path.parts and path != Path(redis_checks.__file__):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Tuple) and node.elts and _is_a_name(node.elts[0]):
                     sent.add(node.elts[0].value.lower())
     # CONFIG GET is asked where INFO does not say, and may be refused.
-    assert sent & known - {"config"} == redis.SENT
-    missing = set(redis.commands()) - set(redis._HARMLESS)
-    assert not missing, "say in checks_redis._HARMLESS how they are tried"
+    assert sent & known - {"config"} == redis_checks.SENT
+    missing = set(redis_checks.commands()) - set(redis_checks._HARMLESS)
+    assert not missing, "say in checks/redis.py, _HARMLESS, how they are tried"
 
 
 def _is_a_name(node):
@@ -129,7 +130,7 @@ def test_a_user_with_exactly_these_commands_can_do_everything(
     own_redis, settings, admin, monkeypatch, database
 ):
     with reached(settings, f"redis://127.0.0.1:{own_redis.port}/{database}"):
-        rules = redis.acl().split()
+        rules = redis_checks.acl().split()
     with as_user(own_redis, settings, admin, *rules, database=database):
         transport.ping()
         until(closed)
@@ -142,7 +143,7 @@ def test_a_user_with_exactly_these_commands_can_do_everything(
         assert not Repair.objects.exists()
     assert found() == []
     used = {name.removeprefix("cmdstat_") for name, said in stats.items() if said["calls"]}
-    assert not set(redis.commands()) - used, "these are given for nothing"
+    assert not set(redis_checks.commands()) - used, "these are given for nothing"
     assert {name: said for name, said in stats.items() if said["rejected_calls"]} == {}
 
 
@@ -208,8 +209,8 @@ def _do_everything(admin, own_redis, monkeypatch, database):
 
 
 def test_e021_each_command_that_is_forbidden(own_redis, settings, admin):
-    with as_user(own_redis, settings, admin, *redis.acl().split()):
-        for name in redis.commands():
+    with as_user(own_redis, settings, admin, *redis_checks.acl().split()):
+        for name in redis_checks.commands():
             admin.execute_command("ACL", "SETUSER", "lab", f"-{name}")
             [problem] = found()
             assert problem.id == "cachelayer.E021"

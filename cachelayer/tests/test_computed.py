@@ -10,7 +10,7 @@ from cachelayer import exceptions
 from cachelayer.operations import inspect_key, live_check, verify
 from cachelayer.protocol import documents, drain, key_states
 from cachelayer.redis import transport, variants
-from cachelayer.rows import computed, registry
+from cachelayer.representation import computed, registry
 from cachelayer.tests.bookshop.documents import calls, careless, stars, titles_of
 from cachelayer.tests.bookshop.models import Note, Novel, Review, Topic, Writer
 from cachelayer.tests.interleaving import start, stopped

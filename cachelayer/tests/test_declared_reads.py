@@ -2,7 +2,7 @@
 
 import pytest
 
-from cachelayer.rows import declared_reads
+from cachelayer.representation import declared_reads
 
 
 @pytest.mark.parametrize(

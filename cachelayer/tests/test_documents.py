@@ -18,7 +18,7 @@ from cachelayer.operations import inspect_key, verify, warm
 from cachelayer.protocol import commit, documents, drain, key_states, partition, stamps
 from cachelayer.redis import incarnation, transport, variants
 from cachelayer.redis.gate import Mode, gate
-from cachelayer.rows import registry
+from cachelayer.representation import registry
 from cachelayer.tests.bookshop.models import Agency, Novel, Person, Review, Topic, Writer
 from cachelayer.tests.interleaving import start, stopped
 from cachelayer.tests.polling import until

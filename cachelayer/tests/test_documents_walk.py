@@ -13,8 +13,8 @@ from cachelayer.contrib.rest import pages
 from cachelayer.protocol import drain, key_states
 from cachelayer.protocol.reads import read_one
 from cachelayer.redis import transport
-from cachelayer.rows import registry
-from cachelayer.rows.loading import read_rows
+from cachelayer.representation import registry
+from cachelayer.representation.loading import read_rows
 from cachelayer.tests.bookshop.documents import titles_of
 from cachelayer.tests.bookshop.models import Agency, Novel, Person, Review, Topic, Writer
 from cachelayer.tests.test_pages import Cards, Novels

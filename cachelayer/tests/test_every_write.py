@@ -23,8 +23,8 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 import cachelayer
 from cachelayer.protocol import drain, key_states
 from cachelayer.redis import transport
-from cachelayer.rows import registry
-from cachelayer.rows.loading import read_rows
+from cachelayer.representation import registry
+from cachelayer.representation.loading import read_rows
 from cachelayer.tests import every_write
 from cachelayer.tests.every_write import POOL
 from cachelayer.tests.truth import logged, outside

@@ -11,7 +11,7 @@ from rest_framework import serializers
 import cachelayer
 from cachelayer.contrib.rest import CachedViewMixin
 from cachelayer.redis import epoch, transport
-from cachelayer.rows import fingerprint
+from cachelayer.representation import fingerprint
 from cachelayer.tests.bookshop.models import Note, Novel
 from cachelayer.tests.bookshop.serializers import NoteSerializer
 from cachelayer.tests.commands import environment_here
@@ -247,7 +247,7 @@ def test_every_process_finds_the_same(transactional_db):
     program = (
         "import django; django.setup()\n"
         "from cachelayer.redis import variants\n"
-        "from cachelayer.rows import registry\n"
+        "from cachelayer.representation import registry\n"
         "print(sorted((c.prefix, variants.print_of(c)) for c in registry.all_cached()))"
     )
     found = {

@@ -9,7 +9,7 @@ from django.db.models import signals
 from django.test.utils import isolate_apps
 
 import cachelayer
-from cachelayer.rows import registration, registry
+from cachelayer.representation import registration, registry
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.bookshop.serializers import NoteSerializer, stamp
 

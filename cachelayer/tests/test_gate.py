@@ -110,7 +110,7 @@ def test_a_paused_redis_costs_one_timeout_and_is_used_again(own_redis, note, rou
 
 def test_a_read_that_got_no_answer_stops_reads_and_no_marks(own_redis, note, value):
     """A process that was frozen misses an answer; unmarked, its next write would go unseen."""
-    with stopped(reconcile, "until_closed") as look:
+    with stopped(gate, "reconcile") as look:
         own_redis.pause()
         assert cachelayer.read(Note, note.pk).outcome == "bypass"
         own_redis.resume()

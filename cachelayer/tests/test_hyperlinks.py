@@ -4,17 +4,17 @@ import json
 
 import pytest
 from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured
 from django.test import Client
 from django.urls import clear_url_caches, set_script_prefix, set_urlconf
 from django.utils import translation
 from rest_framework import serializers
 
-import cachelayer
 from cachelayer.checks import configuration, views
 from cachelayer.contrib import public_routes
 from cachelayer.contrib.rest import CachedViewMixin
 from cachelayer.redis import transport
-from cachelayer.rows import hyperlinks, registration, registry
+from cachelayer.representation import hyperlinks, registration, registry
 from cachelayer.tests.bookshop.models import Book, Note
 from cachelayer.tests.twins.models import Page
 from cachelayer.tests.twins.urls import Urls
@@ -140,7 +140,7 @@ def test_no_url_is_relative_to_a_page(base):
     base("https://example.org")
     assert hyperlinks.Base().build_absolute_uri("//cdn.example/a") == "https://cdn.example/a"
     assert hyperlinks.Base().build_absolute_uri("http://cdn.example/a") == "http://cdn.example/a"
-    with pytest.raises(cachelayer.rows.registry.ImproperlyConfigured, match="begins with a slash"):
+    with pytest.raises(ImproperlyConfigured, match="begins with a slash"):
         hyperlinks.Base().build_absolute_uri("media/a")
 
 

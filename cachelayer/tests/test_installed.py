@@ -7,7 +7,7 @@ from django.test.utils import isolate_apps
 
 from cachelayer.checks import configuration
 from cachelayer.models import Repair
-from cachelayer.rows import registry, relations
+from cachelayer.representation import registry, relations
 from cachelayer.tests.bookshop.models import Audiobook, Note
 from cachelayer.tracking import triggers
 

@@ -16,8 +16,8 @@ from rest_framework import serializers
 import cachelayer
 from cachelayer.operations import inspect_key, verify, warm
 from cachelayer.redis import variants
-from cachelayer.rows import plans, registry
-from cachelayer.rows.registration import CachedModel
+from cachelayer.representation import plans, registry
+from cachelayer.representation.registration import CachedModel
 from cachelayer.tests.bookshop.models import Film, Note, Tag
 from cachelayer.tests.bookshop.serializers import FilmSerializer, NoteSerializer
 

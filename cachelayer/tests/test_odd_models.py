@@ -18,7 +18,7 @@ from rest_framework import serializers
 
 import cachelayer
 from cachelayer.redis import transport
-from cachelayer.rows import registry
+from cachelayer.representation import registry
 from cachelayer.tests.bookshop.models import (
     AReplyWhoseModelHasALongNameIndeed,
     Author,

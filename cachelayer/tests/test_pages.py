@@ -24,7 +24,7 @@ from cachelayer.operations import clear, verify
 from cachelayer.protocol import commit, drain, key_states, partition, reads, scan, stamps
 from cachelayer.redis import transport
 from cachelayer.redis.gate import gate
-from cachelayer.rows import registry
+from cachelayer.representation import registry
 from cachelayer.tests.bookshop.models import Novel, Person, Writer
 from cachelayer.tests.bookshop.serializers import NovelCardSerializer, NovelSerializer
 from cachelayer.tests.interleaving import start, stopped

@@ -15,8 +15,8 @@ from rest_framework import serializers
 import cachelayer
 from cachelayer.checks import configuration
 from cachelayer.exceptions import UndeclaredRead
-from cachelayer.rows import own_tables, recorder, registry
-from cachelayer.rows.registration import CachedModel
+from cachelayer.representation import own_tables, recorder, registry
+from cachelayer.representation.registration import CachedModel
 from cachelayer.tests.bookshop.models import Audiobook, Author, Book, Note, Tag
 from cachelayer.tests.bookshop.serializers import BookSerializer
 

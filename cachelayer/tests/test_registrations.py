@@ -10,7 +10,7 @@ import cachelayer
 from cachelayer.operations import inspect_key, verify
 from cachelayer.protocol import drain, key_states
 from cachelayer.redis import transport
-from cachelayer.rows import registration, registry
+from cachelayer.representation import registration, registry
 from cachelayer.tests.bookshop.models import Audiobook, Note, Novel, Person, Topic, Writer
 from cachelayer.tests.bookshop.serializers import NoteSerializer, NovelCardSerializer
 from cachelayer.tests.interleaving import start, stopped

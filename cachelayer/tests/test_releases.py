@@ -10,7 +10,7 @@ from cachelayer.models import Repair
 from cachelayer.protocol import drain, reconcile, statement_listener, watchdog
 from cachelayer.redis import incarnation, transport
 from cachelayer.redis.gate import gate
-from cachelayer.rows import registry
+from cachelayer.representation import registry
 from cachelayer.tests.bookshop.models import Author, Book, Note, Publisher, Stamp, Tag
 from cachelayer.tests.faults import closed, until
 from cachelayer.tests.truth import hit, logged, outside, registered, repaired, told

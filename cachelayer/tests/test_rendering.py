@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 from rest_framework import serializers
 
-from cachelayer.rows import plans, registry, rendering
+from cachelayer.representation import plans, registry, rendering
 from cachelayer.tests.bookshop.models import Author, Book, Note, Publisher
 from cachelayer.tests.bookshop.serializers import BookSerializer, NoteSerializer
 

@@ -9,8 +9,8 @@ from rest_framework.viewsets import ModelViewSet
 
 import cachelayer
 from cachelayer.contrib.rest import CachedViewMixin
-from cachelayer.rows import registry
-from cachelayer.rows.registration import CachedModel
+from cachelayer.representation import registry
+from cachelayer.representation.registration import CachedModel
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.bookshop.serializers import FilmSerializer, NoteSerializer
 

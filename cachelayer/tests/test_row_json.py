@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cachelayer.redis import variants
-from cachelayer.rows import row_json
+from cachelayer.representation import row_json
 from cachelayer.tests.columns import KINDS, LEGACY, Doubled
 from cachelayer.tests.every_write import sql
 from cachelayer.tests.things import (

@@ -16,8 +16,8 @@ from cachelayer.exceptions import CacheUnavailable
 from cachelayer.models import Repair
 from cachelayer.operations import clear
 from cachelayer.protocol import reconcile, statement_listener, watchdog
-from cachelayer.redis import transport
-from cachelayer.rows import registry, tenancy
+from cachelayer.redis import epoch, transport
+from cachelayer.representation import registry, tenancy
 from cachelayer.tests.bookshop.models import Author, Note
 from cachelayer.tests.commands import environment_here
 from cachelayer.tests.interleaving import start
@@ -250,7 +250,7 @@ def test_a_sweep_and_a_clear_take_all_tenants(tenants):
     for name in tenants:
         with at(name):
             hit(Note, ID)
-    reconcile._sweep(f"trusted {cachelayer.protocol.reads.states.epoch.known()}")
+    reconcile._sweep(f"trusted {epoch.known()}")
     assert transport.client().keys("*note:*") == []
 
 

@@ -16,7 +16,7 @@ from cachelayer.operations import clear, inspect_key, row_count, verify
 from cachelayer.protocol import key_states, scan, watchdog
 from cachelayer.redis import incarnation, transport, variants
 from cachelayer.redis.gate import Mode, gate
-from cachelayer.rows import registry
+from cachelayer.representation import registry
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.commands import environment_here
 from cachelayer.tests.faults import write_unseen
@@ -268,7 +268,7 @@ import sys
 import django; django.setup()
 import cachelayer
 from cachelayer.redis import variants
-from cachelayer.rows import registry
+from cachelayer.representation import registry
 from cachelayer.tests.bookshop.models import Note
 from dataclasses import replace
 from datetime import UTC, datetime

@@ -15,8 +15,8 @@ from rest_framework.test import APIRequestFactory
 from cachelayer.checks import views as view_checks
 from cachelayer.contrib.rest import CachedViewMixin, visibility
 from cachelayer.redis import transport
-from cachelayer.rows import serializer_context
-from cachelayer.rows.serializer_context import Needs
+from cachelayer.representation import serializer_context
+from cachelayer.representation.serializer_context import Needs
 from cachelayer.tests.twins import parts, views
 from cachelayer.tests.twins.models import Report
 from cachelayer.tests.twins.serializers import (

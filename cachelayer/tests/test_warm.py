@@ -10,7 +10,7 @@ from cachelayer.exceptions import CacheUnavailable
 from cachelayer.operations import warm
 from cachelayer.protocol import key_states
 from cachelayer.redis import transport
-from cachelayer.rows import registry
+from cachelayer.representation import registry
 from cachelayer.tests.bookshop.models import Audiobook, Book, Note
 from cachelayer.tests.fresh import empty_redis
 from cachelayer.tests.interleaving import start, stopped

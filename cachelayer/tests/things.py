@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, reject, settings
 from rest_framework import serializers
 
 from cachelayer.redis import transport
-from cachelayer.rows import registry
-from cachelayer.rows.loading import read_rows
+from cachelayer.representation import registry
+from cachelayer.representation.loading import read_rows
 from cachelayer.tests.every_write import sql
 from cachelayer.tests.truth import registered
 

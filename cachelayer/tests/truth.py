@@ -11,9 +11,9 @@ from django.db import connection
 import cachelayer
 from cachelayer.models import Repair
 from cachelayer.protocol import drain, key_states, signals, statement_listener
-from cachelayer.rows import registry
-from cachelayer.rows.loading import read_rows
-from cachelayer.rows.plans import Serializer
+from cachelayer.representation import registry
+from cachelayer.representation.loading import read_rows
+from cachelayer.representation.plans import Serializer
 from cachelayer.tests.faults import closed, until
 from cachelayer.tracking import triggers
 

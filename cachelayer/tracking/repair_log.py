@@ -13,7 +13,7 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayer.redis.batches import batched
-from cachelayer.rows import registry, relations
+from cachelayer.representation import registry, relations
 
 #: The Postgres channel on which the log announces new keys.
 CHANNEL: Final = "cachelayer_repair"

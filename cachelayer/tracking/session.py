@@ -8,7 +8,7 @@ import psycopg
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg.pq import PipelineStatus, TransactionStatus
 
-from cachelayer.rows import tenancy
+from cachelayer.representation import tenancy
 from cachelayer.throttled_log import ThrottledLog
 from cachelayer.tracking.notices import Notice
 

@@ -7,8 +7,15 @@ from typing import Any, Final
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from cachelayer.rows import own_tables, registration, registry, relations, row_json, tenancy
-from cachelayer.rows.registration import CachedModel
+from cachelayer.representation import (
+    own_tables,
+    registration,
+    registry,
+    relations,
+    row_json,
+    tenancy,
+)
+from cachelayer.representation.registration import CachedModel
 
 #: The trigger function of all of them.
 FUNCTION: Final = "cachelayer_witness"

@@ -21,11 +21,11 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from cachelayer import conf
 from cachelayer.exceptions import CacheUnavailable
 from cachelayer.redis import variants
-from cachelayer.rows import registration, registry, tenancy
-from cachelayer.rows.computed import Computed
-from cachelayer.rows.registration import AnyModel
-from cachelayer.rows.registry import Cached
-from cachelayer.rows.relations import EVERY
+from cachelayer.representation import registration, registry, tenancy
+from cachelayer.representation.computed import Computed
+from cachelayer.representation.registration import AnyModel
+from cachelayer.representation.registry import Cached
+from cachelayer.representation.relations import EVERY
 from cachelayer.tracking import repair_log
 from cachelayer.tracking.tracked_tables import FUNCTION, Relation, inspect, texts
 

@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from cachelayer.contrib.rest import pages
 from cachelayer.exceptions import CacheUnavailable
 from cachelayer.protocol import stamps
-from cachelayer.rows import registry
+from cachelayer.representation import registry
 from items.models import Item
 
 PATH: Final = "/items?limit=10"

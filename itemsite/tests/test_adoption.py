@@ -390,7 +390,7 @@ print(json.dumps(seen))
         ]
     with project.changed(serializers=serializer, apps=ready(declared)):
         paths = project.script("""
-from cachelayer.rows import registry
+from cachelayer.representation import registry
 print(json.dumps(list(registry.get(Book).shown.paths())))
 """)
         assert {*paths} >= {"author", "reviews", "reviews__user"}

@@ -22,9 +22,9 @@ from cachelayer.contrib.rest.responses import JSONRowRenderer, Row, RowRenderer,
 from cachelayer.exceptions import CacheUnavailable
 from cachelayer.protocol import reads
 from cachelayer.protocol.reads import Read, read_one
-from cachelayer.rows import etags, registry
-from cachelayer.rows.etags import etag
-from cachelayer.rows.registration import CachedModel
+from cachelayer.representation import etags, registry
+from cachelayer.representation.etags import etag
+from cachelayer.representation.registration import CachedModel
 
 __all__ = ["CachedViewMixin", "PreconditionFailed", "Row", "RowRenderer", "RowResponse"]
 

@@ -11,8 +11,8 @@ from rest_framework.mixins import ListModelMixin
 
 from cachelayer.contrib.rest import visibility
 from cachelayer.contrib.rest.visibility import View
-from cachelayer.rows import library_classes, registry
-from cachelayer.rows.registration import CachedModel
+from cachelayer.representation import library_classes, registry
+from cachelayer.representation.registration import CachedModel
 
 #: The names by which paginations have those of their parameters.
 _OF_PAGINATION: Final = (

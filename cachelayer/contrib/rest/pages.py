@@ -30,10 +30,17 @@ from rest_framework.response import Response
 
 from cachelayer.exceptions import CacheUnavailable
 from cachelayer.protocol import key_states, reads
-from cachelayer.rows import computed, declared_reads, fingerprint, neutral, registration, registry
-from cachelayer.rows.computed import Computed, Rows
-from cachelayer.rows.loading import read_rows
-from cachelayer.rows.registration import AnyModel, CachedModel
+from cachelayer.representation import (
+    computed,
+    declared_reads,
+    fingerprint,
+    neutral,
+    registration,
+    registry,
+)
+from cachelayer.representation.computed import Computed, Rows
+from cachelayer.representation.loading import read_rows
+from cachelayer.representation.registration import AnyModel, CachedModel
 
 logger = logging.getLogger("cachelayer.pages")
 

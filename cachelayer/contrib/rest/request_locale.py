@@ -10,8 +10,8 @@ from typing import Any
 from django.db import models
 from rest_framework import serializers
 
-from cachelayer.rows import neutral, plans, serializer_context
-from cachelayer.rows.registration import CachedModel
+from cachelayer.representation import neutral, plans, serializer_context
+from cachelayer.representation.registration import CachedModel
 
 
 def shows_otherwise(cached: CachedModel) -> bool:

@@ -15,9 +15,9 @@ from rest_framework.mixins import RetrieveModelMixin
 from rest_framework.permissions import BasePermission
 from rest_framework.renderers import JSONRenderer
 
-from cachelayer.rows import hyperlinks, registry, serializer_context
-from cachelayer.rows.registration import CachedModel
-from cachelayer.rows.serializer_context import Needs
+from cachelayer.representation import hyperlinks, registry, serializer_context
+from cachelayer.representation.registration import CachedModel
+from cachelayer.representation.serializer_context import Needs
 
 View = Any  # A GenericAPIView with CachedViewMixin.
 

@@ -13,7 +13,7 @@ from cachelayer.management.terminal import TROUBLE, CacheCommand
 from cachelayer.protocol import drain
 from cachelayer.redis import transport
 from cachelayer.redis.gate import Mode, gate
-from cachelayer.rows import registry
+from cachelayer.representation import registry
 from cachelayer.tracking import repair_log
 
 logger = logging.getLogger("cachelayer.repair")

@@ -2,7 +2,7 @@ from typing import Any
 
 from cachelayer.management.terminal import CacheCommand
 from cachelayer.operations.warm import warm
-from cachelayer.rows import registry
+from cachelayer.representation import registry
 
 
 class Command(CacheCommand):

@@ -57,7 +57,7 @@ class _RequestAtBase(HttpRequest):
 def made(serializer: Any) -> Any:
     """An instance of *serializer*, a REST framework class, that shows URLs at the base."""
     # Only here: REST framework is needed by those who use its serializers.
-    from cachelayer.rows import serializer_context
+    from cachelayer.representation import serializer_context
 
     is_with_base = serializer_context.of(serializer) is serializer_context.Needs.BASE_URL
     if not is_with_base or not conf.get().BASE_URL:

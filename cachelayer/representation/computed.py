@@ -18,8 +18,8 @@ from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured, Vali
 from django.db import connections, router
 
 from cachelayer import exceptions
-from cachelayer.rows import declared_reads, neutral, recorder, relations, tenancy
-from cachelayer.rows.relations import EVERY, AnyModel, Column
+from cachelayer.representation import declared_reads, neutral, recorder, relations, tenancy
+from cachelayer.representation.relations import EVERY, AnyModel, Column
 
 #: Before the bytes, as they are cached: they may be any, and look like a mark.
 VALUE: Final = b"="

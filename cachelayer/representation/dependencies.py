@@ -14,8 +14,8 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.db import models
 
-from cachelayer.rows import relations
-from cachelayer.rows.relations import AnyModel
+from cachelayer.representation import relations
+from cachelayer.representation.relations import AnyModel
 
 
 @dataclass(slots=True)

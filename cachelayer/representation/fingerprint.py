@@ -25,7 +25,7 @@ from django.urls import get_resolver
 from django.utils import translation
 
 from cachelayer import conf
-from cachelayer.rows import plans
+from cachelayer.representation import plans
 
 #: What Django and REST framework make of a value by.
 SETTINGS: Final = (
@@ -88,7 +88,7 @@ def _urls(serializer: Any) -> Iterator[str]:
     if not hasattr(serializer, "to_representation"):
         return  # A function: what it names is code.
     # Only here: REST framework is needed by those who use its serializers.
-    from cachelayer.rows import serializer_context
+    from cachelayer.representation import serializer_context
 
     if serializer_context.of(serializer) is serializer_context.Needs.BASE_URL:
         yield conf.get().BASE_URL

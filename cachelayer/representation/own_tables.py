@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import models
 
-from cachelayer.rows import plans
-from cachelayer.rows.plans import Serializer
-from cachelayer.rows.relations import AnyModel
+from cachelayer.representation import plans
+from cachelayer.representation.plans import Serializer
+from cachelayer.representation.relations import AnyModel
 
 if TYPE_CHECKING:
     Link = models.ManyToManyField[Any, Any]

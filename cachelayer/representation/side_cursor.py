@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import connections, transaction
 
-from cachelayer.rows import query_log
+from cachelayer.representation import query_log
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from django.db import connections, models
 
-from cachelayer.rows import own_tables
+from cachelayer.representation import own_tables
 
 _TABLE: Final = re.compile(r'\b(?:from|join|into|update)\s+"?(\w+)"?(?:\."?(\w+)"?)?', re.I)
 #: FROM that names no table: ``extract(year FROM created_at)``, ``trim(BOTH FROM name)``,

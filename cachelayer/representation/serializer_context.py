@@ -15,7 +15,7 @@ from rest_framework import relations, serializers
 from rest_framework.request import Request
 
 from cachelayer import conf
-from cachelayer.rows import library_classes
+from cachelayer.representation import library_classes
 
 
 class Needs(Enum):

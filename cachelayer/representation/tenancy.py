@@ -21,7 +21,7 @@ from django.utils.module_loading import import_string
 
 from cachelayer import conf
 from cachelayer.exceptions import CacheUnavailable
-from cachelayer.rows import side_cursor
+from cachelayer.representation import side_cursor
 
 #: Of each table in the schemas, and of those that tenants share: how many of our triggers it has.
 _TABLES: Final = """

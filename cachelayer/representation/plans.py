@@ -18,8 +18,8 @@ from django.db.models import signals
 from django.db.models.fields.related_descriptors import ForeignKeyDeferredAttribute
 from django.db.models.query_utils import DeferredAttribute
 
-from cachelayer.rows import hyperlinks, neutral
-from cachelayer.rows.library_classes import is_of_rest_framework, owner_of
+from cachelayer.representation import hyperlinks, neutral
+from cachelayer.representation.library_classes import is_of_rest_framework, owner_of
 
 #: A DRF serializer class, or any callable that turns an instance into a dict.
 Serializer = Callable[[Any], Any]

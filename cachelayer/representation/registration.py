@@ -10,9 +10,17 @@ from typing import Any
 from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured, ValidationError
 from django.db import models, router
 
-from cachelayer.rows import dependencies, neutral, own_tables, plans, relations, rendering, tenancy
-from cachelayer.rows.plans import Serializer
-from cachelayer.rows.relations import AnyModel as AnyModel
+from cachelayer.representation import (
+    dependencies,
+    neutral,
+    own_tables,
+    plans,
+    relations,
+    rendering,
+    tenancy,
+)
+from cachelayer.representation.plans import Serializer
+from cachelayer.representation.relations import AnyModel as AnyModel
 
 #: Keys of the cache layer itself begin with this and a colon.
 RESERVED_PREFIX = "cachelayer"

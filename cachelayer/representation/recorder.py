@@ -21,7 +21,7 @@ from django.utils import timezone, translation
 
 from cachelayer import conf
 from cachelayer.exceptions import UndeclaredRead
-from cachelayer.rows import declared_reads, neutral
+from cachelayer.representation import declared_reads, neutral
 
 logger = logging.getLogger("cachelayer.recorder")
 

@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 from django.db import connections, models
 from django.db.models.expressions import Col
 
-from cachelayer.rows.registration import AnyModel, CachedModel
+from cachelayer.representation.registration import AnyModel, CachedModel
 
 
 class Inexact(Exception):  # noqa: N818  (as CacheUnavailable)

@@ -5,9 +5,9 @@ from typing import Any, Final
 
 from django.db import models
 
-from cachelayer.rows.computed import Computed
-from cachelayer.rows.registration import CachedModel
-from cachelayer.rows.registry import Cached
+from cachelayer.representation.computed import Computed
+from cachelayer.representation.registration import CachedModel
+from cachelayer.representation.registry import Cached
 
 #: In place of a row: there is none.
 NULL: Final = b"null"

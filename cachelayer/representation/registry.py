@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator
 
 from django.core.exceptions import ImproperlyConfigured
 
-from cachelayer.rows import relations
-from cachelayer.rows.computed import Computed
-from cachelayer.rows.plans import Serializer
-from cachelayer.rows.registration import AnyModel, CachedModel, refuse_prefix
+from cachelayer.representation import relations
+from cachelayer.representation.computed import Computed
+from cachelayer.representation.plans import Serializer
+from cachelayer.representation.registration import AnyModel, CachedModel, refuse_prefix
 
 #: The first representation of each model; and by their prefixes all others.
 _registered: dict[AnyModel, CachedModel] = {}

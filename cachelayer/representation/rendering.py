@@ -9,8 +9,8 @@ import orjson
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 
-from cachelayer.rows import neutral, recorder
-from cachelayer.rows.plans import Plan, Serializer, made_by_thread, plan_of
+from cachelayer.representation import neutral, recorder
+from cachelayer.representation.plans import Plan, Serializer, made_by_thread, plan_of
 
 _encode_odd_types = DjangoJSONEncoder().default
 #: It writes points of time, when a serializer leaves them as they are, in a form of its own.

@@ -74,7 +74,7 @@ class CachePage(Operations, _ModelAdmin):
             "actions": journal.latest(),
             "typed": request.GET.get("key", ""),
             "prefix": request.GET.get("model", ""),
-            **self._looked_up(request),
+            **self._inspected(request),
         }
         return self.answer(request, "page", "Cache", context)
 
@@ -85,34 +85,36 @@ class CachePage(Operations, _ModelAdmin):
         html = {name: render_to_string(f"{TEMPLATES}/_{name}.html", context) for name in _REGIONS}
         return JsonResponse({**found.as_json(), "html": html})
 
-    def _looked_up(self, request: HttpRequest) -> dict[str, Any]:
+    def _inspected(self, request: HttpRequest) -> dict[str, Any]:
         typed = request.GET.get("key", "")
         if not typed:
             return {}
         try:
-            look = inspect_key.inspect_text(inspect_key.parse(request.GET.get("model", ""), typed))
+            inspection = inspect_key.inspect_text(
+                inspect_key.parse(request.GET.get("model", ""), typed)
+            )
         except ValueError as error:
-            return {"look_error": str(error)}
+            return {"inspection_error": str(error)}
         return {
-            "look": look,
+            "inspection": inspection,
             "may_see_row": all(
-                may_see_rows(request, model) for model in look.cached.shown_models()
+                may_see_rows(request, model) for model in inspection.cached.shown_models()
             ),
-            "cached_text": differences.text(look.value or b""),
-            "row_text": differences.text(look.row or b""),
-            "change_url": self._change_url(request, look),
+            "cached_text": differences.text(inspection.value or b""),
+            "row_text": differences.text(inspection.row or b""),
+            "change_url": self._change_url(request, inspection),
         }
 
-    def _change_url(self, request: HttpRequest, look: inspect_key.Inspection) -> str:
+    def _change_url(self, request: HttpRequest, inspection: inspect_key.Inspection) -> str:
         """Where the row is edited, if this site has its model and this user may see it."""
-        if isinstance(look.cached, Computed) or look.cached.by:
+        if isinstance(inspection.cached, Computed) or inspection.cached.by:
             return ""
-        model_admin = self.admin_site._registry.get(look.cached.model)
+        model_admin = self.admin_site._registry.get(inspection.cached.model)
         if model_admin is None or not model_admin.has_view_or_change_permission(request):
             return ""
-        options = look.cached.model._meta
+        options = inspection.cached.model._meta
         name = f"{self.admin_site.name}:{options.app_label}_{options.model_name}_change"
-        return reverse(name, args=[look.pk])
+        return reverse(name, args=[inspection.pk])
 
     def answer(
         self, request: HttpRequest, template: str, title: str, context: Mapping[str, Any]

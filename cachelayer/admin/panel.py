@@ -56,5 +56,7 @@ def _panel(obj: Any, *, link: bool) -> SafeString:
         cached = registry.get(type(obj))
     except ImproperlyConfigured as error:
         return SafeString(error)
-    look = inspect_key.inspect(cached.model, obj.pk)
-    return render_to_string("admin/cachelayer/cache/row_panel.html", {"look": look, "link": link})
+    inspection = inspect_key.inspect(cached.model, obj.pk)
+    return render_to_string(
+        "admin/cachelayer/cache/row_panel.html", {"inspection": inspection, "link": link}
+    )

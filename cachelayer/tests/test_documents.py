@@ -295,7 +295,7 @@ def test_a_look_says_which_stamp_made_it_invalid(novel):
     assert changed.state == "absent"
     assert changed.made < timezone.now()
     assert found.ttl
-    page = render_to_string("admin/cachelayer/cache/_look.html", {"look": found})
+    page = render_to_string("admin/cachelayer/cache/_inspection.html", {"inspection": found})
     assert "has changed" in page
     assert f"<code>{changed.key}</code>\n      changed or expired, and was not loaded again" in page
     assert f"under that of {changed.made:%H:%M:%S}" in page

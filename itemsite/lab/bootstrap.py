@@ -31,6 +31,7 @@ VENV_PYTHON = VENV / "bin" / "python"
 _REQUIREMENTS = {
     "start": "requirements.txt",
     "load": "requirements-load.txt",
+    "docs": "requirements-docs.txt",
     "test": "requirements-test.txt",
     "versions": "requirements-test.txt",
 }

@@ -40,6 +40,7 @@ Usage: ./lab [command]
   ./lab test ARGUMENTS         run only pytest ARGUMENTS
   ./lab versions [ARGUMENTS]   run the tests of cachelayer by tox, under each supported Python
                                that is here with each Django; ARGUMENTS such as -e py312-django60
+  ./lab docs                   build the documentation into var/docs; any warning is an error
   ./lab help                   print this
 
 The first start makes .venv and installs requirements.txt into it. Data, logs and the
@@ -125,6 +126,15 @@ def _versions(arguments: Sequence[str]) -> int:
     from itemsite.lab.suite import run_versions
 
     return run_versions(arguments)
+
+
+def _docs(arguments: Sequence[str]) -> int:
+    _no_more(arguments, "docs")
+    from itemsite.lab import docs
+
+    page = docs.build(ROOT / "var" / "docs")
+    say(f"lab: Built the documentation. Open {page} in a browser.")
+    return 0
 
 
 def _env(arguments: Sequence[str]) -> int:
@@ -235,6 +245,7 @@ _COMMANDS: Final[dict[str, Callable[[Sequence[str]], int]]] = {
     "stop": _stop,
     "test": _test,
     "versions": _versions,
+    "docs": _docs,
     "env": _env,
     "manage": _manage,
     "trace": _trace,

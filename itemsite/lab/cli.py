@@ -132,8 +132,9 @@ def _docs(arguments: Sequence[str]) -> int:
     _no_more(arguments, "docs")
     from itemsite.lab import docs
 
-    page = docs.build(ROOT / "var" / "docs")
-    say(f"lab: Built the documentation. Open {page} in a browser.")
+    out = ROOT / "var" / "docs"
+    docs.build(ROOT / "docs", out)
+    say(f"lab: Built the documentation. Open {out / 'index.html'} in a browser.")
     return 0
 
 

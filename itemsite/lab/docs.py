@@ -8,13 +8,12 @@ from itemsite.lab.bootstrap import ROOT
 from itemsite.lab.errors import LabError
 
 
-def build(out: Path) -> Path:
-    """Build the HTML pages into *out* and return the first page.
+def build(source: Path, out: Path) -> None:
+    """Build the pages of *source* as HTML into *out*.
 
     Strict: raises ``LabError`` on any warning, after Sphinx has printed all of them.
     """
     options = ["-W", "--keep-going", "-n", "-q", "-b", "html"]
-    command = [sys.executable, "-m", "sphinx", *options, str(ROOT / "docs"), str(out)]
+    command = [sys.executable, "-m", "sphinx", *options, str(source), str(out)]
     if subprocess.run(command, cwd=ROOT).returncode:
         raise LabError("The documentation has the faults above; mend them, then run ./lab docs.")
-    return out / "index.html"

@@ -23,7 +23,7 @@ LONGEST: Final = (
     "itemsite/tests/test_outages.py",
     "itemsite/tests/test_adoption.py",
     "loadtest/tests/test_background.py",
-    "itemsite/tests/test_readme.py",
+    "itemsite/tests/test_documented_commands.py",
     "cachelayer/tests/test_sentinel.py",
     "cachelayer/tests/test_views_differ.py",
     "itemsite/tests/test_metrics_files.py",

@@ -1,4 +1,6 @@
-"""A Redis behind a real Sentinel: the fixture ``behind_sentinel``."""
+"""A Redis behind a real Sentinel: ``behind_sentinel``, with the settings of the docs."""
+
+import ast
 
 import pytest
 import redis
@@ -9,6 +11,7 @@ from itemsite.lab.ports import free_port
 from itemsite.lab.process import Server
 from itemsite.lab.redis_binary import find_server
 from itemsite.lab.redis_server import Redis
+from itemsite.tests.documented import DOCS, blocks
 
 
 class Sentinel(Server):
@@ -56,6 +59,16 @@ class Sentinel(Server):
             return connection.info("sentinel")["master0"]["slaves"] == 1
 
 
+def _documented(sentinel):
+    """The settings of the guide, for this *sentinel*; a busy machine needs more time."""
+    [block] = blocks(DOCS / "how-to" / "sentinel.md", "python")
+    written = block.script.partition("CACHES = ")[2]
+    written = written.replace("mymaster", sentinel.service).replace("26379", str(sentinel.port))
+    caches = ast.literal_eval(written)
+    caches["default"]["OPTIONS"] |= {"SOCKET_TIMEOUT": 0.5, "SOCKET_CONNECT_TIMEOUT": 0.5}
+    return caches
+
+
 @pytest.fixture
 def behind_sentinel(tmp_path, settings):
     """A primary, its replica and their Sentinel; the cache layer finds Redis through it."""
@@ -72,19 +85,7 @@ def behind_sentinel(tmp_path, settings):
     try:
         for server in started:
             server.start()
-        settings.CACHES = {
-            "default": {
-                **cache,
-                "LOCATION": f"redis://{sentinel.service}/0",
-                "OPTIONS": {
-                    **cache["OPTIONS"],
-                    "CONNECTION_FACTORY": "django_redis.pool.SentinelConnectionFactory",
-                    "SENTINELS": [("127.0.0.1", sentinel.port)],
-                    "SOCKET_TIMEOUT": 0.5,
-                    "SOCKET_CONNECT_TIMEOUT": 0.5,
-                },
-            }
-        }
+        settings.CACHES = _documented(sentinel)
         trust_redis()
         until(sentinel.knows_replica)
         yield primary, replica, sentinel

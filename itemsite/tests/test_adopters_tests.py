@@ -1,6 +1,6 @@
 """A project's own tests, by every runner: with nothing configured they are as green as without.
 
-The suite is the one that a project of the README's would write: it reads and writes cached
+The suite is the one that the project of the how-to guides would write: it reads and writes cached
 models, in transactions that never commit and in those that do.
 """
 

@@ -1,4 +1,4 @@
-"""The README's "Put it in front of your own models", followed in a new project, step by step."""
+"""The how-to guides, followed in a new project: "Adopt it in your project", then their examples."""
 
 import ast
 import json
@@ -20,15 +20,12 @@ import pytest
 from itemsite.lab.bootstrap import ROOT
 from itemsite.lab.ports import free_port
 from itemsite.lab.redis_server import Redis
+from itemsite.tests.documented import DOCS, PAGES, README, blocks
 
 pytestmark = pytest.mark.timeout(300)
 
-[SECTION] = re.findall(
-    r"^## Put it in front of your own models\n(.*?)^## ",
-    (ROOT / "README.md").read_text(),
-    re.M | re.S,
-)
-#: What the README's project has already: other models, a serializer, and the imports.
+HOW_TO = DOCS / "how-to"
+#: What the project of the guides has already: other models, a serializer, and the imports.
 HAD = {
     "models.py": """
 from django.db import models
@@ -113,7 +110,7 @@ def titles(*pks):
 
 
 class Project:
-    """A new project, made by django-admin and the README."""
+    """A new project, made by django-admin and the guide."""
 
     def __init__(self, folder, database, redis):
         self.folder = folder
@@ -171,12 +168,17 @@ class Project:
             other.execute(statement)
 
 
+def examples(guide):
+    """The python blocks of one of the how-to guides."""
+    return [block.script for block in blocks(HOW_TO / f"{guide}.md", "python")]
+
+
 def steps():
-    """The README's first python block, by file, and the commands of its sh block."""
-    python, *_ = re.findall(r"^```python\n(.*?)^```", SECTION, re.M | re.S)
-    [shell] = re.findall(r"^```sh\n(.*?)^```", SECTION, re.M | re.S)
+    """The guide's python block, by file, and the commands of its sh block."""
+    [python] = examples("adopt")
+    [shell] = blocks(HOW_TO / "adopt.md", "sh")
     parts = re.split(r"^# (\w+\.py)\n", python, flags=re.M)
-    return dict(zip(parts[1::2], parts[2::2], strict=True)), shell.splitlines()
+    return dict(zip(parts[1::2], parts[2::2], strict=True)), shell.script.splitlines()
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +199,7 @@ def project(tmp_path_factory):
 
 
 def make(project):
-    """What django-admin makes, what the project has, and what the README adds."""
+    """What django-admin makes, what the project has, and what the guide adds."""
     folder = project.folder
     folder.mkdir()
     django_admin = [sys.executable, "-m", "django", "startproject", "mysite", "."]
@@ -214,14 +216,14 @@ def make(project):
         settings.write(f"\nINSTALLED_APPS += ['shop']\nDATABASES = {in_settings(project)}\n")
         url = f"redis://127.0.0.1:{project.redis.port}/0"
         settings.write(added.pop("settings.py").replace("redis://127.0.0.1:6379/0", url))
-        # This machine is busy: a timeout of the README's would only be a bypass.
+        # This machine is busy: a timeout of the guide's would only be a bypass.
         settings.write("for name in CACHES['default']['OPTIONS']:\n")
         settings.write("    CACHES['default']['OPTIONS'][name] = 5\n")
         settings.write("CACHELAYER = {'REQUEST_BUDGET': 10.0}\n")
     (folder / "mysite" / "urls.py").write_text(URLS)
     for name, text in HAD.items():
         (shop / name).write_text(text + "\n\n" + added.pop(name, ""))
-    assert not added, "the README adds to files that this project does not have"
+    assert not added, "the guide adds to files that this project does not have"
     project.run("manage.py", "makemigrations", "shop")  # As the project has had before.
     follow_commands(project)
     return project
@@ -246,6 +248,13 @@ def follow_commands(project):
         # It would not end.
         once = ["--once"] if arguments == ["cache_repair"] else []
         project.run(manage, *arguments, *once)
+
+
+def test_every_example_is_followed_by_a_test():
+    """Here, and the settings for Sentinel by the fixture ``behind_sentinel``."""
+    followed = ("adopt", "documents", "pages", "representations", "sentinel")
+    with_examples = {page for page in (README, *PAGES) if blocks(page, "python", "py", "console")}
+    assert with_examples == {HOW_TO / f"{name}.md" for name in followed}
 
 
 def test_the_checks_pass_and_no_migration_is_left_to_make(project):
@@ -333,14 +342,8 @@ print(json.dumps(seen))
     assert found["deleted"] == [204, 404]
 
 
-def blocks(section):
-    """The python of one of the README's smaller sections."""
-    [text] = re.findall(rf"^### {section}\n(.*?)^##", SECTION + "##", re.M | re.S)
-    return re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
-
-
 def ready(*lines):
-    """An apps.py that registers what the README's lines say."""
+    """An apps.py that registers what a guide's lines say."""
     body = textwrap.indent("".join(lines), " " * 8)
     return f"""
 from django.apps import AppConfig
@@ -360,8 +363,8 @@ class ShopConfig(AppConfig):
 
 
 def test_rows_that_show_other_rows_are_followed(project):
-    """The README's book, with its author's name, its tags and the number of its reviews."""
-    example, declared = blocks("Rows that show other rows")
+    """The guide's book, with its author's name, its tags and the number of its reviews."""
+    example, declared, _ = examples("documents")
     serializer = f"from rest_framework import serializers\nfrom shop.models import Book\n{example}"
     script = """
 from shop.models import Review, Tag
@@ -406,7 +409,7 @@ class BookCardSerializer(serializers.ModelSerializer):
 
 
 def test_other_serializers_and_columns(project):
-    [register] = blocks("Several serializers, other columns, lifetimes")
+    [register] = examples("representations")
     with project.changed(serializers=HAD["serializers.py"] + CARD, apps=ready(register)):
         found = project.script("""
 from shop.serializers import BookCardSerializer
@@ -431,8 +434,8 @@ print(json.dumps(seen))
 
 
 def test_pages_and_any_bytes(project):
-    register, view = blocks("Pages of a list")
-    [shelf] = blocks("Any bytes")
+    register, view = examples("pages")
+    _, _, shelf = examples("documents")
     views = f"""
 from cachelayer.contrib.rest import CachedViewMixin
 from django_filters.rest_framework import DjangoFilterBackend

@@ -79,12 +79,6 @@ def test_a_failed_check_fails_the_run_and_is_named_last(started, capsys, monkeyp
     assert capsys.readouterr().out.splitlines()[-1] == "Failed before pytest: mypy; see above."
 
 
-def test_the_readme_says_how_long_it_takes():
-    readme = (ROOT / "README.md").read_text()
-    assert f"about {suite.MINUTES} minutes on 2 cores; `./lab test --all`" in readme
-    assert f"in about {suite.ALL_MINUTES}." in readme
-
-
 def test_each_worker_takes_servers_of_its_own():
     for number, servers in enumerate(SERVERS):
         environ = {WORKERS: json.dumps(SERVERS), "PYTEST_XDIST_WORKER": f"gw{number}"}

@@ -1,4 +1,4 @@
-"""The columns in which ways to serve documents are compared, on a terminal and in the README."""
+"""The columns in which ways to serve documents are compared, on a terminal and in the docs."""
 
 from collections.abc import Mapping
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""The README's tables of a measurement.
+"""The tables of a measurement, as the docs have them.
 
 python -m loadtest.bench.markdown var/bench/bench.json
 """

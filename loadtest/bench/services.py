@@ -38,7 +38,7 @@ class Service:
             spawned = _Spawned(stand, way, settings, stack)
             spawned.run_to_the_end("prepare")
             if way == "cachelayer":
-                # As the README has it: a process beside the workers.
+                # As the docs have it: a process beside the workers.
                 spawned.start("repair")
             readers = [_Worker(spawned.start("reader", n, READERS)) for n in range(READERS)]
             writers = [_Worker(spawned.start("writer", n, WRITERS)) for n in range(WRITERS)]

@@ -1,5 +1,9 @@
 """Short storms over a lab of their own: the cache keeps the promise, the naive control does not."""
 
+import json
+import subprocess
+import sys
+
 import pytest
 
 from loadtest import faults
@@ -50,6 +54,17 @@ def test_no_fault_makes_the_cache_break_its_promise(lab):
     assert verdict.numbers["statements that wrote several rows"] > 20, shown
     assert verdict.numbers["hits in percent"] > 5, shown
     assert verdict.numbers["pages read"] > 60, shown
+
+
+@pytest.mark.timeout(240)
+def test_a_strict_storm_shows_nothing_stale():
+    """As a command: the docs have it."""
+    command = [sys.executable, "-m", "loadtest.storm", "--seconds", "10", "--seed", "1"]
+    done = subprocess.run([*command, "--strict", "--json"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    numbers = json.loads(done.stdout)["numbers"]
+    assert numbers["violations"] == 0
+    assert numbers["reads"] > 100
 
 
 @pytest.mark.timeout(240)

@@ -1,1 +1,1 @@
-"""An app of documents, for ``loadtest/bench/peers/documents.py``: the README's books."""
+"""An app of documents, for ``loadtest/bench/peers/documents.py``: the books of the docs."""

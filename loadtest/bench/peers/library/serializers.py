@@ -1,4 +1,4 @@
-"""The document, as the README has it."""
+"""The document, as the docs have it."""
 
 from typing import Any
 

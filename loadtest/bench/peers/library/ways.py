@@ -50,7 +50,7 @@ def settings_of(way: str, redis_url: str) -> dict[str, Any]:
     """What *way* adds to Django's settings; its ``APPS`` are to be installed."""
     redis_cache = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": redis_url}
     if way == "cachelayer":
-        # As the README has it.
+        # As the docs have it.
         redis_cache["OPTIONS"] = {"SOCKET_CONNECT_TIMEOUT": 0.05, "SOCKET_TIMEOUT": 0.05}  # type: ignore[assignment]
         return {"APPS": ["rest_framework", "cachelayer"], "CACHES": {"default": redis_cache}}
     if way in _CACHEOPS:

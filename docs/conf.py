@@ -23,10 +23,17 @@ myst_heading_anchors = 4
 myst_enable_extensions = ["colon_fence"]
 
 autodoc_member_order = "bysource"
-autodoc_typehints = "none"
+autodoc_typehints = "description"
 nitpicky = True
+# Types that other projects describe, or that nobody needs to name.
+nitpick_ignore_regex = [
+    ("py:class", r"(collections\.abc|django)\..*"),
+    ("py:class", r"(cachelayer\..*\.)?(AnyModel|Model|Document|LookedUp)"),
+]
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
 html_copy_source = False
 html_show_sphinx = False
 html_show_copyright = False

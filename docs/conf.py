@@ -27,8 +27,8 @@ autodoc_typehints = "description"
 nitpicky = True
 # Types that other projects describe, or that nobody needs to name.
 nitpick_ignore_regex = [
-    ("py:class", r"(collections\.abc|django)\..*"),
-    ("py:class", r"(cachelayer\..*\.)?(AnyModel|Model|Document|LookedUp)"),
+    ("py:class", r"(collections\.abc|django)\..*|AnyModel|Model"),
+    ("py:class", r"cachelayer\.\w+\..*"),
 ]
 
 html_theme = "furo"

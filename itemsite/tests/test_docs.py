@@ -1,6 +1,8 @@
 """The docs say what is so: every name in them exists, and what the code has is in them."""
 
+import pkgutil
 import re
+import warnings
 from dataclasses import fields
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from django.urls import resolve
 
 import cachelayer
 from cachelayer.management.commands import cache_settings
+from cachelayer.models import Cache
 from itemsite.environment import Environment
 from itemsite.lab import cli, suite
 from itemsite.lab.bootstrap import ROOT
@@ -124,3 +127,14 @@ def test_every_alert_is_in_the_table_and_no_other():
     rules = (ROOT / "docker" / "prometheus" / "alerts.yml").read_text()
     listed = re.findall(r"`([A-Za-z]+)`", "".join(re.findall(r"^\|[^|]+\|", table, re.MULTILINE)))
     assert sorted(listed) == sorted(re.findall(r"- alert: (\w+)", rules))
+
+
+def test_every_python_name_that_is_named_exists():
+    """And is no former name, which warns."""
+    named = set(re.findall(r"\b(cachelayer(?:\.[a-zA-Z]\w*)+)\b(?!\.\w)", EVERYTHING))
+    permissions = {f"cachelayer.{name}" for name, _ in Cache._meta.permissions}
+    names = {name for name in named if not re.search(r"\.[A-Z]\d{3}$", name)} - permissions
+    assert len(names) > 10
+    with warnings.catch_warnings(action="error"):
+        for name in names:
+            assert pkgutil.resolve_name(name), name

@@ -29,7 +29,7 @@ RUN_ELSEWHERE = {
     "./lab test": ("itemsite/tests/test_suite.py", "suite.run([])"),
     "docker compose up --build -d": ("RUNBOOK.md", "docker compose up --build -d"),
     "./lab test */tests/bench_*.py": ("itemsite/tests/test_benchmarks.py", "*/tests/bench_*.py"),
-    ".venv/bin/python -m cachelayer.model.check": (
+    ".venv/bin/python -m cachelayer.spec.check": (
         "cachelayer/tests/test_model.py",
         "check.check(",
     ),

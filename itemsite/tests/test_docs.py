@@ -2,6 +2,7 @@
 
 import pkgutil
 import re
+import tomllib
 import warnings
 from dataclasses import fields
 from pathlib import Path
@@ -127,6 +128,31 @@ def test_every_alert_is_in_the_table_and_no_other():
     rules = (ROOT / "docker" / "prometheus" / "alerts.yml").read_text()
     listed = re.findall(r"`([A-Za-z]+)`", "".join(re.findall(r"^\|[^|]+\|", table, re.MULTILINE)))
     assert sorted(listed) == sorted(re.findall(r"- alert: (\w+)", rules))
+
+
+def test_every_extra_is_in_the_guide_and_no_other():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    guide = (DOCS / "how-to" / "adopt.md").read_text()
+    [table] = re.findall(r"^\| extra \| gives \|\n(.*?)\n\n", guide, re.M | re.S)
+    listed = re.findall(r"^\| `([\w-]+)` \|", table, re.M)
+    assert {*listed} == {*project["optional-dependencies"]}
+
+
+def test_every_package_of_cachelayer_has_a_purpose_in_the_explanation():
+    """The packages that `lint-imports` orders; what stands above or below them is a module."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    [rooms] = [
+        contract["layers"]
+        for contract in project["tool"]["importlinter"]["contracts"]
+        if contract.get("containers") == ["cachelayer"]
+    ]
+    layers = [name.strip() for layer in rooms for name in layer.split(":")]
+    package = Path(cachelayer.__file__).parent
+    packages = {name for name in layers if (package / name / "__init__.py").exists()}
+    page = (DOCS / "explanation" / "protocol.md").read_text()
+    described = set(re.findall(r"^\| `cachelayer/(\w+)` \|", page, re.M))
+    apart = {"admin", "checks", "management", "migrations", "templatetags"}
+    assert described == packages - apart
 
 
 def test_every_python_name_that_is_named_exists():

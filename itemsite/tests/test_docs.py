@@ -40,7 +40,7 @@ def test_the_readme_is_short():
 
 
 def test_it_is_said_how_long_the_tests_take():
-    readme = README.read_text()
+    readme = " ".join(README.read_text().split())
     assert f"On 2 cores it takes about {suite.MINUTES} minutes" in readme
     assert f"about {suite.ALL_MINUTES} minutes on 2 cores" in readme
     said = f"about {suite.MINUTES} minutes on 2 cores, with `--all` (the slow tests too) about"

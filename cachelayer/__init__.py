@@ -37,21 +37,23 @@ def register(
 ) -> None:
     """Cache the rows of *model*, rendered by *serializer*.
 
-    *serializer* is a REST framework serializer class or any callable from an instance to a dict.
-    It may show related rows: nested serializers, dotted sources and related fields are seen;
-    what is not (a method, a property, a callable's own) *depends_on* names, as paths of relations:
-    ``["author", "reviews__user"]``. A write of any of these rows is seen by the next read. What
-    asks for more is not cached, and the log says so; an empty list says that you have made sure.
+    *serializer* is a REST framework serializer class, or a callable that takes an instance and
+    returns a dict. It may show related rows. The cache finds nested serializers, dotted sources
+    and related fields by itself. *depends_on* names the relations that it cannot find (those that
+    a method, a property or a callable reads), as paths: ``["author", "reviews__user"]``. After a
+    write to any of these rows, the next read shows it. A row whose serializer reads more is not
+    cached, and the log says so. An empty list states that there is nothing more to name.
 
-    A model may have several serializers; the first is what ``read`` gives where none is named.
-    *read_by* names other unique columns for ``read_by``. With *pages*, a view may cache pages of
-    its rows (``CachedViewMixin.list``); a list names other models by which they are filtered.
-    *prefix* begins the keys (default: the model's name, and
-    for a second serializer that of both). *lifetime* is how long a row stays, in seconds
-    (default: ``ROW_TTL``). A release whose *version* differs has rows of its own, as one whose
-    serializer or columns differ: say another where what decides the bytes is neither (a constant
-    in a file, say). Call it in ``AppConfig.ready()``; the next ``migrate`` installs the triggers.
-    Raises ``ImproperlyConfigured``.
+    A model may have several serializers; ``read`` uses the first unless you name one. *read_by*
+    names other unique columns for ``read_by``. With *pages*, a view may cache pages of these rows
+    (``CachedViewMixin.list``); a list names the other models that filter them. Keys begin with
+    *prefix* (default: the model's name; for a second serializer, the names of both). *lifetime* is
+    how long a row stays cached, in seconds (default: ``ROW_TTL``). Releases share cached rows only
+    if their serializer, columns and *version* are equal. Change *version* when something else
+    decides the bytes, such as a constant in a file.
+
+    Call it in ``AppConfig.ready()``; the next ``migrate`` installs the triggers. Raises
+    ``ImproperlyConfigured``.
     """
     from cachelayer.protocol import signals
 
@@ -69,7 +71,7 @@ def register(
 
 
 def render(instance: "Model", serializer: plans.Serializer | None = None) -> bytes:
-    """The JSON bytes of *instance*: those that the API answers and the cache holds."""
+    """The JSON bytes of *instance*: the API sends them and the cache holds them."""
     return registry.get(type(instance), serializer).render_loading(instance)
 
 

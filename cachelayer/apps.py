@@ -9,7 +9,7 @@ class CachelayerConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        # They register the system checks, and what every connection to the database gets.
+        # These imports register the system checks and the wrappers of database connections.
         from cachelayer.checks import configuration, documents  # noqa: F401
         from cachelayer.protocol import statement_listener, write_timer  # noqa: F401
         from cachelayer.tracking import triggers
@@ -22,7 +22,7 @@ class CachelayerConfig(AppConfig):
             from cachelayer.contrib import openapi  # noqa: F401  (registers what it documents)
 
     def _listen(self) -> None:
-        """Connect what listens to the protocol; of the extras, what is installed."""
+        """Connect the listeners to the protocol's events; extras only if they are installed."""
         from cachelayer.operations import live_check
         from cachelayer.telemetry import counters
 

@@ -1,4 +1,4 @@
-"""Work that a process does in the background, at most once per interval, while it is busy."""
+"""Background work of a process: at most once per interval, and only while it is busy."""
 
 import os
 import threading
@@ -9,8 +9,8 @@ from collections.abc import Callable
 class BackgroundTask:
     """Runs *task* in a daemon thread within one *interval* (seconds) of a ``wake()``.
 
-    *task* answers whether it wants to be run again. The thread starts with the
-    first poke, and anew in a forked child.
+    *task* returns whether it wants to run again. The first ``wake()`` starts the thread, also in
+    a forked child.
     """
 
     def __init__(self, name: str, interval: Callable[[], float], task: Callable[[], bool]) -> None:
@@ -25,7 +25,7 @@ class BackgroundTask:
         self._thread: threading.Thread | None = None
 
     def wake(self) -> None:
-        """Ask for a run within one interval. Cheap when one is due already."""
+        """Ask for a run within one interval. Cheap when a run is already due."""
         if self._busy.is_set():
             return
         self._busy.set()
@@ -36,7 +36,7 @@ class BackgroundTask:
                     try:
                         thread.start()
                     except RuntimeError:
-                        # The interpreter is going down, or there are too many threads.
+                        # The interpreter is shutting down, or there are too many threads.
                         self._busy.clear()
                         return
                     self._thread = thread
@@ -60,7 +60,7 @@ _all: "weakref.WeakSet[BackgroundTask]" = weakref.WeakSet()
 
 
 def _start_all_afresh() -> None:
-    # A parent's threads do not live in its child, and its locks may be held.
+    # A parent's threads do not exist in its child, and its locks may be held there.
     for task in _all:
         task._start_afresh()
 

@@ -1,7 +1,7 @@
 """The settings of the cache layer: the dictionary ``CACHELAYER``, typed, with defaults.
 
-All times are in seconds. ``checks.py`` refuses values that break a promise;
-``manage.py cache_settings`` shows what each means and what is in force.
+All times are in seconds. The system checks (``checks/``) refuse values that break a promise.
+``manage.py cache_settings`` shows the meaning and the current value of each option.
 """
 
 from dataclasses import dataclass, field, fields
@@ -17,110 +17,113 @@ def _option(default: Any, meaning: str) -> Any:
     return field(default=default, metadata={"meaning": meaning})
 
 
-#: Options of earlier releases, and what became of them.
+#: Options that were removed, and why.
 _GONE = {
-    "MARK_LIFETIME": "is needed no more: Postgres says whether a mark's transaction has ended. "
+    "MARK_LIFETIME": "is not needed any more: Postgres knows whether a mark's transaction ended. "
     "Remove it.",
 }
-#: Options that have another name now; the former one is taken for one release.
+#: Renamed options, by their former names. The former names work for one more release.
 RENAMED = {"LOOK_INTERVAL": "DRAIN_INTERVAL"}
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """One value per option; an option that is not given keeps its default."""
+    """One value per option; an option that is not set has its default."""
 
     ENABLED: bool = _option(
         True,
-        "whether this process uses the cache; if not, it reads from Postgres, and what it writes "
-        "is logged for those that do",
+        "whether this process uses the cache; if not, it reads from Postgres, and logs its writes "
+        "for the processes that do use it",
     )
     CACHE_ALIAS: str = _option("default", "the alias in `CACHES` whose connection is used")
     NAMESPACE: str = _option(
         "auto",
-        'what keys in Redis begin with; `"auto"`: nothing for the first database that uses this '
-        'Redis, its name and a hash for any other; `""`: nothing',
+        'the start of every key in Redis; `"auto"`: empty for the first database that uses this '
+        'Redis, the name and a hash for any other database; `""`: empty',
     )
     TENANT: str = _option(
         "",
-        "the path of a function that answers, for a connection, the schema of the tenant that it "
-        'is at, or `""`; not needed with django-tenants',
+        "the path of a function that takes a connection and returns the schema of its current "
+        'tenant, or `""`; not needed with django-tenants',
     )
     ROW_TTL: float = _option(300.0, "how long a cached row lives")
     ROW_TTL_JITTER: float = _option(
         0.1,
-        "by which share at most that is shortened, so that rows do not expire together",
+        "the largest random share by which `ROW_TTL` is shortened, so that rows do not expire "
+        "together",
     )
-    NULL_TTL: float = _option(5.0, 'how long "no such row" is remembered')
+    NULL_TTL: float = _option(5.0, 'how long the cache remembers "no such row"')
     VARIANT_LIFETIME: float = _option(
         3600.0,
-        "how long rows of a release that no process uses any more are kept; see Deploys",
+        "how long the rows of a release stay after the last process of it ended; see Deploys",
     )
     LEASE_LIFETIME: float = _option(
         5.0,
         "how long one reader may take to load a row and still fill it",
     )
-    LEASE_WAIT: float = _option(0.25, "how long a reader waits for the row that another is loading")
+    LEASE_WAIT: float = _option(
+        0.25, "how long a reader waits for a row that another reader is loading"
+    )
     PUSH_LIMIT: int = _option(
         1000,
-        "rows that one transaction pushes; a larger one invalidates instead",
+        "how many rows one transaction may push; a larger transaction invalidates its rows instead",
     )
     COUNT_INTERVAL: float = _option(1.0, "how often a process adds its counts to the totals")
     PROBE_INTERVAL: float = _option(
         0.25,
-        "how often a process whose gate is open looks whether Redis answers again",
+        "how often a process whose gate is open checks whether Redis answers again",
     )
     SETTLING_TIME: float = _option(
         0.6,
-        "how long a reconcile waits for writers that go without marks; twice `PROBE_INTERVAL` "
-        "or more",
+        "how long a reconcile waits for processes that write without marks; at least twice "
+        "`PROBE_INTERVAL`",
     )
     DRAIN_INTERVAL: float = _option(
         1.0,
-        "how often a process that serves hits drains the repair log, if anything is in it",
+        "how often a process that serves hits drains the repair log, unless it is empty",
     )
     PARTITION: str = _option(
         "bounded",
-        'what a Redis cut off from some processes only costs: `"bounded"` staleness, or '
-        'with `"strict"` none',
+        'what may happen when only some processes can reach Redis: `"bounded"`: stale reads for a '
+        'bounded time; `"strict"`: no stale read',
     )
     TRUST_LIFETIME: float = _option(
         1.0,
-        'with `"strict"`: how long a process serves hits on one answer from Postgres',
+        'with `"strict"`: how long one answer from Postgres lets a process serve hits',
     )
     REQUEST_BUDGET: float = _option(
         0.06,
-        "what one request may wait for Redis before it reads without it; not below the socket "
-        "timeouts",
+        "how long one request may wait for Redis in all, before it reads without Redis; at least "
+        "the socket timeouts",
     )
     CHECK_SHARE: float = _option(
         0.0001,
-        "the share of hits that is compared with Postgres in the background, up to five a "
-        "second in a process; 0 turns it off",
+        "the share of hits that the live check compares with Postgres in the background, at most "
+        "five per second and process; 0 turns it off",
     )
     BASE_URL: str = _option(
         "",
-        "what absolute URLs in rows begin with, such as `https://example.org`; a serializer that "
-        "shows hyperlinks or files needs it",
+        "the start of absolute URLs in rows, such as `https://example.org`; needed when a "
+        "serializer shows hyperlinks or files",
     )
     RECORDER: str = _option(
         "auto",
-        'what a serializer reads that is not its row: `"auto"` an exception in tests and an error '
-        'in the log with `DEBUG`, `"log"` that error everywhere, `"off"` nothing',
+        'what happens when a serializer reads undeclared data: `"auto"`: an exception in tests, '
+        'and an error in the log with `DEBUG`; `"log"`: that error everywhere; `"off"`: nothing',
     )
     TRACE_LINK: str = _option(
         "",
-        "where people see a trace, with `{trace_id}` in it; responses of traced requests link "
-        "there",
+        "the URL of a trace for people, with `{trace_id}` in it; responses to traced requests "
+        "link to it",
     )
     FAST_HITS: bool = _option(
         True,
-        "whether hits of public rows are answered below Django's handler (`wsgi.fast_hits`)",
+        "whether `wsgi.fast_hits` answers hits of public rows before Django's handler runs",
     )
 
     @classmethod
     def read(cls) -> "Settings":
-        """The settings as configured; ``ImproperlyConfigured`` names what is unknown."""
+        """The settings as configured. ``ImproperlyConfigured`` names unknown options."""
         given: dict[str, Any] = {
             RENAMED.get(name, name): value for name, value in configured().items()
         }
@@ -138,7 +141,7 @@ class Settings:
 
 
 def configured() -> dict[str, Any]:
-    """The dictionary as it is in the project's settings."""
+    """The dictionary ``CACHELAYER`` from the project's settings."""
     found: dict[str, Any] = getattr(django_settings, "CACHELAYER", None) or {}
     return found
 

@@ -1,7 +1,8 @@
-"""What the protocol announces: metrics, traces, totals and the live check listen.
+"""The events that the protocol announces. Metrics, traces, totals and the live check listen.
 
-The protocol imports none of them, and this module imports nothing of the package. An event that
-nobody listens to costs one empty loop. The pattern is that of stamina's ``instrumentation``.
+The protocol imports none of its listeners, and this module imports nothing from the package. An
+event without listeners costs one empty loop. The pattern comes from stamina's
+``instrumentation``.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ Attributes = Mapping[str, str | bool | int]
 
 
 class Event(Generic[What]):
-    """Called with what happened, it calls every listener, in the thread where it happened."""
+    """A call announces the event: it calls every listener, in the same thread."""
 
     __slots__ = ("_listeners",)
 
@@ -25,7 +26,7 @@ class Event(Generic[What]):
         self._listeners: tuple[Callable[What, object], ...] = ()
 
     def listen(self, listener: Callable[What, object]) -> None:
-        """Call *listener* from now on; once, however often this is said. It must not raise."""
+        """Call *listener* at every event; adding it twice has no effect. It must not raise."""
         if listener not in self._listeners:
             self._listeners = (*self._listeners, listener)
 
@@ -34,45 +35,45 @@ class Event(Generic[What]):
             listener(*args, **kwargs)
 
 
-#: A read has ended: the kind of what was read (``row``, ``document``, ``page``), the outcome
-#: (``hit``, ``miss``, ``bypass``), and seconds; None for one of many that were read at once.
+#: A read has ended: its kind (``row``, ``document``, ``page``), its outcome (``hit``, ``miss``,
+#: ``bypass``), and its seconds, or None if several were read at once.
 read_ended: Final[Event[str, str, float | None]] = Event()
-#: A value from Redis is answered: the registration, the primary key, the key, and the value.
+#: A read returns a value from Redis: the registration, the primary key, the key, and the value.
 value_answered: Final[Event[Any, Any, str, bytes]] = Event()
-#: A reader waits for the row that another is loading.
+#: A reader waits for a row that another reader is loading.
 stampede_waited: Final[Event[[]]] = Event()
 #: A round trip to Redis has ended, or failed: the name of the command or script, and seconds.
 round_trip_ended: Final[Event[str, float]] = Event()
-#: A transaction that wrote cached rows has committed and pushed: seconds in all, those in
-#: Postgres, and those in Redis.
+#: A transaction that wrote cached rows has committed and pushed: its seconds in all, in Postgres,
+#: and in Redis.
 write_ended: Final[Event[float, float, float]] = Event()
-#: After a COMMIT: the keys, and what became of each (``pushed``, ``invalidated``, ``superseded``,
-#: ``lost``, ``unsent``).
+#: After a COMMIT: the keys, and the result for each (``pushed``, ``invalidated``,
+#: ``superseded``, ``lost``, ``unsent``).
 pushed: Final[Event[Sequence[str], Sequence[str]]] = Event()
 #: The gate of this process is ``closed``, ``settling`` or ``open`` from now on.
 gate_changed: Final[Event[str]] = Event()
 #: The live check has compared a hit with Postgres: whether it was stale.
 hit_checked: Final[Event[bool]] = Event()
 
-#: Enters what surrounds an operation on keys, or answers None where it is not of interest.
-#: What is entered takes the operation's attributes.
+#: Returns a context manager to run an operation on keys in, or None if it is not interested.
+#: The context manager gives a function that takes the attributes of the result.
 Surround = Callable[
     [str, Sequence[str] | Mapping[str, Any]],
     AbstractContextManager[Callable[[Attributes], None]] | None,
 ]
 _surrounds: list[Surround] = []
-#: Enters what surrounds work in the background, which no request waits for.
+#: Return a context manager to run background work in. No request waits for this work.
 _background: list[Callable[[str], AbstractContextManager[object]]] = []
 
 
 def surround_operations(surround: Surround) -> None:
-    """From now on each operation on keys happens inside what *surround* gives."""
+    """From now on, run each operation on keys inside the context manager from *surround*."""
     if surround not in _surrounds:
         _surrounds.append(surround)
 
 
 def surround_background(surround: Callable[[str], AbstractContextManager[object]]) -> None:
-    """From now on work in the background happens inside what *surround* gives."""
+    """From now on, run background work inside the context manager from *surround*."""
     if surround not in _background:
         _background.append(surround)
 
@@ -82,9 +83,10 @@ def operation(
 ) -> Callable[
     [Callable[Concatenate[Keys, Rest], Result]], Callable[Concatenate[Keys, Rest], Result]
 ]:
-    """Announce a function whose first argument is keys, or rows by key, as the operation *name*.
+    """Announce each call of a function as the operation *name*.
 
-    *describe* gives attributes for its result.
+    The function's first argument holds keys, or rows by key. *describe* turns its result into
+    attributes.
     """
 
     def decorate(
@@ -111,7 +113,7 @@ def operation(
 def background(
     name: str,
 ) -> Callable[[Callable[Rest, Result]], Callable[Rest, Result]]:
-    """Announce a function as the work *name*, in the background."""
+    """Announce each call of a function as the background work *name*."""
 
     def decorate(function: Callable[Rest, Result]) -> Callable[Rest, Result]:
         @wraps(function)

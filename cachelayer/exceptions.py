@@ -1,16 +1,16 @@
-"""What the cache layer raises."""
+"""The exceptions that the cache layer raises."""
 
 
 class CacheUnavailable(Exception):  # noqa: N818  (Django: ObjectDoesNotExist, Http404)
-    """Redis did not answer, or the gate is not closed. The caller goes on without it."""
+    """Redis did not answer, or the gate is not closed. The caller continues without Redis."""
 
 
 class Barred(CacheUnavailable):
-    """The gate let nobody through; Redis was not asked."""
+    """The gate is not closed, so Redis was not asked."""
 
 
 class SwitchedOff(Barred):
-    """The settings say that this process does without Redis."""
+    """The settings say that this process does not use Redis."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -20,4 +20,4 @@ class SwitchedOff(Barred):
 
 
 class UndeclaredRead(Exception):  # noqa: N818  (as CacheUnavailable)
-    """A serializer reads what is not its row: the cached row would not follow it."""
+    """A serializer reads undeclared data, so the cached row could not follow its changes."""

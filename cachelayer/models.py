@@ -1,11 +1,11 @@
-"""The repair log, the outages of the strict choice, and whom the admin lets at the cache."""
+"""The repair log, the outages of the strict mode, and the admin's permissions for the cache."""
 
 from django.db import models
 from django.db.models.functions import Now
 
 
 class Repair(models.Model):
-    """A key that Redis may hold an old row under. Inserted by the transaction itself."""
+    """A key under which Redis may hold an old row. The writing transaction inserts it."""
 
     id = models.BigAutoField(primary_key=True)
     key = models.TextField()
@@ -13,7 +13,7 @@ class Repair(models.Model):
 
     class Meta:
         db_table = "cachelayer_repair"
-        # `flush` empties the tables that Django manages: what it cannot empty must stay logged.
+        # `flush` empties managed tables. Keys of rows that it does not empty must stay logged.
         managed = False
         default_permissions = ()
 
@@ -22,7 +22,7 @@ class Repair(models.Model):
 
 
 class Outage(models.Model):
-    """A process that writes without marks, for all to see (``partition.py``)."""
+    """A process that writes without marks. All processes can see it (``partition.py``)."""
 
     process = models.TextField(primary_key=True)
     until = models.DateTimeField()
@@ -37,7 +37,7 @@ class Outage(models.Model):
 
 
 class Cache(models.Model):
-    """No table: what the admin's page of the cache hangs on, with its permissions."""
+    """A model without a table. It carries the admin's cache page and its permissions."""
 
     class Meta:
         managed = False

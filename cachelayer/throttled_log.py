@@ -1,4 +1,4 @@
-"""A log in which what happens again and again is a few lines and a count, not a flood."""
+"""A log that shortens repeated lines to a few lines and a count."""
 
 import logging
 import threading
@@ -7,14 +7,14 @@ from typing import Any, Final
 
 from cachelayer.background_task import BackgroundTask
 
-#: So many lines are written at once; those that follow within ``WINDOW`` seconds are summed up,
-#: in one line a window, until there is a window without any.
+#: The number of lines that are written in full. Lines that follow within ``WINDOW`` seconds become
+#: one line with a count per window, until a window has none.
 MOST: Final = 5
 WINDOW: Final = 10.0
 
 
 class ThrottledLog:
-    """What goes through here to *logger* is left out when it comes too often, and counted.
+    """Passes lines on to *logger*; counts them instead when they come too often.
 
     At level DEBUG every line is written.
     """
@@ -38,7 +38,7 @@ class ThrottledLog:
         self._logger.log(level, "%s", line, **kwargs)
 
     def sum_up(self) -> bool:
-        """The line at the end of a window; the next one has no others."""
+        """Write the count at the end of a window; the next window writes no line in full."""
         with self._lock:
             count, self._left_out = self._left_out, 0
             self._began, self._written = time.monotonic(), MOST

@@ -16,7 +16,7 @@ class Timing:
 
     redis: float = 0.0
     postgres: float = 0.0
-    #: Whether statements are timed, too.
+    #: Whether SQL statements are timed, too.
     has_clocks: bool = False
 
     def header(self) -> str:
@@ -31,7 +31,7 @@ _current: ContextVar[Timing | None] = ContextVar("cachelayer_timing", default=No
 def measure() -> Iterator[Timing]:
     """Collect the times of everything that this thread does inside the block.
 
-    Inside another such block, or after ``begin``, it is that one's Timing that goes on.
+    Inside another such block, or after ``begin``, the outer ``Timing`` continues.
     """
     outer = _current.get()
     timing = outer or Timing()
@@ -51,7 +51,7 @@ def measure() -> Iterator[Timing]:
 
 
 def begin() -> tuple[Timing, Token[Timing | None]]:
-    """Start collecting the times of Redis only, at the least cost; ``end`` takes the token."""
+    """Start to collect the times of Redis only, which costs least; ``end`` takes the token."""
     timing = Timing()
     return timing, _current.set(timing)
 

@@ -151,4 +151,4 @@ def test_e001_an_option_of_the_first_release(settings):
     [problem] = configuration.check_settings()
     assert problem.id == "cachelayer.E001"
     assert "MARK_LIFETIME" in problem.msg
-    assert "is needed no more" in problem.msg
+    assert "is not needed any more" in problem.msg

@@ -1,1 +1,1 @@
-"""System checks: a configuration that would break the promise does not start."""
+"""System checks: a project whose configuration would break the promise does not start."""

@@ -1,4 +1,4 @@
-"""System checks: a configuration that would break a promise does not start."""
+"""System checks of settings, models, tenants, triggers and Redis."""
 
 import math
 import re
@@ -53,11 +53,11 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
 
 @register()
 def check_names(**kwargs: Any) -> list[CheckMessage]:
-    """CACHELAYER: no option by a former name."""
+    """CACHELAYER: no option has a former name."""
     return [
         Warning(
-            f"CACHELAYER[{former!r}] is called {name!r} now; the former name is taken until the "
-            "next release.",
+            f"CACHELAYER[{former!r}] is now called {name!r}. The former name works until the next "
+            "release.",
             hint="Rename it in the settings.",
             id="cachelayer.W002",
         )
@@ -68,16 +68,16 @@ def check_names(**kwargs: Any) -> list[CheckMessage]:
 
 @register()
 def check_budget(**kwargs: Any) -> list[CheckMessage]:
-    """One answer of Redis that does not come costs a request no more than its budget."""
+    """If Redis does not answer once, the wait costs a request at most its budget."""
     if _is_off_or_wrong():
         return []
     settings = conf.get()
     options: Any = django_settings.CACHES[settings.CACHE_ALIAS]["OPTIONS"]
     return [
         Warning(
-            f"CACHES[{settings.CACHE_ALIAS!r}]['OPTIONS'][{name!r}] is {options[name]:g} s: "
-            "one answer that does not come takes longer than CACHELAYER['REQUEST_BUDGET'], "
-            f"{settings.REQUEST_BUDGET:g} s, which a request may spend on Redis in all.",
+            f"CACHES[{settings.CACHE_ALIAS!r}]['OPTIONS'][{name!r}] is {options[name]:g} s, "
+            "longer than CACHELAYER['REQUEST_BUDGET'], the "
+            f"{settings.REQUEST_BUDGET:g} s that a request may spend on Redis in all.",
             hint="Make the timeout shorter, or the budget larger.",
             id="cachelayer.W003",
         )
@@ -88,7 +88,7 @@ def check_budget(**kwargs: Any) -> list[CheckMessage]:
 
 @register()
 def check_models(**kwargs: Any) -> list[CheckMessage]:
-    """Registered models: what they show can be followed, and their tables name the row."""
+    """Registered models: the cache can follow what they show, and their tables name the row."""
     problems: list[CheckMessage] = []
     for cached in registry.all_cached():
         problems += _computed_fields(cached)
@@ -98,13 +98,13 @@ def check_models(**kwargs: Any) -> list[CheckMessage]:
 
 @register()
 def check_tenants(**kwargs: Any) -> list[CheckMessage]:
-    """A schema for each tenant: one log and one epoch for all, and a function that is there."""
+    """Tenants with schemas share one repair log and one epoch, and ``TENANT`` can be imported."""
     problems: list[CheckMessage] = []
     if "cachelayer" in getattr(django_settings, "TENANT_APPS", ()):
         problems.append(
             Error(
-                "cachelayer is one of TENANT_APPS: each tenant would have a repair log and an "
-                "epoch of its own, and one Redis cannot follow them all.",
+                "cachelayer is one of TENANT_APPS, so each tenant would have a separate repair log "
+                "and epoch. One Redis cannot follow several.",
                 hint="Put it into SHARED_APPS only, then run migrate_schemas.",
                 id="cachelayer.E015",
             )
@@ -117,7 +117,7 @@ def check_tenants(**kwargs: Any) -> list[CheckMessage]:
         problems.append(
             Error(
                 f"CACHELAYER['TENANT'] is {path!r}, which cannot be imported: {error}.",
-                hint="Name a function of your project's, such as 'shop.tenants.schema_of'.",
+                hint="Name a function of your project, such as 'shop.tenants.schema_of'.",
                 id="cachelayer.E016",
             )
         )
@@ -126,10 +126,10 @@ def check_tenants(**kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.database)
 def check_triggers(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """Every table that a cached row is made of has its triggers, enabled and of this release."""
+    """Every table behind a cached row has its triggers, enabled and of this release."""
     if _is_off_or_wrong():
         return []
-    # No error: `migrate`, which mends it, would stop at one.
+    # Warnings, because an error would stop `migrate`, which installs the triggers.
     return [
         Warning(problem, hint=triggers.MEND, id="cachelayer.W005")
         for alias in sorted(registry.databases() & set(databases or ()))
@@ -139,14 +139,14 @@ def check_triggers(databases: Sequence[str] | None = None, **kwargs: Any) -> lis
 
 @register(Tags.database)
 def check_redis(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """The Redis that is there gives the cache what it needs; skipped where it is away."""
+    """Redis gives the cache what it needs. Skipped while Redis is away."""
     if not databases or _is_off_or_wrong():
         return []
     return redis.problems()
 
 
 def _is_off_or_wrong() -> bool:
-    """Whether no server need be looked at: nobody asks it, or the settings come first."""
+    """Whether checks of servers are pointless: the cache is off, or its settings are wrong."""
     return bool(check_settings()) or not conf.get().ENABLED
 
 
@@ -170,10 +170,10 @@ def _wrong_values(settings: conf.Settings) -> Iterator[CheckMessage]:
             yield Error(f"CACHELAYER[{name!r}] must not be negative.", id="cachelayer.E003")
     if not 0 <= settings.ROW_TTL_JITTER < 1:
         yield Error(
-            "CACHELAYER['ROW_TTL_JITTER'] is a share: from 0 to below 1.", id="cachelayer.E003"
+            "CACHELAYER['ROW_TTL_JITTER'] must be a share from 0 to below 1.", id="cachelayer.E003"
         )
     if not 0 <= settings.CHECK_SHARE <= 1:
-        yield Error("CACHELAYER['CHECK_SHARE'] is a share: from 0 to 1.", id="cachelayer.E003")
+        yield Error("CACHELAYER['CHECK_SHARE'] must be a share from 0 to 1.", id="cachelayer.E003")
     if not re.fullmatch(r"[A-Za-z0-9_.-]*", settings.NAMESPACE):
         yield Error(
             f"CACHELAYER['NAMESPACE'] is {settings.NAMESPACE!r}. Use letters, digits, '_', '.' and "
@@ -187,8 +187,8 @@ def _wrong_values(settings: conf.Settings) -> Iterator[CheckMessage]:
         )
     if settings.BASE_URL and (why := hyperlinks.problem_of(settings.BASE_URL)):
         yield Error(
-            f"CACHELAYER['BASE_URL'] is {settings.BASE_URL!r}, which {why}. Set it to what URLs of "
-            "this site begin with, such as 'https://example.org'.",
+            f"CACHELAYER['BASE_URL'] is {settings.BASE_URL!r}, which {why}. Set it to the start of "
+            "this site's URLs, such as 'https://example.org'.",
             id="cachelayer.E003",
         )
     if settings.RECORDER not in ("auto", "log", "off"):
@@ -200,8 +200,8 @@ def _wrong_values(settings: conf.Settings) -> Iterator[CheckMessage]:
         yield Error(
             f"CACHELAYER['PROBE_INTERVAL'] is {settings.PROBE_INTERVAL:g} s and SETTLING_TIME "
             f"{settings.SETTLING_TIME:g} s: Redis could be trusted again before every process "
-            "that writes without marks has looked at it, and an old row be served.",
-            hint="Make SETTLING_TIME twice PROBE_INTERVAL or more.",
+            "that writes without marks has noticed, and an old row could be served.",
+            hint="Make SETTLING_TIME at least twice PROBE_INTERVAL.",
             id="cachelayer.E012",
         )
 
@@ -219,18 +219,18 @@ def _wrong_cache(settings: conf.Settings) -> Iterator[CheckMessage]:
     for name in _TIMEOUTS:
         if not options.get(name):
             yield Error(
-                f"CACHES[{settings.CACHE_ALIAS!r}]['OPTIONS'][{name!r}] is not set: a Redis that "
-                "hangs would hang every request. Set it to some hundredths of a second.",
+                f"CACHES[{settings.CACHE_ALIAS!r}]['OPTIONS'][{name!r}] is not set, so a Redis "
+                "that hangs would hang every request. Set it to some hundredths of a second.",
                 id="cachelayer.E005",
             )
 
 
 def _computed_fields(cached: CachedModel) -> Iterator[CheckMessage]:
-    """What is computed may read what nobody sees."""
+    """Computed fields, which may read rows that the cache cannot find."""
     if cached.depends_on is not None:
         return
     if not isinstance(cached.serializer, type):
-        # Of a model that no relation leads from there is nothing to be named.
+        # A model without relations has nothing to name in depends_on.
         if not any(each.is_relation for each in cached.model._meta.get_fields()):
             return
         name = getattr(cached.serializer, "__qualname__", repr(cached.serializer))
@@ -254,9 +254,9 @@ def _computed_fields(cached: CachedModel) -> Iterator[CheckMessage]:
 
 def _computed(cached: CachedModel, what: str) -> CheckMessage:
     return Warning(
-        f"{what}: nobody can see whether it reads more than the row's own columns.",
-        hint="Name in depends_on the relations that it reads. If there are none, make sure, and "
-        "say depends_on=[]. In tests what it reads beside the row is an error.",
+        f"{what}: the cache cannot tell whether it reads more than the row's own columns.",
+        hint="Name the relations that it reads in depends_on. If you are sure that it reads none, "
+        "set depends_on=[]. In tests, an undeclared read is an error.",
         obj=cached.model,
         id="cachelayer.W001",
     )
@@ -267,8 +267,8 @@ def _wrong_tables(cached: CachedModel) -> Iterator[CheckMessage]:
     for parent in cached.model._meta.all_parents:
         if not parent._meta.proxy and not _has_key_of(cached.model, parent):
             yield Error(
-                f"{cached.model._meta.label} has another primary key than its parent "
-                f"{parent._meta.label}: the cache could not tell which row changes with it.",
+                f"{cached.model._meta.label} and its parent {parent._meta.label} have different "
+                "primary keys: the cache could not tell which row changes with the parent's row.",
                 hint="Register the parent, or leave this model out.",
                 obj=cached.model,
                 id="cachelayer.E014",
@@ -278,8 +278,8 @@ def _wrong_tables(cached: CachedModel) -> Iterator[CheckMessage]:
         through: Any = model._meta.get_field(link.m2m_field_name())
         if not through.target_field.primary_key:
             yield Error(
-                f"{link} is linked by {through.target_field}, and not by the primary key: the "
-                "cache could not tell which row changes with a link.",
+                f"{link} is linked by {through.target_field}, not by the primary key: the cache "
+                "could not tell which row changes with a link.",
                 hint="Leave the links out of the serializer, or link by the primary key.",
                 obj=cached.model,
                 id="cachelayer.E014",
@@ -299,7 +299,7 @@ def _has_key_of(model: Any, parent: Any) -> bool:
 
 
 def _is_own_url(field: Any, columns: set[str]) -> bool:
-    """Whether *field* is the row's own hyperlink, made of one of its *columns*."""
+    """Whether *field* is the row's own hyperlink, made from one of its *columns*."""
     kind = type(field)
     is_plain = kind.__module__.startswith("rest_framework.")
     return (

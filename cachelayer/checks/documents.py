@@ -1,4 +1,4 @@
-"""System checks of documents: what they show can be followed."""
+"""System checks of documents: the cache can follow what they show."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,14 +13,14 @@ from cachelayer.representation.registration import CachedModel
 
 @register()
 def check_documents(**kwargs: Any) -> list[CheckMessage]:
-    """Rows that show others, and what functions compute."""
+    """Rows that show other rows, and documents that functions compute."""
     problems = [each for cached in registry.all_cached() for each in _wrong_dependencies(cached)]
     for found in registry.all_computed():
         if why := computed.problem_of(found):
             problems.append(
                 Error(
-                    f"The document {found.prefix!r} cannot be followed: {why}",
-                    hint="Name in its depends_on models of one database, or their columns.",
+                    f"The cache cannot follow the document {found.prefix!r}: {why}",
+                    hint="In its depends_on, name models of one database, or their columns.",
                     id="cachelayer.E017",
                 )
             )
@@ -28,7 +28,7 @@ def check_documents(**kwargs: Any) -> list[CheckMessage]:
 
 
 def _wrong_dependencies(cached: CachedModel) -> Iterator[CheckMessage]:
-    """What is shown and cannot be followed."""
+    """Errors for shown rows that the cache cannot follow."""
     try:
         shown = cached.shown
     except ImproperlyConfigured as error:
@@ -38,8 +38,8 @@ def _wrong_dependencies(cached: CachedModel) -> Iterator[CheckMessage]:
         if router.db_for_write(each) != cached.database:
             yield Error(
                 f"{cached.model._meta.label} shows rows of {each._meta.label}, which are in "
-                "another database: no transaction has both.",
-                hint="Show their keys only, and read these rows by their own.",
+                "another database: no transaction can write both.",
+                hint="Show only the keys of these rows, and read the rows separately.",
                 obj=cached.model,
                 id="cachelayer.E007",
             )

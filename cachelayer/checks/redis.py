@@ -1,4 +1,4 @@
-"""What the cache needs of a Redis and may not get: asked of the server itself, by ``check``."""
+"""Whether Redis gives the cache what it needs. ``check`` asks the server itself."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,13 +14,13 @@ from cachelayer.redis import eviction, incarnation, keyspace, transport
 from cachelayer.representation import registry, relations
 
 _KEY: Final = "cachelayer:probe"
-#: The commands that the layer's Python sends; its scripts say theirs themselves.
+#: The commands that the layer's Python code sends; those of its scripts are read from the scripts.
 SENT: Final = frozenset(
     {"dbsize", "eval", "evalsha", "exists", "get", "hdel", "hgetall", "hmget", "hset"}
     | {"info", "mget", "ping", "pttl", "scan", "set"}
 )
-#: Each command of ours with arguments that it may be tried with: they change nothing, or a key
-#: that is nobody's. A hash's command on a string is refused, after it was allowed.
+#: Our commands, with arguments that are safe to try: they change nothing, or only an unused key.
+#: Redis checks permission first, and only then refuses a hash command on a string.
 _HARMLESS: Final[dict[str, tuple[Any, ...]]] = {
     "mset": (_KEY, "1"),
     "set": (_KEY, "1", "PX", 1000),
@@ -54,19 +54,19 @@ _CALL: Final = re.compile(r"(?:redis\.p?call|in_parts)\('([A-Z]+)'(?:, '([A-Z]+)
 
 
 def problems() -> list[CheckMessage]:
-    """What stands in the way; nothing where Redis is away, for that it may be at any time."""
+    """The problems found; none while Redis is away, because it may be away at any time."""
     try:
         with transport.fresh_connection() as connection:
             return list(_problems(connection))
     except AuthenticationError as error:
         return [
             Error(
-                f"Redis does not let the cache in ({error}): it never uses it.",
-                hint="Give the right user and password in CACHES' LOCATION or OPTIONS.",
+                f"Redis refuses the login ({error}), so the cache never uses it.",
+                hint="Set the right user and password in LOCATION or OPTIONS of CACHES.",
                 id="cachelayer.E026",
             )
         ]
-    except NoPermissionError:  # To choose its database, for one.
+    except NoPermissionError:  # For example to select its database.
         return [
             _forbidden(_user(transport.client().connection_pool.connection_kwargs), ["select"], [])
         ]
@@ -75,7 +75,7 @@ def problems() -> list[CheckMessage]:
 
 
 def commands() -> list[str]:
-    """Every command that the layer uses, as ACL names it."""
+    """Every command that the layer uses, by its ACL name."""
     found = set(SENT)
     for script in resources.files("cachelayer.redis").joinpath("lua").iterdir():
         for parts in _CALL.findall(script.read_text()):
@@ -84,21 +84,24 @@ def commands() -> list[str]:
 
 
 def key_patterns() -> list[str]:
-    """Every key that the layer uses, as patterns."""
+    """The patterns of all keys that the layer uses."""
     prefixes = sorted(cached.prefix for cached in registry.every())
     rows = [f"{prefix}{sign}" for prefix in prefixes for sign in ":~"]
     stamps = [relations.SIGN] if any(cached.is_document for cached in registry.every()) else []
     starts = [*rows, *stamps, "cachelayer:", "{cachelayer:"]
     try:
-        # The owner of plain keys is written there for all to see.
+        # Every database can read there which one owns the plain keys.
         owner = [keyspace.OWNER] if keyspace.prefix() else []
         return [*map(keyspace.pattern, starts), *owner]
-    except CacheUnavailable:  # Who owns the plain keys, it may not say.
+    except CacheUnavailable:  # The user may not read who owns the plain keys.
         return [f"{start}*" for start in starts]
 
 
 def acl(*, keys: bool = True) -> str:
-    """The rules that give a user what the layer uses; *keys* fails for one who has all of them."""
+    """The ACL rules for a user of the layer.
+
+    Leave out *keys* for a user who may use every key: Redis refuses to add patterns there.
+    """
     database = int(transport.client().connection_pool.connection_kwargs.get("db") or 0)
     names = [*commands(), *(["select"] if database else [])]
     return " ".join([*(_rules_of_keys() if keys else []), *(f"+{name}" for name in names)])
@@ -114,15 +117,14 @@ def _problems(connection: Any) -> Iterator[CheckMessage]:
         found = incarnation.fetch(connection)
     except incarnation.Nameless:
         yield Error(
-            "This Redis says no run_id or no master_replid in INFO: nobody could tell one that was "
-            "restarted or failed over, with other data, from the one before. The cache never "
-            "uses it.",
-            hint="Connect to the Redis or Valkey itself, not to a proxy that hides it, or use "
-            "a server that says it.",
+            "INFO of this Redis has no run_id or no master_replid, so a restart or a failover "
+            "that changes the data would go unnoticed. The cache never uses this Redis.",
+            hint="Connect to Redis or Valkey directly, not through a proxy that hides these "
+            "fields, or use a server that has them.",
             id="cachelayer.E022",
         )
     except ResponseError:
-        return  # Said already.
+        return  # _refused has reported it.
     else:
         if found.danger:
             yield _evicting(connection, found.danger)
@@ -136,22 +138,23 @@ def _refused(connection: Any) -> Iterator[CheckMessage]:
         yield _forbidden(_user(vars(connection)), refused, keys)
     if unknown := [name for name, answer in answers.items() if "unknown command" in str(answer)]:
         yield Error(
-            f"This Redis has no {_listed(unknown)}, which the cache needs: it never uses it.",
-            hint="If redis.conf renames or disables it (rename-command), take that away. A server "
-            "that is only compatible with Redis may lack it: use Redis or Valkey.",
+            f"This Redis has no {_listed(unknown)}, which the cache needs. The cache never uses "
+            "this Redis.",
+            hint="If rename-command in redis.conf renames or disables it, remove that line. "
+            "Servers that are only compatible with Redis may lack it: use Redis or Valkey.",
             id="cachelayer.E025",
         )
 
 
 def _try_all(connection: Any) -> dict[str, Any]:
-    """What the server says to each command of ours; a refusal is a ``ResponseError``."""
+    """The server's answer to each of our commands; a refusal is a ``ResponseError``."""
     names = [name for name in _HARMLESS if name in commands()]
     tried = [(*name.upper().split("|"), *_HARMLESS[name]) for name in names]
     return dict(zip(names, incarnation.ask(connection, *tried), strict=True))
 
 
 def _refused_keys(connection: Any) -> list[str]:
-    """Patterns of ours that the user may not read, or not write."""
+    """Our key patterns that the user may not read or may not write."""
     refused = []
     for pattern in key_patterns():
         key = pattern.replace("*", "cachelayer-probe")
@@ -168,13 +171,13 @@ def _forbids(answer: Any, what: str) -> bool:
 def _forbidden(user: str, names: Sequence[str], keys: Sequence[str]) -> CheckMessage:
     missing = [f"run {_listed(names)}"] if names else []
     missing += [f"use the keys {', '.join(keys)}"] if keys else []
-    allow = f"Allow it what the cache uses: ACL SETUSER {user} {acl(keys=bool(keys))}"
+    allow = f"Allow what the cache uses: ACL SETUSER {user} {acl(keys=bool(keys))}"
     if not keys and {"get", "unlink", "select"} & set(names):
-        # Whether it may use the keys could not be tried; and who has all is not given some.
+        # The keys could not be tried, and a user with all keys cannot be given patterns.
         allow += f". Unless it may use every key, also {' '.join(_rules_of_keys())}"
     return Error(
-        f"The Redis user {user!r} may not {', nor '.join(missing)}: the cache needs it, and never "
-        "uses this Redis without.",
+        f"The Redis user {user!r} may not {', nor '.join(missing)}. The cache needs this, and "
+        "does not use Redis until it is allowed.",
         hint=allow,
         id="cachelayer.E021",
     )
@@ -185,10 +188,10 @@ def _evicting(connection: Any, danger: str) -> CheckMessage:
     if not eviction.memory(info, partial(incarnation.ask, connection)).is_known:
         return Error(f"{danger} The cache never reads it.", id="cachelayer.E024")
     return Error(
-        f"{danger} It could take the mark of a transaction that is committing: the cache never "
+        f"{danger} It could evict the mark of a transaction that is committing, so the cache never "
         "reads it.",
-        hint="CONFIG SET maxmemory-policy volatile-lru, and the same in redis.conf. Marks have no "
-        "TTL: every volatile-* policy spares them.",
+        hint="CONFIG SET maxmemory-policy volatile-lru, and the same in redis.conf. Every "
+        "volatile-* policy spares marks, because marks have no TTL.",
         id="cachelayer.E023",
     )
 

@@ -1,4 +1,4 @@
-"""System checks of views and what they show: it holds what is said, and they can be cached."""
+"""System checks of views: what they declare is true, and the cache can hold what they show."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +16,7 @@ from cachelayer.representation.serializer_context import Needs
 
 @register(Tags.urls)
 def check_views(**kwargs: Any) -> list[CheckMessage]:
-    """Every view with ``CachedViewMixin`` that the URLconf leads to."""
+    """Every view with ``CachedViewMixin`` in the URLconf."""
     if not getattr(settings, "ROOT_URLCONF", None):
         return []
     found = {
@@ -27,15 +27,15 @@ def check_views(**kwargs: Any) -> list[CheckMessage]:
 
 @register()
 def check_urls(**kwargs: Any) -> list[CheckMessage]:
-    """Serializers that show URLs know what those begin with."""
+    """``BASE_URL`` is set if a serializer shows URLs."""
     if configuration.check_settings():
-        return []  # Those come first.
+        return []  # Wrong settings come first.
     return [
         Error(
-            f"{cached.serializer.__name__} shows URLs, which begin with the host of a request; "
+            f"{cached.serializer.__name__} shows URLs, which begin with the host of a request, but "
             f"a cached row of {cached.model._meta.label} has no request.",
-            hint="Set CACHELAYER['BASE_URL'] to what the URLs begin with, such as "
-            "'https://example.org', or leave them out of the serializer.",
+            hint="Set CACHELAYER['BASE_URL'] to the start of the URLs, such as "
+            "'https://example.org', or leave URLs out of the serializer.",
             obj=cached.model,
             id="cachelayer.E032",
         )
@@ -46,13 +46,13 @@ def check_urls(**kwargs: Any) -> list[CheckMessage]:
 
 @register()
 def check_serializers(**kwargs: Any) -> list[CheckMessage]:
-    """Registered serializers: a cached row is the same for everybody."""
+    """Registered serializers show the same row to everybody."""
     return [
         Warning(
-            f"{cached.serializer.__name__} reads its context: a row is rendered for the cache "
-            "without a request, so it is not cached, or not as the view shows it.",
-            hint="Show what depends on the request in a serializer of its own, and register one "
-            "that needs none.",
+            f"{cached.serializer.__name__} reads its context. The cache renders rows without a "
+            "request, so they are not cached, or differ from what the view shows.",
+            hint="Show what depends on the request in a separate serializer, and register a "
+            "serializer that needs no request.",
             obj=cached.model,
             id="cachelayer.W032",
         )
@@ -62,7 +62,7 @@ def check_serializers(**kwargs: Any) -> list[CheckMessage]:
 
 
 def _views() -> Iterator[tuple[Any, set[str]]]:
-    """Each, and what of ``retrieve`` and ``list`` it answers."""
+    """Each view, and which of ``retrieve`` and ``list`` it answers."""
     for callback in _callbacks(get_resolver()):
         view = getattr(callback, "cls", None)
         if isinstance(view, type) and issubclass(view, CachedViewMixin):
@@ -84,8 +84,8 @@ def _problems(view: Any, actions: set[str]) -> Iterator[CheckMessage]:
     is_listed = "list" in actions and view.list_filters is not None
     if is_listed and (why := page_rules.not_listed(view)):
         yield Warning(
-            f"{name} says list_filters, and its pages are never cached: {why}.",
-            hint="Mend that, or remove list_filters.",
+            f"{name} sets list_filters, but its pages are never cached: {why}.",
+            hint="Change that, or remove list_filters.",
             obj=type(view),
             id="cachelayer.W033",
         )
@@ -94,16 +94,16 @@ def _problems(view: Any, actions: set[str]) -> Iterator[CheckMessage]:
     if why := visibility.not_cached(view):
         yield Warning(
             f"{name} never answers from the cache: {why}.",
-            hint="Its answers are right, and are made as without CachedViewMixin. Register the "
-            "model with the serializer that the view shows, or take the mixin away.",
+            hint="Its answers are right, but no faster than without CachedViewMixin. Register the "
+            "model with the view's serializer, or remove the mixin.",
             obj=type(view),
             id="cachelayer.W031",
         )
     elif view.rows_are_public and (why := visibility.not_public(view)):
         yield Error(
-            f"{name} says rows_are_public, and {why}. Until one of them goes, Django is asked "
-            "who may see a row, at every read.",
-            hint="Remove rows_are_public = True, or what leaves rows out.",
+            f"{name} sets rows_are_public, but {why}. Until this is resolved, every read asks "
+            "Django who may see the row.",
+            hint="Remove rows_are_public = True, or the part that hides rows.",
             obj=type(view),
             id="cachelayer.E031",
         )

@@ -19,7 +19,7 @@ _BLOCKS: Final = "▁▂▃▄▅▆▇█"
 _PLAIN: Final = ".:-=+*#@"
 _STYLES: Final = {"ok": "green", "warning": "yellow", "error": "bold red"}
 _SIGNS: Final = {"ok": "In order", "warning": "Look at this", "error": "Trouble"}
-#: Outcome, its total in the statistics, how it is called, and its style.
+#: Outcome, its total in the statistics, its label, and its style.
 _ROWS: Final = (
     ("hit", "total_hits", "hits", "cyan"),
     ("miss", "total_misses", "misses", "white"),
@@ -29,11 +29,11 @@ _ROWS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The facts, and the reads a second since the snapshot before; None for the first one."""
+    """The facts, and the reads per second since the last snapshot; None in the first one."""
 
     facts: Overview
     rates: Mapping[str, float | None]
-    #: While Redis is away, what it said last.
+    #: While Redis is away, the last known history.
     history: Sequence[Slice]
 
     @classmethod
@@ -47,7 +47,7 @@ class Snapshot:
 
 
 def draw(snapshot: Snapshot, console: Console) -> RenderableType:
-    """The page, as wide as *console*."""
+    """The page, in the width of *console*."""
     found = snapshot.facts
     title = Text.assemble(("cache", "bold"), time.strftime("  %H:%M:%S", time.localtime(found.at)))
     return Panel(
@@ -85,7 +85,7 @@ def _reads(snapshot: Snapshot, console: Console) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     for justify in ("left", "right", "left", "right"):
         table.add_column(justify=justify, no_wrap=True)
-    # What is left beside the border and the other columns.
+    # The space that the border and the other columns leave.
     width = max(10, min(90, console.width - 48))
     for name, total, label, style in _ROWS:
         table.add_row(
@@ -178,7 +178,7 @@ def _rate(found: Overview, before: Snapshot | None, total: str) -> float | None:
     passed = found.at - before.facts.at
     if now is None or then is None or passed <= 0:
         return None
-    # Less than before: Redis has been emptied.
+    # A count below the last one means that Redis was emptied.
     rate: float = max(0.0, (now - then) / passed)
     return rate
 

@@ -1,4 +1,4 @@
-"""Tables for people: by rich where it is installed (the extra ``cli``), else plain lines."""
+"""Tables for people: drawn by rich if it is installed (the extra ``cli``), else plain lines."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
@@ -15,7 +15,7 @@ def write(
     is_bold: Sequence[bool] = (),
     lines: bool = False,
 ) -> None:
-    """Write *rows* under *headers* to *stdout*, a command's; *lines* parts one from the next."""
+    """Write *rows* under *headers* to a command's *stdout*; *lines* draws lines between rows."""
     try:
         from rich.console import Console
         from rich.table import Table

@@ -1,4 +1,4 @@
-"""What the commands share: JSON, exit codes, progress on a terminal, silence in a pipe, Ctrl-C."""
+"""The base of all commands: JSON, exit codes, progress on a terminal only, Ctrl-C."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from cachelayer.exceptions import CacheUnavailable, SwitchedOff
 
 T = TypeVar("T")
 
-#: Exit codes, as those of diff: no difference is 0, one is 1, trouble is 2.
+#: Exit codes as in diff: 0 without a difference, 1 with a difference, 2 for trouble.
 DIFFERENT: Final = 1
 TROUBLE: Final = 2
 _INTERRUPTED: Final = 128 + signal.SIGINT
@@ -25,10 +25,10 @@ _BROKEN_PIPE: Final = 128 + signal.SIGPIPE
 
 
 class CacheCommand(BaseCommand):
-    """A command that talks to Redis: without an answer it ends with a sentence."""
+    """A command that talks to Redis. If Redis does not answer, it ends with a clear message."""
 
     requires_system_checks: list[str] = []
-    #: What else ``--help`` says of the exit code.
+    #: The command's own part of what ``--help`` says about exit codes.
     exit_codes = "0: done."
     interrupted = "Stopped. Run the command again to finish."
 
@@ -45,25 +45,25 @@ class CacheCommand(BaseCommand):
     def execute(self, *args: Any, **options: Any) -> str | None:
         try:
             output = super().execute(*args, **options)
-            # Here, not when the interpreter exits, a reader that has gone is noticed.
+            # Flush here, so that a closed pipe is noticed before the interpreter exits.
             self.stdout.flush()
         except SwitchedOff as error:
             raise CommandError(str(error), returncode=TROUBLE) from error
         except CacheUnavailable as error:
             raise CommandError(
-                f"Redis does not answer ({error}). Start it, or check REDIS_URL; then repeat.",
+                f"Redis does not answer ({error}). Start it, or check REDIS_URL; then try again.",
                 returncode=TROUBLE,
             ) from error
         except (OperationalError, InterfaceError) as error:
             raise CommandError(
                 f"Postgres does not answer ({str(error).strip()}). Start it, or check "
-                "DATABASE_URL; then repeat.",
+                "DATABASE_URL; then try again.",
                 returncode=TROUBLE,
             ) from error
         except KeyboardInterrupt:
             raise CommandError(self.interrupted, returncode=_INTERRUPTED) from None
         except BrokenPipeError:
-            # Whoever read this has seen enough, as head does. Nothing is left to flush at exit.
+            # The reader has closed the pipe, as head does. Leave nothing to flush at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(_BROKEN_PIPE)
         return output
@@ -72,8 +72,8 @@ class CacheCommand(BaseCommand):
         self.stdout.write(json.dumps(data))
 
     def progress(self) -> Any:
-        """rich's ``Progress`` on standard error where that is a terminal, else nothing."""
-        # Not Console.is_terminal: FORCE_COLOR would make a log file one.
+        """rich's ``Progress`` on standard error if that is a terminal, else nothing."""
+        # Not Console.is_terminal: with FORCE_COLOR it takes a log file for a terminal.
         if not sys.stderr.isatty() or not find_spec("rich"):
             return _NoProgress()
         from rich import progress
@@ -90,9 +90,9 @@ class CacheCommand(BaseCommand):
         )
 
     def batches(self, steps: Iterable[T]) -> Iterator[T]:
-        """Each of *steps*, whole: Ctrl-C ends the command after the one that is running.
+        """Run each of *steps* to its end: Ctrl-C ends the command after the current step.
 
-        So no lease is left of a batch that was broken off. A second Ctrl-C does not wait.
+        So no batch stops in the middle and leaves leases. A second Ctrl-C does not wait.
         """
         iterator = iter(steps)
         while True:
@@ -105,7 +105,7 @@ class CacheCommand(BaseCommand):
 
 
 class _NoProgress:
-    """In place of rich's ``Progress`` where nobody watches."""
+    """Replaces rich's ``Progress`` when the output is not a terminal."""
 
     disable = True
 
@@ -124,7 +124,7 @@ class _NoProgress:
 
 @contextmanager
 def _whole() -> Iterator[None]:
-    """Put off the first Ctrl-C to the end of the block."""
+    """Delay the first Ctrl-C to the end of the block."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

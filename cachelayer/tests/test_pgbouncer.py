@@ -27,7 +27,7 @@ __all__ = ["pgbouncer"]
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-SENTENCE = "A pooler such as PgBouncer stands before Postgres, so nobody can LISTEN there"
+SENTENCE = "A pooler such as PgBouncer is in front of Postgres, so LISTEN does not work"
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ from cachelayer.redis import transport
 
 
 class Command(CacheCommand):
-    help = "Delete cached rows; the next read of each loads it again."
-    exit_codes = f"0: deleted. {DIFFERENT}: nothing was deleted, for the answer was no."
+    help = "Delete cached rows. The next read of each row loads it again."
+    exit_codes = f"0: deleted. {DIFFERENT}: nothing was deleted, because the answer was no."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("keys", nargs="*", metavar="KEY", help="Only these, e.g. item:<uuid>.")
+        parser.add_argument("keys", nargs="*", metavar="KEY", help="Only this key: item:<uuid>.")
         parser.add_argument("--yes", action="store_true", help="Do not ask before clearing all.")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -45,9 +45,9 @@ class Command(CacheCommand):
         return deleted
 
     def _ask(self) -> None:
-        # Not input(question): that writes to standard output, among the results.
+        # input(question) would write the question to standard output, among the results.
         self.stderr.write(
-            "Delete every cached row? Reads go to Postgres until it is warm again. [y/N] ",
+            "Delete every cached row? Reads go to Postgres until the cache is warm again. [y/N] ",
             ending="",
         )
         self.stderr.flush()
@@ -55,7 +55,7 @@ class Command(CacheCommand):
             answer = input()
         except EOFError:
             raise CommandError(
-                "Nobody is there to be asked. Add --yes to clear all.", returncode=TROUBLE
+                "No terminal to ask on. Add --yes to clear all.", returncode=TROUBLE
             ) from None
         except KeyboardInterrupt:
             self.interrupted = "Nothing was deleted."

@@ -20,25 +20,26 @@ logger = logging.getLogger("cachelayer.repair")
 
 
 class Command(CacheCommand):
-    help = "Repair the keys that were written without a mark, as soon as they are logged."
-    exit_codes = "0: with --once, the log is empty; without, it ends only when it is stopped."
-    interrupted = "Stopped. Keys that are logged from now on wait for the web processes."
+    help = "Repair keys that were written without a mark, as soon as they are logged."
+    exit_codes = "0: with --once, the repair log is empty. Without --once, it runs until stopped."
+    interrupted = "Stopped. From now on the web processes repair the keys that are logged."
 
-    #: Whether it has said that it polls.
+    #: Whether it has logged that it polls.
     _polls = False
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--once", action="store_true", help="Stop when the log is empty.")
         parser.add_argument(
-            "--timeout", type=float, default=60.0, help="With --once: give up after seconds (60)."
+            "--once", action="store_true", help="Stop when the repair log is empty."
+        )
+        parser.add_argument(
+            "--timeout", type=float, default=60.0, help="With --once: seconds to try (60)."
         )
         parser.add_argument(
             "--heartbeat",
             type=Path,
             metavar="FILE",
-            help="Touch this file every time round, at least every few seconds, "
-            "so that others can see that it is alive.",
+            help="Touch this file at least every few seconds, to show that the command is alive.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -52,8 +53,8 @@ class Command(CacheCommand):
     def _once(self, options: dict[str, Any]) -> None:
         deadline = time.monotonic() + options["timeout"]
         while True:
-            # A first round trip finds out whether this Redis is trusted; if not,
-            # the gate's own thread reconciles.
+            # The first round trip finds out whether this Redis is trusted. If it is not,
+            # the gate's thread reconciles.
             transport.ping()
             try:
                 if gate.mode is Mode.CLOSED:
@@ -64,7 +65,7 @@ class Command(CacheCommand):
             if time.monotonic() > deadline:
                 raise CommandError(
                     f"The gate is still {gate.mode.value}: {gate.state.reason} "
-                    "See that Redis and Postgres run, then repeat.",
+                    "Check that Redis and Postgres run, then try again.",
                     returncode=TROUBLE,
                 )
             time.sleep(0.05)
@@ -96,8 +97,8 @@ class Command(CacheCommand):
         if not self._polls:
             self._polls = True
             logger.warning(
-                "A pooler such as PgBouncer stands before Postgres, so nobody can LISTEN there: "
-                "the repair log is looked at every %g s.",
+                "A pooler such as PgBouncer is in front of Postgres, so LISTEN does not work. "
+                "Polling the repair log every %g s instead.",
                 timeout,
             )
 
@@ -109,19 +110,19 @@ class Command(CacheCommand):
             logger.info("Repaired %s keys.", drained)
 
     def _wait(self) -> None:
-        """Until a key is logged, or one look interval has passed."""
+        """Wait until a key is logged, or one drain interval has passed."""
         [using, *others] = sorted(registry.databases())
         timeout = conf.get().DRAIN_INTERVAL / (5 if others else 1)
         with connections[using].cursor() as cursor:
             cursor.execute("SELECT pg_backend_pid()")
             [server] = cursor.fetchone()
             if server != connections[using].connection.info.backend_pid:
-                # A pooler gives each transaction another connection: none of them listens.
+                # A pooler gives each transaction another connection, so none of them can listen.
                 self._say_that_it_polls(timeout)
                 time.sleep(timeout)
                 return
             cursor.execute(f"LISTEN {repair_log.CHANNEL}")
-        # This is psycopg's own: without the wrapper its errors are not Django's.
+        # notifies() belongs to psycopg: only the wrapper turns its errors into Django's.
         with connections[using].wrap_database_errors:
             for _ in connections[using].connection.notifies(timeout=timeout, stop_after=1):
                 return

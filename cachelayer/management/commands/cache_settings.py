@@ -9,14 +9,14 @@ from cachelayer.management import tables
 
 
 class Command(BaseCommand):
-    help = "Show every option of CACHELAYER: what is in force, its default, what it means."
+    help = "Show every option of CACHELAYER: its value, its default and its meaning."
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         form = parser.add_mutually_exclusive_group()
         form.add_argument("--json", action="store_true", help="Answer as one JSON object.")
         form.add_argument(
-            "--markdown", action="store_true", help="The table of options and defaults, for docs."
+            "--markdown", action="store_true", help="Write the table of options for the docs."
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -42,7 +42,7 @@ class Command(BaseCommand):
 
 
 def markdown() -> str:
-    """The options with their defaults, as the README has them."""
+    """The options with their defaults, as a table for the docs."""
     rows = [
         f"| `{option.name}` | `{_text(option.default)}` | {option.metadata['meaning']} |"
         for option in _options()

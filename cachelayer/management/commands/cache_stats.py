@@ -11,7 +11,7 @@ from cachelayer.operations import stats
 
 class Command(CacheCommand):
     help = "Show hits, misses, cached rows and the state of the gate."
-    exit_codes = "0: shown, also while Redis is away, which it says."
+    exit_codes = "0: shown, also while Redis is away."
     interrupted = "Stopped."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -19,16 +19,16 @@ class Command(CacheCommand):
         parser.add_argument(
             "--watch",
             action="store_true",
-            help="Show them anew every interval: a page on a terminal, else one text (with "
-            "--json: one line) after the other.",
+            help="Repeat every interval: as a page on a terminal, else as one text (with --json: "
+            "one line) after another.",
         )
         parser.add_argument(
-            "--interval", type=float, default=1.0, help="Seconds between two looks (1)."
+            "--interval", type=float, default=1.0, help="With --watch: seconds to wait (1)."
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not options["interval"] > 0:
-            raise CommandError("--interval is in seconds, above 0.", returncode=TROUBLE)
+            raise CommandError("--interval must be above 0 seconds.", returncode=TROUBLE)
         if not options["watch"]:
             self._show(options["json"])
             return
@@ -38,7 +38,7 @@ class Command(CacheCommand):
             else:
                 self._watch(options["json"], options["interval"])
         except KeyboardInterrupt:
-            # The way to end --watch: nothing is left undone, and nothing need be said.
+            # Ctrl-C is the way to end --watch, so there is nothing to report.
             sys.exit(130)
 
     def _watch_on_terminal(self, interval: float) -> None:
@@ -47,7 +47,7 @@ class Command(CacheCommand):
 
         from cachelayer.management import stats_screen
 
-        # The stream itself: Django's wrapper ends every write with a line feed.
+        # The bare stream, because Django's wrapper ends every write with a line feed.
         console = Console(file=self.stdout._out)  # type: ignore[arg-type]
         snapshot = stats_screen.Snapshot.take(None)
         with Live(console=console, screen=True, auto_refresh=False) as live:

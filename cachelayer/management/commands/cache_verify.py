@@ -10,7 +10,7 @@ from cachelayer.redis import transport
 
 
 class Command(CacheCommand):
-    help = "Compare every cached row with its database row; exit 1 on a difference."
+    help = "Compare every cached row with its database row. Exit with 1 on a difference."
     exit_codes = f"0: no difference. {DIFFERENT}: at least one."
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -56,7 +56,7 @@ class Command(CacheCommand):
 
 
 def _differing_fields(found: Difference) -> Iterator[tuple[str, str, str]]:
-    """(field, cached, database) of what differs; the whole row where no field does."""
+    """(field, cached, database) of each field that differs; the whole row if no field does."""
     differing = [field for field in fields(found.cached, found.row) if field.differs]
     for field in differing:
         yield field.name, field.cached, field.row

@@ -49,7 +49,8 @@ class Settings:
     ROW_TTL: float = _option(300.0, "how long a cached row lives")
     ROW_TTL_JITTER: float = _option(
         0.1,
-        "the largest random share by which that is shortened, so that rows do not expire together",
+        "the largest random share by which a row's life is shortened, so that rows do not expire "
+        "together",
     )
     NULL_TTL: float = _option(5.0, 'how long the cache remembers "no such row"')
     VARIANT_LIFETIME: float = _option(

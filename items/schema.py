@@ -265,7 +265,7 @@ _OPERATIONS: Final = {
             **_WRITE_ERRORS,
             400: error(
                 "If-Match is not an ETag.",
-                "If-Match is not an ETag. Send one as it came, with its quotes, or *.",
+                "If-Match is not an ETag. Send one as you received it, with its quotes, or *.",
             ),
             404: _NOT_FOUND,
             412: cache.PRECONDITION_FAILED,

@@ -1,1 +1,1 @@
-"""What is optional: REST framework views, hits below Django, OpenAPI, ``/metrics``."""
+"""Optional parts: REST framework views, hits below Django, OpenAPI, ``/metrics``."""

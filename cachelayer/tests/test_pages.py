@@ -480,19 +480,19 @@ def test_a_view_that_needs_more_than_a_url_is_said_and_not_cached(site, novels, 
     view = type("Mine", (Cards,), {"filter_backends": [BySite]})
     answer = site(cards=view).get("/cards", SITE="B")
     assert (titles(answer), outcome(answer)) == (["B"], "BYPASS")
-    assert "No page of Mine could be made from its URL alone" in caplog.text
+    assert "A page of Mine could not be made from its URL alone" in caplog.text
 
 
 REASONS = {
-    "does not say rows_are_public": {"rows_are_public": False},
-    "has a get_queryset() of its own": {"get_queryset": lambda self: Novel.objects.all()},
-    "has a filter_queryset() of its own": {"filter_queryset": lambda self, found: found},
-    "uses BaseFilterBackend, which may": {"filter_backends": [BaseFilterBackend]},
-    "has a queryset that asks the clock, or chance": {"queryset": Novel.objects.order_by("?")},
-    "has a queryset that asks the clock": {
+    "it does not set rows_are_public": {"rows_are_public": False},
+    "it overrides get_queryset()": {"get_queryset": lambda self: Novel.objects.all()},
+    "it overrides filter_queryset()": {"filter_queryset": lambda self, found: found},
+    "it uses BaseFilterBackend, which may": {"filter_backends": [BaseFilterBackend]},
+    "its queryset depends on the clock or on chance": {"queryset": Novel.objects.order_by("?")},
+    "its queryset depends on the clock": {
         "queryset": Novel.objects.filter(title__lt=Cast(Now(), TextField()))
     },
-    "shows rows by a list serializer of Listed's own": {
+    "Listed has a custom list serializer": {
         "serializer_class": type(
             "Listed",
             (NovelCardSerializer,),
@@ -505,7 +505,7 @@ REASONS = {
             },
         )
     },
-    "has a queryset of which the keys alone": {"queryset": Novel.objects.distinct("title")},
+    "its queryset cannot select the keys alone": {"queryset": Novel.objects.distinct("title")},
 }
 
 
@@ -514,12 +514,12 @@ def test_w033_pages_that_are_never_cached(site, novels, reason, attributes):
     if "filter_backends" in attributes:
         own = {"filter_queryset": lambda self, request, found, view: found}
         attributes = {"filter_backends": [type("Own", (BaseFilterBackend,), own)]}
-        reason = "uses Own, which may decide by who asks"
+        reason = "it uses Own, which may depend on the user"
     view = type("Mine", (Cards,), attributes)
     assert reason in page_rules.not_listed(view())
     client = site(cards=view)
     [problem] = [each for each in view_checks.check_views() if each.id == "cachelayer.W033"]
-    assert f"Mine says list_filters, and its pages are never cached: it {reason}" in problem.msg
+    assert f"Mine sets list_filters, but its pages are never cached: {reason}" in problem.msg
     if "distinct" not in reason and "keys" not in reason:
         assert outcome(client.get("/cards")) == "BYPASS"
 
@@ -561,7 +561,7 @@ def test_a_page_without_a_place_for_rows_is_said(site, novels, caplog):
 
     view = type("Mine", (Cards,), {"pagination_class": Empty})
     assert outcome(site(cards=view).get("/cards")) == "BYPASS"
-    assert "have no place for rows" in caplog.text
+    assert "leave out the rows" in caplog.text
 
 
 def test_a_page_whose_path_is_another_views_by_now(get, settings):

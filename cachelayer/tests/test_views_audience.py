@@ -280,9 +280,9 @@ def problems(settings, *names, **initkwargs):
 @pytest.mark.parametrize(
     ("view", "reason"),
     [
-        ("said_public_but_filtered", "has a queryset that leaves rows out"),
-        ("said_public_with_filters", "filters them by VisibleTo"),
-        ("said_public_by_title", "looks them up by title, which is not among read_by"),
+        ("said_public_but_filtered", "its queryset leaves rows out"),
+        ("said_public_with_filters", "VisibleTo filters its rows"),
+        ("said_public_by_title", "it looks rows up by title, which read_by of the registration"),
     ],
 )
 def test_e031_rows_that_are_said_to_be_public_and_are_not(settings, view, reason):
@@ -314,12 +314,12 @@ def test_e031_has_more_reasons(attributes):
 @pytest.mark.parametrize(
     ("view", "reason"),
     [
-        ("short", "Report is registered with ReportSerializer, and not with ShortReportSerializer"),
-        ("get_serializer", "get_serializer() of its own"),
-        ("retrieve_of_a_base", "OwnBase.retrieve() answers"),
-        ("greeting", "Report is registered with ReportSerializer, and not with GreetingSerializer"),
+        ("short", "Report is registered with ReportSerializer, not with ShortReportSerializer"),
+        ("get_serializer", "it overrides get_serializer()"),
+        ("retrieve_of_a_base", "it answers with OwnBase.retrieve()"),
+        ("greeting", "Report is registered with ReportSerializer, not with GreetingSerializer"),
         ("pages_of_versions", "PageSerializer shows URLs, and versioning_class changes them"),
-        ("pages_in_own_context", "URLs, and it has a get_serializer_context() of its own"),
+        ("pages_in_own_context", "URLs, and the view overrides get_serializer_context()"),
         ("loose", "twins.Loose is not registered"),
         ("text_only", "neither JSONRenderer nor another renderer"),
     ],

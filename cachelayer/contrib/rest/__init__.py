@@ -1,4 +1,4 @@
-"""For REST framework: views that read through the cache, and what they answer with."""
+"""For REST framework: views that read through the cache, and their responses."""
 
 from cachelayer.contrib.rest.mixin import CachedViewMixin, PreconditionFailed
 from cachelayer.contrib.rest.responses import Row, RowRenderer, RowResponse

@@ -12,12 +12,12 @@ from cachelayer.operations import clear, stats
 
 
 class CacheAway(APIException):
-    """503: what was asked can be done by Redis only."""
+    """503: the operation needs Redis."""
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
-    default_detail = _("Redis does not answer. Try again when /health says that it is ok.")
+    default_detail = _("Redis does not answer. Try again when /health reports that it is ok.")
     default_code = "cache_unavailable"
-    #: Seconds; REST framework makes it ``Retry-After``.
+    #: Seconds. REST framework sends them as ``Retry-After``.
     wait = 1
 
 
@@ -25,9 +25,9 @@ class StatsView(APIView):
     """GET: the statistics."""
 
     def perform_authentication(self, request: Request) -> None:
-        """Do nothing: who it is, is looked up when a permission asks.
+        """Do nothing: the user is looked up only when a permission asks.
 
-        So the statistics need no Postgres for the session of somebody who is logged in.
+        So a logged-in user can read the statistics without Postgres, where the session is.
         """
 
     def get(self, request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""``CachedViewMixin.list``: pages from the cache, where the view says what decides them."""
+"""``CachedViewMixin.list``: pages from the cache, if the view declares ``list_filters``."""
 
 import logging
 import time
@@ -22,13 +22,13 @@ from cachelayer.protocol.reads import Read
 logger = logging.getLogger("cachelayer.pages")
 
 #: In the WSGI environment: the ``Fetched`` of the layer below Django's handler (``wsgi.py``), and
-#: what URLs of this request begin with, for that layer to learn.
+#: the start of this request's URLs, which that layer learns from here.
 FETCHED: Final = "cachelayer.fetched"
 BASE: Final = "cachelayer.base"
 
 
 class _List:
-    """A view has ``list`` only where it would have it without us: routers ask for it."""
+    """Gives a view ``list`` only if it would have one without us, because routers check that."""
 
     def __get__(self, view: Any, owner: type) -> Any:
         below = visibility.below(owner)
@@ -40,8 +40,8 @@ class _List:
 class CachedListMixin(visibility.Layer):
     """The part of ``CachedViewMixin`` that answers lists."""
 
-    #: The query parameters that decide, beside those of pagination, search and ordering, which
-    #: rows a page has; None: pages are not cached.
+    #: The query parameters that select the rows of a page, besides those of pagination, search
+    #: and ordering. With None, pages are not cached.
     list_filters: Sequence[str] | None = None
 
     list = _List()
@@ -66,13 +66,13 @@ class CachedListMixin(visibility.Layer):
         return response
 
     def _answer(self, request: Request, read: Read) -> Response:
-        # Of the class that this is a part of, as ``list`` is of the view's.
+        # CachedViewMixin has answer_read.
         view: Any = self
         response: Response = view.answer_read(request, read)
         return response
 
     def _read_page(self, request: Request) -> Read | None:
-        """The page; None where it is not one that can be cached, or has gone wrong."""
+        """The page; None if it cannot be cached or could not be made."""
         model = visibility.model_of(self)
         cached = visibility.shown_by(self, model) if model else None
         found = pages.find(cached) if cached else None
@@ -86,10 +86,10 @@ class CachedListMixin(visibility.Layer):
             raise
         except DisallowedHost:
             return None  # The view may need no host.
-        except Exception:  # A project's code, which may need what a URL has not.
+        except Exception:  # The project's code may need more than the URL.
             logger.exception(
-                "No page of %s could be made from its URL alone, so it is not cached. Mend that, "
-                "or take list_filters away.",
+                "A page of %s could not be made from its URL alone, so it is not cached. Fix the "
+                "view, or remove list_filters.",
                 type(self).__name__,
             )
             return None
@@ -104,7 +104,7 @@ class CachedListMixin(visibility.Layer):
             body = pages.body(found, values, read.row)
         if read is None or body is None:
             reads.note_bypass(found)
-            return None  # By the view itself, in one statement: rows and keys of one moment.
+            return None  # The view reads rows and keys in one statement, as of one moment.
         return reads.ended(found, Read(read.outcome, body), time.perf_counter() - start)
 
     def _is_page(self, request: Request) -> bool:

@@ -30,40 +30,40 @@ __all__ = ["CachedViewMixin", "PreconditionFailed", "Row", "RowRenderer", "RowRe
 
 
 class PreconditionFailed(APIException):
-    """412: the row is not the one that ``If-Match`` names."""
+    """412: ``If-Match`` does not name the current row."""
 
     status_code = status.HTTP_412_PRECONDITION_FAILED
-    default_detail = _("The row has changed since you read it. Read it again, then repeat.")
+    default_detail = _("The row has changed since you read it. Read it again, then try again.")
     default_code = "precondition_failed"
 
 
 class CachedViewMixin(CachedListMixin):
     """For a generic view or viewset of a registered model: reads through the cache.
 
-    The answers are those that the view would give without it, to the same people, with
-    ``X-Cache``, ``ETag``, 304 and ``Server-Timing``. Has the pieces for conditional writes.
+    The view gives the same answers to the same people as without the mixin, plus ``X-Cache``,
+    ``ETag``, 304 and ``Server-Timing``. The mixin also has the pieces for conditional writes.
     """
 
-    #: Whether everybody whom the view's permissions let in may see every row. Only then a
-    #: row is answered without asking the database who may, and below Django (``wsgi.py``).
+    #: Whether everybody who passes the view's permissions may see every row. Only then can a
+    #: row be answered without a query for who may see it, and below Django (``wsgi.py``).
     rows_are_public: bool = False
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Response:
-        """As REST framework's, measured."""
+        """REST framework's ``dispatch``, measured."""
         with timing.measure() as spent:
             response: Response = super().dispatch(request, *args, **kwargs)  # type: ignore[misc]
         response["Server-Timing"] = spent.header()
         return response
 
     def get_renderers(self) -> list[Any]:
-        """The view's own, with the one for JSON replaced by one that knows rows."""
+        """The view's renderers; the JSON renderer is replaced by one that takes rows."""
         renderers: list[Any] = super().get_renderers()  # type: ignore[misc]
         return [JSONRowRenderer() if type(each) is JSONRenderer else each for each in renderers]
 
     def perform_authentication(self, request: Request) -> None:
-        """As REST framework's; whose session it is that a public row is read in, nobody asks.
+        """REST framework's, but skipped for a read of public rows with a session or nothing.
 
-        Unless a permission does. So such a read needs no Postgres.
+        A permission may still ask for the user. So such a read needs no Postgres.
         """
         is_read = request.method in SAFE_METHODS
         action = getattr(self, "action", "")
@@ -74,7 +74,7 @@ class CachedViewMixin(CachedListMixin):
             super().perform_authentication(request)  # type: ignore[misc]
 
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """The row that the view shows, from the cache if it is there."""
+        """The row that the view shows, from the cache if it is cached."""
         knows_rows = getattr(request.accepted_renderer, "renders_rows", False)
         if knows_rows and visibility.not_cached(self) is None:
             found = self._read_public(request) or self._read_shown()
@@ -85,7 +85,7 @@ class CachedViewMixin(CachedListMixin):
         return response
 
     def answer_read(self, request: Request, found: Read) -> Response:
-        """200 with the row, or 304 when ``If-None-Match`` names it."""
+        """200 with the row, or 304 if ``If-None-Match`` names it."""
         assert found.row is not None
         response = self.row_response(found.row)
         response["X-Cache"] = found.outcome.upper()
@@ -99,35 +99,34 @@ class CachedViewMixin(CachedListMixin):
     ) -> Response:
         """A response whose body is *row*, with its ``ETag``.
 
-        No browser or proxy may answer from a copy of its own without asking:
-        that copy would not follow the writes.
+        Browsers and proxies must ask before they use a copy, because copies do not follow writes.
         """
         control = "no-cache" if self.rows_are_public else "private, no-cache"
         own = {"ETag": etag(row), "Cache-Control": control}
         return RowResponse(row, status=status, headers={**own, **(headers or {})})
 
     def locked(self, pk: Any) -> Any:
-        """The row's instance under SELECT … FOR UPDATE, if the view shows it; else ``Http404``."""
+        """The instance, locked by SELECT … FOR UPDATE; ``Http404`` if the view hides it."""
         try:
             row = self._cached().rows().select_for_update().get(pk=pk)
         except ObjectDoesNotExist as error:
             raise Http404 from error
         if self._is_public():
             return row
-        # Under the lock: what the view decides by cannot change any more.
+        # Ask the view under the lock: the row that it decides about cannot change any more.
         queryset = self.filter_queryset(self.get_queryset())  # type: ignore[attr-defined]
         shown = _get_or_404(queryset.using(self._cached().database), {"pk": pk})
         self.check_object_permissions(self.request, shown)  # type: ignore[attr-defined]
         return shown
 
     def check_if_match(self, request: Request, instance: models.Model) -> None:
-        """Raise ``PreconditionFailed`` unless ``If-Match`` names *instance*'s row, if it is sent.
+        """Raise ``PreconditionFailed`` if ``If-Match`` is sent and does not name *instance*'s row.
 
-        ``ParseError`` for a header that names nothing: a client that asked for
-        care must not be answered with a blind write.
+        Raises ``ParseError`` for a header without an ETag: a client that asked for a conditional
+        write must not get an unconditional one.
 
-        The caller holds the row's lock: checked before it, the row could change
-        between the check and the write.
+        The caller must hold the row's lock, or the row could change between the check and the
+        write.
         """
         header = request.headers.get("If-Match")
         if header is None:
@@ -135,13 +134,13 @@ class CachedViewMixin(CachedListMixin):
         wanted = parse_etags(header)
         if not wanted:
             raise ParseError(
-                _("If-Match is not an ETag. Send one as it came, with its quotes, or *.")
+                _("If-Match is not an ETag. Send one as you received it, with its quotes, or *.")
             )
         if wanted != ["*"] and etag(self._cached().render_loading(instance)) not in wanted:
             raise PreconditionFailed
 
     def _is_public(self) -> bool:
-        """Whether nobody need be asked who may see a row: it is said, and nothing gainsays it."""
+        """Whether everybody may see every row: the view says so, and nothing contradicts it."""
         return (
             self.rows_are_public
             and visibility.not_public(self) is None
@@ -150,7 +149,7 @@ class CachedViewMixin(CachedListMixin):
         )
 
     def _read_public(self, request: Request) -> Read | None:
-        """The row of the primary key in the URL; None where not everybody may see it."""
+        """The row that the URL names; None unless everybody may see it."""
         looked_for = self._lookup()
         if not looked_for or not self._is_public():
             return None
@@ -160,11 +159,11 @@ class CachedViewMixin(CachedListMixin):
         cached = visibility.read_by_column(self, shown)
         if cached is None or not visibility.is_in_context(self, shown):
             return None
-        # What the layer below Django has found under the key a moment ago, if it is there.
+        # What the layer below Django, if in use, has just found under the key.
         fetched = request.META.get(FETCHED)
         [pk] = looked_for.values()
         if isinstance(pk, str) and "\0" in pk:
-            return None  # Of text it is an error of Postgres, which the view runs into itself.
+            return None  # Postgres raises an error for NUL in text; let the view meet it.
         try:
             found = read_one(cached, pk, fetched)
         except ValidationError:
@@ -176,11 +175,11 @@ class CachedViewMixin(CachedListMixin):
         raise Http404
 
     def _read_shown(self) -> Read | None:
-        """The row that the view decides to show; None where its bytes are not the cache's.
+        """The row that the view decides to show; None if the cache cannot give its bytes.
 
-        Bytes that the cache has before and after the decision are those that it was made
-        about, and so are bytes between two such decisions. Bytes of any other moment might
-        be of a version of the row that the view has never shown.
+        If the cache holds the same bytes before and after the view's decision, the decision was
+        about these bytes. The same is true of bytes between two equal decisions. Any other bytes
+        might be a version of the row that the view has never shown.
         """
         cached = visibility.shown_by(self, self._model())
         if cached is None or not visibility.is_in_context(self, cached):
@@ -212,13 +211,13 @@ class CachedViewMixin(CachedListMixin):
         try:
             key = cached.key(cached.to_python(*looked_for.values()))
         except ValidationError:
-            return None  # No row has such an id, which the view will say.
+            return None  # No row has such an id; the view will answer 404.
         return key, reads.fetch(key)
 
     def _decide(self, cached: CachedModel) -> Any:
         """The primary key of the row that the view shows; raises what the view raises.
 
-        None for what is no row of the database that the cache follows.
+        None if the view does not show a row from the database that the cache follows.
         """
         if visibility.asks_for_object(self):
             shown = self.get_object()  # type: ignore[attr-defined]
@@ -242,14 +241,14 @@ class CachedViewMixin(CachedListMixin):
         return plain(request, *args, **kwargs)  # type: ignore[no-any-return]
 
     def _lookup(self) -> dict[str, Any]:
-        """What ``get_object`` looks up, as arguments of ``filter``; empty where it is not so."""
+        """What ``get_object`` looks up, as arguments of ``filter``; empty if not in the URL."""
         view: Any = self
         kwarg = view.lookup_url_kwarg or view.lookup_field
         return {view.lookup_field: view.kwargs[kwarg]} if kwarg in view.kwargs else {}
 
     def _cached(self) -> CachedModel:
         model = self._model()
-        # A view may write by another serializer than it reads by.
+        # A view may read and write with different serializers.
         return visibility.shown_by(self, model) or registry.get(model)
 
     def _model(self) -> type[models.Model]:
@@ -258,7 +257,7 @@ class CachedViewMixin(CachedListMixin):
 
 
 def _get_or_404(queryset: Any, looked_for: dict[str, Any]) -> Any:
-    # Only here: REST framework's views import this module where RowRenderer is the default.
+    # Imported late: if RowRenderer is the default, REST framework's views import this module.
     from rest_framework.generics import get_object_or_404
 
     return get_object_or_404(queryset, **looked_for)
@@ -273,7 +272,7 @@ def _is_row(shown: Any, cached: CachedModel) -> bool:
 
 
 def _sees_commits(using: str) -> bool:
-    """Whether each statement sees what is committed: not so in a REPEATABLE READ transaction."""
+    """Whether each statement sees the latest commits. In REPEATABLE READ it does not."""
     connection = connections[using]
     if not connection.in_atomic_block:
         return True

@@ -1,13 +1,12 @@
 """Pages of a view's list, as documents of their URL.
 
-A page is made as for nobody in particular: by the view, with a request that has the URL and no
-more. So it is the same for everybody, and whoever verifies what is cached can make it again. It
-depends on every row of the model; its rows come from the cache, so that a page whose rows have
-changed costs one query for the keys.
+The view makes a page with a request that has only the URL. So a page is the same for everybody,
+and ``verify`` can make it again. A page depends on every row of the model. Its rows come from the
+cache, so a page whose rows have changed costs one query for the keys.
 
-Rows are read after the stamp of their table is noted. 1. A page's filler has a row. 2. A writer
-marks row and stamp, commits, pushes, and releases the stamp. 3. The filler notes the new stamp,
-and fills the old row: stale.
+Rows are read after the stamp of their table is noted. The other order could go wrong: 1. A page's
+filler has a row. 2. A writer marks row and stamp, commits, pushes, and releases the stamp. 3. The
+filler notes the new stamp, and fills the old row: stale.
 """
 
 import logging
@@ -44,31 +43,31 @@ from cachelayer.representation.registration import AnyModel, CachedModel
 
 logger = logging.getLogger("cachelayer.pages")
 
-#: Before the bytes of a whole page; of documents, a page has the keys of its rows in their place.
+#: Precedes the bytes of a whole page. A page of documents holds the keys of its rows instead.
 WHOLE: Final = b"\n"
-#: In the place of a page's rows, while what is around them is rendered.
+#: Stands in for a page's rows while the text around them is rendered.
 _ROWS: Final = "cachelayer:rows:5f0c1d"
-#: A longer query string is not cached: clients choose it.
+#: Longer query strings are not cached, because clients choose them.
 LONGEST: Final = 500
-#: So often the rows of a page are read again of which one was deleted meanwhile.
+#: How often the rows of a page are read again if one of them was deleted meanwhile.
 _TRIES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Pages(Computed):
-    """The pages of one registration's rows, by what URLs begin with, path and the view's code."""
+    """The pages of one registration's rows, by base URL, path and a hash of the view's code."""
 
     cached: CachedModel | None = None
 
     @classmethod
     def of(cls, cached: CachedModel, more: Iterable[AnyModel | str] = ()) -> "Pages":
-        """Those of the rows of *cached*, which are filtered by rows of *more* models as well."""
+        """Pages of the rows of *cached*; rows of *more* models filter them, too."""
         rows = [Rows(cached.model), *map(Rows, more)]
         for link in registration.links(cached):
             through: Any = link.remote_field.through
             rows.append(Rows(through))
         arguments = ("base", "path", "code")
-        # What a row looks like is a part of the page.
+        # The code of the rows is a part of the page's code.
         code: Any = cached.serializer
         return cls(prefix_of(cached), arguments, tuple(rows), code, cached.lifetime, cached)
 
@@ -77,18 +76,21 @@ class Pages(Computed):
         return "page"
 
     def pk(self, key: str) -> tuple[Any, ...]:
-        """As ``Computed.pk``; ``ValueError`` also for a page of another release's view."""
+        """As ``Computed.pk``; ``ValueError`` also if another release's view made the page."""
         values = super(Pages, self).pk(key)
         try:
             view = view_of(*values[:2])
         except Resolver404 as error:
             raise ValueError(f"{key!r}: no view has this path.") from error
         if code_of(view) != values[2]:
-            raise ValueError(f"{key!r} is of another release of {type(view).__name__}.")
+            raise ValueError(f"{key!r} belongs to another release of {type(view).__name__}.")
         return values
 
     def compute(self, values: Sequence[Any], *, fresh: bool) -> tuple[bytes, set[str]]:
-        """The page as it is cached. Raises what the view raises; *fresh*, ``null`` is no page."""
+        """The page in its cached form, or ``null`` if there is no page and *fresh* is set.
+
+        Without *fresh*, raises what the view raises.
+        """
         assert self.cached
         try:
             with neutral.context():
@@ -110,7 +112,7 @@ def find(cached: CachedModel) -> Pages | None:
 
 
 def values_of(view: Any) -> tuple[str, str, str]:
-    """What the key of the page has that *view* is asked for."""
+    """The values that the key of the requested page is made of."""
     request = view.request
     base = request.build_absolute_uri("/")[:-1] + request.META.get("SCRIPT_NAME", "")
     query = request.META.get("QUERY_STRING", "")
@@ -129,12 +131,12 @@ def _code_of(view: Any) -> str:
 
 
 def view_of(base: str, path: str) -> Any:
-    """The view that *path* leads to, with a request of nobody's; raises ``Resolver404``."""
+    """The view at *path*, with an anonymous request; raises ``Resolver404``."""
     found, url = urlsplit(base), urlsplit(path)
     match = resolve(url.path)
     callback: Any = match.func
     if not hasattr(getattr(callback, "cls", None), "list_filters"):
-        raise Resolver404({"path": path})  # Another view's by now.
+        raise Resolver404({"path": path})  # The path now leads to another view.
     view = callback.cls(**getattr(callback, "initkwargs", {}))
     environ = {
         "REQUEST_METHOD": "GET",
@@ -158,26 +160,26 @@ def view_of(base: str, path: str) -> Any:
 
 
 def renderer_of(view: Any) -> Any:
-    """The one that its pages are rendered by."""
+    """The renderer of the view's pages."""
     return next(each for each in view.get_renderers() if getattr(each, "renders_rows", False))
 
 
 def body(found: Pages, values: Sequence[Any], content: bytes) -> bytes | None:
-    """The page that *content* is of; None where its rows have become others meanwhile."""
+    """The page that *content* describes; None if its rows have changed meanwhile."""
     if content[:1] == WHOLE:
         return content[1:]
     assert found.cached
     before, after, keys = orjson.loads(content)
     rows = reads.rows_of(found.cached, keys)
     with suppress(CacheUnavailable):
-        # After the rows: one that is not on the page any more may show what the page never did.
+        # Check the page after its rows: a row that has left the page may show what no page did.
         if len(rows) == len(keys) and reads.fetch(found.key(values)) == computed.VALUE + content:
             return _joined(before.encode(), rows, after.encode())
     return None
 
 
 def uncached(view: Any, cached: CachedModel) -> bytes:
-    """The page that *view*, which has ``list_keys``, is asked for."""
+    """The requested page of *view*, which has ``list_keys``."""
     return _whole(cached, view, _frame(view, cached.database), reads.rows_of)
 
 
@@ -188,10 +190,10 @@ def _joined(before: bytes, rows: Sequence[bytes], after: bytes) -> bytes:
 def _make(
     cached: CachedModel, view: Any, tables: set[str], *, fresh: bool
 ) -> tuple[bytes, set[str]]:
-    """The page as it is cached, and the tables that were asked for its keys beside *tables*."""
+    """The page in its cached form, and the tables beside *tables* that its keys were read from."""
     frame = _frame(view, cached.database)
     if cached.is_document:
-        # Its rows are looked up when it is read: what they show may change without the page.
+        # Reads look up the rows later, because these may change while the page does not.
         content = orjson.dumps([frame.before.decode(), frame.after.decode(), frame.texts])
     else:
         content = WHOLE + _whole(cached, view, frame, _read if fresh else _verified)
@@ -199,7 +201,7 @@ def _make(
 
 
 def _verified(cached: CachedModel, keys: Sequence[Any]) -> list[bytes]:
-    """From the server that the page goes to: a row of another may be an old one."""
+    """Rows from the server that the page will be written to. Another server's may be old."""
     return reads.rows_of(cached, keys, verified=True)
 
 
@@ -210,7 +212,7 @@ def _read(cached: CachedModel, keys: Sequence[Any]) -> list[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """The keys of the rows on a page, what is before and after them, and where they are from."""
+    """The keys of a page's rows, the bytes before and after them, and the tables that were read."""
 
     keys: list[Any]
     before: bytes
@@ -232,7 +234,7 @@ def _whole(
     for _ in range(_TRIES):
         if len(rows) == len(frame.keys):
             break
-        # One of them was deleted meanwhile.
+        # A row was deleted meanwhile.
         frame = _frame(view, cached.database)
         rows = load(cached, frame.keys)
     return _joined(frame.before, rows, frame.after)
@@ -246,12 +248,15 @@ def _frame(view: Any, using: str) -> _Frame:
     content: bytes = renderer_of(view).render(data, "application/json", context)
     before, found, after = content.partition(f'"{_ROWS}"'.encode())
     if not found:
-        raise ImproperlyConfigured(f"The pages of {type(view).__name__} have no place for rows.")
+        raise ImproperlyConfigured(
+            f"The pages of {type(view).__name__} leave out the rows, so they cannot be cached. "
+            "Remove list_filters."
+        )
     return _Frame(list(keys), before, after, read.named)
 
 
 def _list_keys(view: Any) -> tuple[list[Any], Any]:
-    """By the view's queryset, filters and pagination, of keys and what they are ordered by only."""
+    """Run the view's queryset, filters and pagination on keys and ordering columns only."""
     queryset = view.filter_queryset(view.get_queryset())
     options = queryset.model._meta
     columns = {field.name for field in options.concrete_fields}
@@ -267,7 +272,7 @@ def _list_keys(view: Any) -> tuple[list[Any], Any]:
     response = view.get_paginated_response(_ROWS)
     if response.headers.keys() - {"Content-Type"}:
         raise ImproperlyConfigured(
-            f"{type(view.paginator).__name__} answers with headers of its own, which a cached page "
-            f"has not. Take list_filters from {type(view).__name__}, and its pages are not cached."
+            f"{type(view.paginator).__name__} adds response headers, which a cached page cannot "
+            f"have. Remove list_filters from {type(view).__name__}, so that pages are not cached."
         )
     return [row.pk for row in page], response.data

@@ -1,7 +1,7 @@
-"""What a request has switched on in its thread: whether its view would show a row otherwise.
+"""Whether the time zone or language of a request changes how a row looks.
 
-The cache has each row as the project's time zone and language show it. Where a middleware has
-activated others, and the serializer may show them, the view answers as without the cache.
+The cache holds each row in the project's time zone and language. If a middleware has activated
+another one, and the serializer may show it, the view answers without the cache.
 """
 
 from functools import cache
@@ -15,16 +15,16 @@ from cachelayer.representation.registration import CachedModel
 
 
 def shows_otherwise(cached: CachedModel) -> bool:
-    """Whether the row of *cached* may look otherwise in this thread than in the cache."""
+    """Whether rows of *cached* may look different in this thread from in the cache."""
     by_zone, by_language = _may_ask(cached.serializer, cached.model)
     return (by_zone and not neutral.is_zone()) or (by_language and not neutral.is_language())
 
 
 @cache
 def _may_ask(serializer: Any, model: type[models.Model]) -> tuple[bool, bool]:
-    """Whether the current time zone, and the current language, may be in what is shown."""
+    """Whether the row may depend on the current time zone, and on the current language."""
     if not isinstance(serializer, type) or not issubclass(serializer, serializers.BaseSerializer):
-        return False, False  # No view can show a row by a function but from the cache.
+        return False, False  # A function's rows can reach a view only from the cache.
     parts = list(serializer_context.parts(serializer()))
     by_zone = any(
         isinstance(part, serializers.DateTimeField) and not hasattr(part, "timezone")
@@ -39,7 +39,7 @@ def _may_ask(serializer: Any, model: type[models.Model]) -> tuple[bool, bool]:
 
 
 def _shows_columns(parts: list[Any], serializer: Any, model: type[models.Model]) -> bool:
-    """Whether REST framework alone makes JSON, of nothing but columns and keys."""
+    """Whether REST framework's own code makes the JSON, from columns and keys only."""
     sources = plans.sources(serializer)
     names = {field.name for field in model._meta.get_fields()}
     return (

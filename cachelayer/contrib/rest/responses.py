@@ -1,4 +1,4 @@
-"""Rows as answers of REST framework views: the bytes go out as they are."""
+"""Responses of REST framework views that send a row's bytes unchanged."""
 
 import json
 from typing import Any, Final
@@ -13,7 +13,7 @@ _INDENT: Final = "indent="
 
 
 class Row:
-    """JSON bytes on their way to the client as they are."""
+    """JSON bytes that go to the client unchanged."""
 
     __slots__ = ("json",)
 
@@ -22,7 +22,7 @@ class Row:
 
 
 class RowResponse(Response):
-    """A response whose body is a row. Its ``data`` is parsed when somebody looks at it."""
+    """A response whose body is a row. Its ``data`` is parsed on first access."""
 
     def __init__(self, row: bytes, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -31,7 +31,7 @@ class RowResponse(Response):
 
     @property
     def data(self) -> Any:
-        """The row as a dictionary; what is changed in it is sent."""
+        """The row as a dictionary. Changes to it are sent."""
         if self._is_rendering and not self._is_parsed:
             return Row(self._row)
         if not self._is_parsed:
@@ -50,12 +50,12 @@ class RowResponse(Response):
         finally:
             self._is_rendering = False
         if content and content != self._row:
-            del self["ETag"]  # It is the row's, and this is another form of it.
+            del self["ETag"]  # The ETag is the row's, and these are other bytes.
         return content
 
 
 class JSONRowRenderer(JSONRenderer):
-    """REST framework's JSON renderer, which passes a ``Row`` through untouched."""
+    """REST framework's JSON renderer that also passes a ``Row`` through unchanged."""
 
     #: Whether ``render`` takes a ``Row``.
     renders_rows = True
@@ -76,14 +76,14 @@ class JSONRowRenderer(JSONRenderer):
     def render_data(
         self, data: Any, accepted_media_type: str | None, renderer_context: Any
     ) -> bytes:
-        """All that is not a row."""
+        """Render data that is not a row."""
         return JSONRenderer.render(self, data, accepted_media_type, renderer_context)
 
 
 class RowRenderer(JSONRowRenderer):
-    """The same by orjson, several times as fast."""
+    """The same with orjson, which is several times as fast."""
 
-    # JSON is UTF-8 (RFC 8259); the parameter would only be noise.
+    # JSON is always UTF-8 (RFC 8259), so the parameter would be noise.
     charset = None
 
     def render_data(

@@ -1,4 +1,4 @@
-"""The cache in Django's admin: a page of its own, and a panel for cached models' pages."""
+"""The cache in Django's admin: the cache page, and a panel on the pages of cached models."""
 
 from django.contrib import admin
 

@@ -14,12 +14,12 @@ OPERATE: Final = "cachelayer.operate_cache"
 
 
 def may(request: HttpRequest, permission: str) -> bool:
-    """Whether the user has *permission*; who may operate may look as well."""
+    """Whether the user has *permission*. A user who may operate may also view."""
     return request.user.has_perm(permission) or request.user.has_perm(OPERATE)
 
 
 def may_see_rows(request: HttpRequest, model: type[models.Model]) -> bool:
-    """Whether the user may see what is in rows of *model*, as Django's admin has it."""
+    """Whether the user may see the content of *model*'s rows, by Django's admin permissions."""
     options = model._meta
     return any(
         request.user.has_perm(f"{options.app_label}.{get_permission_codename(action, options)}")
@@ -28,7 +28,7 @@ def may_see_rows(request: HttpRequest, model: type[models.Model]) -> bool:
 
 
 def checked(view: View, permission: str, methods: tuple[str, ...]) -> View:
-    """*view* for those who have *permission* (else 403), by *methods* (else 405)."""
+    """*view*, limited to users with *permission* (else 403) and to *methods* (else 405)."""
 
     def view_checked(request: HttpRequest) -> HttpResponseBase:
         if not may(request, permission):

@@ -1,4 +1,4 @@
-"""What the admin page answers while Postgres, and with it every login, is away."""
+"""The answer of the cache page while Postgres is away, and with it every login."""
 
 import logging
 from collections.abc import Callable
@@ -15,21 +15,21 @@ logger = logging.getLogger("cachelayer.admin")
 
 #: Seconds until the page asks again.
 RETRY: int = 5
-SENTENCE = "Postgres does not answer. Nothing was done. Start it; the page then goes on."
+SENTENCE = "Postgres does not answer. Nothing was done. Start Postgres; then the page continues."
 
 View = Callable[..., HttpResponseBase]
 
 
 def wants_json(request: HttpRequest) -> bool:
-    """Whether a script asks, and no browser for a page."""
+    """Whether a script sent the request, not a browser that wants a page."""
     return request.headers.get("Accept", "").startswith("application/json")
 
 
 def without_postgres(view: View) -> View:
-    """Answer 503 with a sentence where *view* fails for want of Postgres.
+    """Answer 503 with a message when *view* fails because Postgres is away.
 
-    Outside of everything else: sessions and users are in Postgres, so nobody is known
-    then, and the page may show no more than ``/health`` shows to everybody.
+    This wraps everything else. Sessions and users are in Postgres, so the user is unknown, and
+    the page may show only what ``/health`` shows to everybody.
     """
 
     @wraps(view)
@@ -47,7 +47,7 @@ def _answer(request: HttpRequest) -> HttpResponse:
     headers = {"Retry-After": str(RETRY), "Cache-Control": "no-store"}
     if wants_json(request):
         return JsonResponse({"error": SENTENCE}, status=503, headers=headers)
-    # Without the request: its context would ask who is logged in.
+    # Without the request, because its context would look up the user.
     page = render_to_string(
         "admin/cachelayer/cache/away.html",
         {
@@ -55,7 +55,7 @@ def _answer(request: HttpRequest) -> HttpResponse:
             "site_header": "Django administration",
             "gate": stats.gate_state(),
             "retry": RETRY,
-            # A GET may be repeated; a POST that failed is not sent again by itself.
+            # A GET may be repeated. A failed POST must not repeat by itself.
             "refresh": request.method == "GET",
         },
     )

@@ -23,7 +23,7 @@ _ROW: Final = 26
 
 
 def reads(history: Sequence[Slice]) -> SafeString:
-    """Reads a second, stacked by outcome."""
+    """Reads per second, stacked by outcome."""
     rates = [sum(piece.counts[name] for name in OUTCOMES) / SLICE for piece in history]
     top = nice_ceiling(max(rates, default=0.0))
     step = (_WIDTH - _LEFT - _RIGHT) / max(1, len(history))
@@ -38,7 +38,7 @@ def reads(history: Sequence[Slice]) -> SafeString:
             base += rate
     now = rates[-2] if len(rates) > 1 else 0.0
     summary = (
-        f"Reads a second over the last {_minutes(history)} minutes, by outcome: {now:.1f} now, "
+        f"Reads per second over the last {_minutes(history)} minutes, by outcome: {now:.1f} now, "
         f"{max(rates, default=0):.1f} at most."
     )
     bars = format_html_join(
@@ -48,7 +48,7 @@ def reads(history: Sequence[Slice]) -> SafeString:
 
 
 def hit_rates(history: Sequence[Slice]) -> SafeString:
-    """Hits in percent of hits and misses; a gap where nothing was read."""
+    """Hits in percent of hits and misses; a gap for each slice without reads."""
     step = (_WIDTH - _LEFT - _RIGHT) / max(1, len(history))
     path, pen, last = [], "M", None
     for i, piece in enumerate(history):
@@ -57,7 +57,7 @@ def hit_rates(history: Sequence[Slice]) -> SafeString:
             continue
         last = hit_rate(piece.counts["hit"], piece.counts["miss"])
         left, y = _LEFT + i * step, _y(last, 100)
-        # A step as wide as its slice, so that a single one is seen too.
+        # Each step is as wide as its slice, so that a single one is visible, too.
         path.append(f"{pen}{left:.1f} {y:.1f}h{step:.1f}")
         pen = "L"
     found = "no reads" if last is None else f"{last:g} % at last"
@@ -67,7 +67,7 @@ def hit_rates(history: Sequence[Slice]) -> SafeString:
 
 
 def latencies(found: Sequence[Latency]) -> SafeString:
-    """Of each operation a bar from the median to the 99th percentile, on a log scale."""
+    """For each operation, a bar from the median to the 99th percentile, on a log scale."""
     height = _TOP + _ROW * max(1, len(found)) + _BOTTOM
     low, high = 1e-4, max([1e-2, *(latency.p99 for latency in found)])
     left, width = 70, _WIDTH - 70 - 26
@@ -107,7 +107,7 @@ def latencies(found: Sequence[Latency]) -> SafeString:
 
 
 def nice_ceiling(value: float) -> float:
-    """The next of 1, 2, 5, 10, 20, … that is not below *value*."""
+    """The smallest of 1, 2, 5, 10, 20, … that is at least *value*."""
     if value <= 1:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))

@@ -1,8 +1,8 @@
-"""Long operations of the admin page, a bounded slice for each request.
+"""Long operations of the admin page, in bounded slices, one per request.
 
-A job is nothing but its state, which the page carries from one request to the next,
-signed. So no worker is blocked, any worker may go on, one that is killed costs a
-slice that is simply sent again, and to cancel is to send no more.
+A job consists of its state only. The page carries the signed state from one request to the next.
+So no job blocks a worker, any worker may continue it, a killed worker costs one slice, which the
+page sends again, and to cancel means to send no more requests.
 """
 
 import time
@@ -21,26 +21,26 @@ from cachelayer.representation.registration import CachedModel
 from cachelayer.representation.registry import Cached
 from cachelayer.tracking import repair_log
 
-#: Seconds that one request works, at most, but for the batch that is running.
+#: Seconds after which a request starts no further batch.
 SLICE: Final = 0.5
-#: Seconds for which a state may be gone on with.
+#: Seconds for which a job may be continued from a state.
 LIFETIME: Final = 3600
-#: The differing keys that a verify lists; ``cache_verify`` lists more.
+#: How many differing keys a verify lists; ``cache_verify`` lists more.
 LISTED: Final = 50
 
 _SALT: Final = "cachelayer.admin.jobs"
 
 
 class Expired(ValueError):  # noqa: N818  (as CacheUnavailable)
-    """The state is no state of this user's, or too old."""
+    """The state is too old, was changed, or belongs to another user."""
 
 
 @dataclass(slots=True)
 class Job:
-    """What a job has done so far.
+    """The progress of a job.
 
-    ``prefixes`` are the key prefixes still to do, the first of them under way, from
-    ``cursor`` on; in a repair, database aliases.
+    ``prefixes`` are the key prefixes that remain. The first one is in progress, at ``cursor``.
+    In a repair they are database aliases.
     """
 
     kind: str
@@ -48,19 +48,19 @@ class Job:
     scope: list[str]
     prefixes: list[str]
     cursor: str = scan.START
-    #: Batches of the first prefix, and of how many there may be.
+    #: Batches done of the first prefix, and roughly how many keys or rows it has.
     batches: int = 0
     total: int = 0
-    #: Keys or rows looked at; deleted, filled, differing or repaired.
+    #: Keys or rows checked; those deleted, filled, differing or repaired.
     seen: int = 0
     changed: int = 0
     listed: list[str] = field(default_factory=list)
-    #: A walk that ends where Redis grows may look at more than ``total``.
+    #: Separate from the counts, because Redis may grow and a scan may see more than ``total``.
     finished: bool = False
 
     @property
     def share(self) -> float:
-        """Of the work, from 0 to 1, as well as one can know."""
+        """The estimated share of the work that is done, from 0 to 1."""
         if self.finished:
             return 1.0
         parts = max(1, len(self.scope))
@@ -72,7 +72,7 @@ class Job:
         return signing.dumps(asdict(self), salt=_SALT, compress=True)
 
     def run(self, seconds: float = SLICE) -> None:
-        """Go on for *seconds*. Raises ``CacheUnavailable`` and ``DatabaseError``."""
+        """Continue for *seconds*. Raises ``CacheUnavailable`` and ``DatabaseError``."""
         deadline = time.monotonic() + seconds
         while not self.finished:
             if not self.prefixes:
@@ -87,9 +87,9 @@ class Job:
 
 
 def start(kind: str, user: Any, scope: Sequence[str] | None = None) -> Job:
-    """A job at its beginning, over the prefixes *scope*, all of them if None."""
+    """A new job over the prefixes in *scope*, or over all prefixes if it is None."""
     if kind not in _BATCHES:
-        raise ValueError(f"There is no job {kind!r}.")
+        raise ValueError(f"There is no job {kind!r}. Use clear, warm, verify or repair.")
     if kind == "repair":
         parts = sorted(registry.databases())
     else:
@@ -100,20 +100,20 @@ def start(kind: str, user: Any, scope: Sequence[str] | None = None) -> Job:
 
 
 def prefixes(kind: str) -> list[str]:
-    """All that a job of this *kind* is for."""
-    # What a function computes for all arguments that there might be, nobody can warm.
+    """All prefixes that a job of this *kind* can work on."""
+    # Documents of a function cannot be warmed, because their arguments are not known.
     found = registry.all_cached() if kind == "warm" else registry.every()
     return [cached.prefix for cached in found]
 
 
 def load(text: str, user: Any) -> Job:
-    """The job whose state is *text*; ``Expired`` unless it is a state of *user*'s."""
+    """The job whose state is *text*. Raises ``Expired`` unless it belongs to *user*."""
     try:
         job = Job(**signing.loads(text, salt=_SALT, max_age=LIFETIME))
     except (signing.BadSignature, TypeError) as error:
-        raise Expired("This job is too old, or was changed on its way.") from error
+        raise Expired("This job is too old, or its state was changed on the way.") from error
     if job.user != str(user.pk):
-        raise Expired("Somebody else has started this job.")
+        raise Expired("Another user has started this job.")
     return job
 
 
@@ -154,7 +154,7 @@ def _warm(job: Job, prefix: str) -> bool:
 def _repair(job: Job, using: str) -> bool:
     if not job.batches:
         job.total = repair_log.backlog().keys
-        # Finds out whether this Redis is trusted; if not, the gate's own thread reconciles.
+        # The ping finds out whether this Redis is trusted. If not, the gate's thread reconciles.
         transport.ping()
     repaired = drain.drain_batch(using)
     job.seen += repaired
@@ -173,7 +173,7 @@ def _cached(prefix: str) -> Cached:
     return registry.of_key(f"{prefix}:")
 
 
-#: One batch of each kind; answers whether there are more under the same prefix.
+#: For each kind, a function that does one batch and returns whether the prefix has more.
 _BATCHES: Final[dict[str, Callable[[Job, str], bool]]] = {
     "clear": _clear,
     "warm": _warm,

@@ -1,4 +1,4 @@
-"""What operators did, in Django's own LogEntry."""
+"""The log of operators' actions, in Django's LogEntry."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -18,7 +18,7 @@ def note(user: Any, what: str) -> None:
     LogEntry.objects.create(
         user_id=user.pk,
         content_type=ContentType.objects.get_for_model(Cache),
-        # As long as its column.
+        # The column holds 200 characters.
         object_repr=Truncator(what).chars(200),
         action_flag=CHANGE,
     )

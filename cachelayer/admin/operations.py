@@ -1,4 +1,4 @@
-"""What an operator may do on the cache page: clear, warm, verify, repair."""
+"""The operations of the cache page: clear, warm, verify, repair."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -25,10 +25,10 @@ else:
 
 TEMPLATES: Final = "admin/cachelayer/cache"
 
-#: Seconds that a confirmation counts before it says "at least".
+#: Seconds that a confirmation page counts keys before it says "at least".
 _COUNTING: Final = 3.0
 _NAMES: Final = {"clear": "Clear", "warm": "Warm", "verify": "Verify", "repair": "Repair"}
-#: What became of the keys that a job has changed.
+#: The result for the keys that a job counts as changed.
 _DONE: Final = {
     "clear": "deleted",
     "warm": "filled",
@@ -47,10 +47,10 @@ class Operations(_ModelAdmin):
         raise NotImplementedError
 
     def clear_view(self, request: HttpRequest) -> HttpResponseBase:
-        """GET asks, with the scope and the count; POST begins."""
+        """GET asks for confirmation, with scope and count; POST starts the job."""
         scope = _scope(request)
         if not scope:
-            messages.error(request, "No such model is cached.")
+            messages.error(request, "No such model is cached. Choose one from the list.")
             return self._back()
         if request.method == "POST":
             return self._begin(request, "clear", scope)
@@ -62,7 +62,7 @@ class Operations(_ModelAdmin):
         return self.answer(request, "confirm_clear", "Clear the cache?", context)
 
     def clear_key_view(self, request: HttpRequest) -> HttpResponseBase:
-        """Delete what is cached of one row."""
+        """Delete one key."""
         key = request.POST.get("key", "")
         try:
             registry.of_key(key).pk(key)
@@ -73,13 +73,13 @@ class Operations(_ModelAdmin):
         except CacheUnavailable as error:
             return self._refuse(request, error)
         else:
-            said = "was deleted" if deleted else "held nothing that may be deleted"
+            said = "was deleted" if deleted else "had no value that may be deleted"
             messages.success(request, f"The key {key} {said}.")
         url = reverse(f"{self.admin_site.name}:cachelayer_cache_changelist")
         return HttpResponseRedirect(f"{url}?{urlencode({'key': key})}#look-up")
 
     def start_view(self, request: HttpRequest) -> HttpResponseBase:
-        """Begin a job that needs no confirmation."""
+        """Start a job that needs no confirmation."""
         kind = request.POST.get("kind", "")
         if kind not in ("warm", "verify", "repair"):
             messages.error(request, f"There is no job {kind!r}.")
@@ -87,7 +87,7 @@ class Operations(_ModelAdmin):
         return self._begin(request, kind, _scope(request))
 
     def job_view(self, request: HttpRequest) -> HttpResponseBase:
-        """GET shows how far a job is; POST goes on for a slice, or ends it."""
+        """GET shows the progress of a job; POST does the next slice, or ends the job."""
         sent = request.POST if request.method == "POST" else request.GET
         try:
             job = jobs.load(sent.get("state", ""), request.user)
@@ -142,7 +142,7 @@ class Operations(_ModelAdmin):
         return redirect(f"{self.admin_site.name}:cachelayer_cache_changelist")
 
     def _refuse(self, request: HttpRequest, error: CacheUnavailable) -> HttpResponseRedirect:
-        sentence = f"Redis does not answer, so nothing was done: {error} Try again when it is back."
+        sentence = f"Redis does not answer, so nothing was done: {error} Try again when it is up."
         messages.error(request, sentence)
         return self._back()
 
@@ -152,7 +152,7 @@ def _prefixes() -> list[str]:
 
 
 def _scope(request: HttpRequest) -> list[str]:
-    """The prefixes that ``model`` names; all of them where it names none."""
+    """The prefixes that ``model`` names; all prefixes if it names none."""
     sent = request.POST if request.method == "POST" else request.GET
     wanted = [name for name in sent.getlist("model") if name]
     return [prefix for prefix in _prefixes() if not wanted or prefix in wanted]
@@ -167,7 +167,7 @@ def _title(job: jobs.Job) -> str:
 
 
 def _result(job: jobs.Job) -> str:
-    return f"{job.seen} looked at, {job.changed} {_DONE[job.kind]}"
+    return f"{job.seen} checked, {job.changed} {_DONE[job.kind]}"
 
 
 def _job_context(job: jobs.Job) -> dict[str, Any]:

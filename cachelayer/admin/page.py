@@ -1,4 +1,4 @@
-"""The cache page: what is so, one row looked up, and what an operator may do."""
+"""The cache page: the state of the cache, the look-up of one row, and the operations."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -27,12 +27,12 @@ else:
     _ModelAdmin = admin.ModelAdmin
 
 
-#: The parts of the page that ``stats.json`` brings anew; nothing in them takes the focus.
+#: The parts of the page that ``stats.json`` renews. They hold nothing that can have the focus.
 _REGIONS: Final = ("as_of", "verdict", "numbers", "charts", "processes", "redis")
 
 
 class CachePage(Operations, _ModelAdmin):
-    """No changelist: ``get_urls`` gives our paths only, for there is no table behind them."""
+    """Has no changelist: ``get_urls`` returns our paths only, because there is no table."""
 
     def has_view_permission(self, request: HttpRequest, obj: Cache | None = None) -> bool:
         return may(request, VIEW)
@@ -51,7 +51,7 @@ class CachePage(Operations, _ModelAdmin):
             guarded = self.admin_site.admin_view(checked(view, permission, methods))
             outermost = without_postgres(guarded)
             for alias in connections:
-                # With ATOMIC_REQUESTS, warming could fill rows from before the last COMMIT.
+                # With ATOMIC_REQUESTS, warming could fill rows that are older than the last COMMIT.
                 transaction.non_atomic_requests(alias)(outermost)
             return path(route, outermost, name=f"cachelayer_cache_{name}")
 
@@ -65,7 +65,7 @@ class CachePage(Operations, _ModelAdmin):
         ]
 
     def page_view(self, request: HttpRequest) -> HttpResponse:
-        """The page; with ``?key=``, what is known of one row as well."""
+        """The page; with ``?key=``, also the inspection of one row."""
         found = overview.collect()
         context = {
             **_regions_context(found),
@@ -79,7 +79,7 @@ class CachePage(Operations, _ModelAdmin):
         return self.answer(request, "page", "Cache", context)
 
     def stats_view(self, request: HttpRequest) -> HttpResponse:
-        """Everything the page shows that changes, as data and as the page's own regions."""
+        """The changing parts of the page, as data and as rendered regions."""
         found = overview.collect()
         context = _regions_context(found)
         html = {name: render_to_string(f"{TEMPLATES}/_{name}.html", context) for name in _REGIONS}
@@ -106,7 +106,7 @@ class CachePage(Operations, _ModelAdmin):
         }
 
     def _change_url(self, request: HttpRequest, inspection: inspect_key.Inspection) -> str:
-        """Where the row is edited, if this site has its model and this user may see it."""
+        """The row's change page, if this site has the model and the user may see it; else ""."""
         if isinstance(inspection.cached, Computed) or inspection.cached.by:
             return ""
         model_admin = self.admin_site._registry.get(inspection.cached.model)

@@ -1,4 +1,4 @@
-"""What the cache holds of a row, on the change page of its model."""
+"""The cache state of a row, on the change page of its model."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ class CachedRowPanel(_ModelAdmin):
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         ours = ("cached_row", "cached_row_linked")
-        # Without ``fields`` Django lists every readonly field by itself.
+        # Without ``fields``, Django adds every readonly field by itself.
         fieldsets = [
             (name, {**options, "fields": [f for f in options["fields"] if f not in ours]})
             for name, options in super().get_fieldsets(request, obj)

@@ -1,4 +1,4 @@
-"""What ``/metrics`` answers: what was counted, and what is asked at each scrape."""
+"""The ``/metrics`` page: counted values, and values that are looked up at each scrape."""
 
 import os
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 
 
 class CacheCollector:
-    """What is looked at when it is asked for; no sample while the server is away that knows."""
+    """Values that are looked up at each scrape; left out while their server is away."""
 
     def collect(self) -> Iterator[Metric]:
         with suppress(CacheUnavailable):
@@ -31,15 +31,15 @@ class CacheCollector:
             )
             yield GaugeMetricFamily(
                 "cachelayer_repair_lag_seconds",
-                "How long the oldest of them has waited.",
+                "How long the oldest key in the repair log has waited.",
                 found.lag,
             )
 
 
 def page(processes: Collector | None = None) -> bytes:
-    """Everything in Prometheus's text format, of all processes where they share a folder.
+    """All metrics in Prometheus's text format; of all processes, if they share a folder.
 
-    *processes* collects those, if not in prometheus_client's own way.
+    *processes* collects the metrics of the processes, in place of prometheus_client's collector.
     """
     buffered_metrics.flush()
     registry = CollectorRegistry()

@@ -1,8 +1,8 @@
-"""OpenAPI for drf-spectacular, where a project has it: headers, errors, ``/cache/…``.
+"""OpenAPI for drf-spectacular: headers, errors, ``/cache/…``.
 
-Imported by ``apps.py`` only when ``drf_spectacular`` is installed; nothing else here
-needs it. A project that documents its own ``CachedViewMixin`` views takes ``READ_HEADERS``,
-``WRITE_HEADERS``, ``IF_MATCH`` and ``IF_NONE_MATCH`` from here, and ``error``.
+``apps.py`` imports this module only if ``drf_spectacular`` is installed; no other module needs
+it. To document its ``CachedViewMixin`` views, a project uses ``READ_HEADERS``,
+``WRITE_HEADERS``, ``IF_MATCH``, ``IF_NONE_MATCH`` and ``error`` from here.
 """
 
 from typing import Any, Final
@@ -24,14 +24,14 @@ from cachelayer.redis.gate import Mode
 _ETAG: Final = r'"[0-9a-f]{24}"'
 _EXAMPLE_ETAG: Final = '"5f1d3e2b8a9c4d7e6f0a1b2c"'
 
-#: The one shape of an error.
+#: The shape of every error.
 ERROR: Final = inline_serializer(
-    "Error", {"detail": serializers.CharField(help_text="A sentence that says what to do.")}
+    "Error", {"detail": serializers.CharField(help_text="What went wrong, and what to do.")}
 )
 
 
 def error(description: str, *details: str) -> OpenApiResponse:
-    """An error answer; *details* are what its ``detail`` may say."""
+    """An error response; *details* are examples of its ``detail``."""
     return OpenApiResponse(
         ERROR,
         description,
@@ -45,7 +45,7 @@ def error(description: str, *details: str) -> OpenApiResponse:
 def header(
     name: str, codes: list[int], description: str, *, pattern: str | None = None, **more: Any
 ) -> OpenApiParameter:
-    """A header that answers with these status codes always carry."""
+    """A header that every response with one of these status codes has."""
     return OpenApiParameter(
         name,
         more.pop("type", str),
@@ -73,34 +73,34 @@ def _row_headers(codes: list[int]) -> list[OpenApiParameter]:
         header(
             "ETag",
             codes,
-            "Equal exactly when the bytes of the row are.",
+            "Two ETags are equal exactly if the bytes of the rows are.",
             pattern=f"^{_ETAG}$",
             examples=[OpenApiExample("An ETag", _EXAMPLE_ETAG)],
         ),
-        header("Cache-Control", codes, "No copy is used without asking.", enum=["no-cache"]),
+        header("Cache-Control", codes, "Ask before you use a copy.", enum=["no-cache"]),
         server_timing(codes),
     ]
 
 
-#: Of ``GET`` of one row.
+#: For ``GET`` of one row.
 READ_HEADERS: Final = [
     header(
         "X-Cache",
         [200, 304],
-        "HIT: from Redis. MISS: from Postgres, now cached. BYPASS: from Postgres, past Redis.",
+        "HIT: from Redis. MISS: from Postgres, now cached. BYPASS: from Postgres, not cached.",
         enum=["HIT", "MISS", "BYPASS"],
     ),
     *_row_headers([200, 304]),
 ]
-#: Of what answers a write with the row.
+#: For a write that answers with the row.
 WRITE_HEADERS: Final = _row_headers([200, 201])
 
-# Without examples: a page that tries a request would send them.
+# Without examples, because documentation pages that try requests would send them.
 IF_NONE_MATCH: Final = OpenApiParameter(
     "If-None-Match",
     str,
     OpenApiParameter.HEADER,
-    description="ETags that the client has; 304 when the row's is one of them, or for `*`.",
+    description="ETags that the client has. 304 if the row's ETag is one of them, or for `*`.",
 )
 IF_MATCH: Final = OpenApiParameter(
     "If-Match",
@@ -111,10 +111,10 @@ IF_MATCH: Final = OpenApiParameter(
         ]
     },
     OpenApiParameter.HEADER,
-    description="Write only while the row's ETag is one of these, or, for `*`, while it is there.",
+    description="Write only if the row's ETag is one of these, or, for `*`, if the row exists.",
 )
 PRECONDITION_FAILED: Final = error(
-    "The row is not the one that If-Match names.", str(PreconditionFailed.default_detail)
+    "If-Match does not name the current row.", str(PreconditionFailed.default_detail)
 )
 
 
@@ -127,11 +127,11 @@ GATE: Final = inline_serializer(
     {
         "state": serializers.ChoiceField(
             [*(mode.value for mode in Mode), "off"],
-            help_text="closed: Redis is used; settling: written, not read; open: gone past; "
-            "off: the settings say so.",
+            help_text="closed: Redis is used; settling: written, not read; open: bypassed; "
+            "off: switched off in the settings.",
         ),
         "since": serializers.DateTimeField(),
-        "reason": serializers.CharField(allow_blank=True, help_text="Why it is not closed."),
+        "reason": serializers.CharField(allow_blank=True, help_text="Why the gate is not closed."),
         "changes": serializers.IntegerField(min_value=0),
     },
 )
@@ -164,7 +164,7 @@ STATS: Final = inline_serializer(
         ),
         "total_hits": _count("Reads answered from Redis, of all processes"),
         "total_misses": _count("Reads that filled the cache"),
-        "total_bypasses": _count("Reads that went past it"),
+        "total_bypasses": _count("Reads that bypassed the cache"),
         "hit_rate": serializers.FloatField(
             allow_null=True,
             min_value=0,
@@ -178,12 +178,12 @@ STATS: Final = inline_serializer(
             "LiveCheck",
             {
                 "checked": _count("Hits that were compared with Postgres"),
-                "stale": _count("Of these, how many were older"),
+                "stale": _count("How many of these were stale"),
                 "upper_bound": serializers.FloatField(
                     allow_null=True,
                     min_value=0,
                     max_value=1,
-                    help_text="The share of stale hits that is not exceeded, with 95 % confidence.",
+                    help_text="The upper bound of the share of stale hits, with 95 % confidence.",
                 ),
             },
         ),
@@ -208,7 +208,7 @@ class StatsDocs(OpenApiViewExtension):  # type: ignore[no-untyped-call]
                 tags=["cache"],
                 summary="Statistics of the cache",
                 description="Counts of reads over all processes, cached rows, the gate of the "
-                "process that answers, the repair log, the live check.",
+                "process that answers, the repair log and the live check.",
                 parameters=[header("Cache-Control", [200], "", enum=["no-store"])],
                 responses={200: OpenApiResponse(STATS, "The statistics.")},
             )

@@ -1,12 +1,12 @@
-"""Which URLs lead to rows that anybody may read, found in the URLconf and its views.
+"""Finds the URLs of rows that anybody may read, in the URLconf and its views.
 
-A hit may be answered without Django only where Django would have given the same
-answer to everybody. So the view must say ``rows_are_public``, and nothing in it must
-contradict (``visibility.py``); and every part that Django would have asked is looked at: the
-middlewares, and the view's permissions, throttles, authenticators and negotiation. A
-part that is not known here must say of itself ``same_for_anonymous = True``, in its own
-class: for a read without credentials it decides by ``Host``, ``Accept``, scheme and the
-view alone. What the decision is need not be said: ``wsgi.py`` asks Django once.
+A hit may be answered without Django only if Django would give the same answer to everybody. So
+the view must set ``rows_are_public``, and nothing in it may contradict that (``visibility.py``).
+Also, every part that Django would ask must treat everybody alike: the middlewares, and the view's
+permissions, throttles, authenticators and negotiation. A part that is not known here must set
+``same_for_anonymous = True`` in its own class. This means that for a read without credentials it
+decides by ``Host``, ``Accept``, scheme and the view alone. The decision itself need not be
+declared: ``wsgi.py`` asks Django once.
 """
 
 import re
@@ -26,7 +26,7 @@ from cachelayer.representation import registry, serializer_context, tenancy
 from cachelayer.representation.registration import CachedModel
 from cachelayer.representation.serializer_context import Needs
 
-#: Django's and others' parts that treat all reads without credentials alike.
+#: Parts of Django and other packages that treat all reads without credentials alike.
 _SAME: Final = frozenset(
     {
         "django.middleware.security.SecurityMiddleware",
@@ -37,7 +37,7 @@ _SAME: Final = frozenset(
         "django.contrib.messages.middleware.MessageMiddleware",
         "django.middleware.clickjacking.XFrameOptionsMiddleware",
         "whitenoise.middleware.WhiteNoiseMiddleware",
-        # What these note of a request, cachelayer notes of a hit in its own metrics and spans.
+        # These record requests. cachelayer records a hit in its own metrics and spans.
         "django_prometheus.middleware.PrometheusBeforeMiddleware",
         "django_prometheus.middleware.PrometheusAfterMiddleware",
         "opentelemetry.instrumentation.django.middleware.otel_middleware._DjangoMiddleware",
@@ -55,7 +55,7 @@ _SAME: Final = frozenset(
         "rest_framework.versioning.URLPathVersioning",
     }
 )
-#: What of a view decides about a read; a project's own version of one may do anything.
+#: The methods of a view that decide about a read. A project's override may do anything.
 _READING: Final = (
     *("as_view", "dispatch", "setup", "initialize_request", "initial", "finalize_response"),
     *("get_authenticators", "perform_authentication", "get_permissions", "check_permissions"),
@@ -67,7 +67,7 @@ _READING: Final = (
 _READING_ROWS: Final = ("retrieve", "_is_public", "_read_public", "_lookup")
 _READING_PAGES: Final = ("list", "answer_list", "_read_page", "_is_page")
 
-_Pattern = Any  # Of django.urls.resolvers: RoutePattern or RegexPattern.
+_Pattern = Any  # RoutePattern or RegexPattern from django.urls.resolvers.
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +75,18 @@ class Route:
     """The URL pattern of one cached model's rows, or of pages of them."""
 
     cached: CachedModel | Pages
-    #: What each path begins with; the parts of the pattern, as Django nests them; and the name
-    #: in it of what the row's key has.
+    #: The start of each path; the parts of the pattern, nested as in Django; and the name of the
+    #: argument that holds the row's key.
     literal: str
     patterns: tuple[_Pattern, ...]
     kwarg: str
-    #: Of pages, the hash of the view's code.
+    #: For pages, the hash of the view's code.
     code: str
     #: Routes that come before this one and could match the same path.
     before: list[tuple[_Pattern, ...]] = field(default_factory=list)
 
     def pk(self, path: str) -> Any:
-        """The primary key that *path* (without the slash in front) names; else None."""
+        """The primary key that *path* (without its first slash) names; else None."""
         kwargs = self._match(path)
         if kwargs is None or kwargs.keys() != {self.kwarg}:
             return None
@@ -96,7 +96,7 @@ class Route:
             return None
 
     def is_of_page(self, path: str) -> bool:
-        """Whether *path* (without the slash in front) is one of pages."""
+        """Whether *path* (without its first slash) leads to a page."""
         return isinstance(self.cached, Pages) and self._match(path) is not None
 
     def _match(self, path: str) -> dict[str, Any] | None:
@@ -107,11 +107,11 @@ class Route:
 
 
 def find() -> list[Route]:
-    """The routes whose hits need no Django; none when a middleware could make a difference."""
+    """The routes whose hits do not need Django; none if a middleware could matter."""
     if unknown_middlewares() or (settings.SECURE_SSL_REDIRECT and settings.SECURE_REDIRECT_EXEMPT):
         return []
     if any(map(tenancy.may_be, registry.databases())):
-        return []  # Whose rows they are, a middleware decides.
+        return []  # A middleware decides which tenant's rows to show.
     routes: list[Route] = []
     before: list[tuple[str, bool, tuple[_Pattern, ...]]] = []
     for patterns, callback in _leaves(get_resolver()):
@@ -128,17 +128,17 @@ def find() -> list[Route]:
 
 
 def unknown_middlewares() -> list[str]:
-    """Those of ``MIDDLEWARE`` that may treat two reads without credentials differently."""
+    """The ``MIDDLEWARE`` that may treat two reads without credentials differently."""
     return [path for path in settings.MIDDLEWARE if not _is_same(import_string(path))]
 
 
 def _public_of(callback: Any) -> tuple[CachedModel | Pages, str, str] | None:
-    """Whose rows or pages *callback* gives, if it is a plain view of what anybody may read.
+    """The registration whose rows or pages *callback* shows, if anybody may read them.
 
-    And what the URL calls that by which a row is looked up, or the hash of the view's code.
+    Also the URL's name for the argument that looks up a row, or the hash of the view's code.
     """
     view = getattr(callback, "cls", None)
-    # ViewSet.as_view wraps dispatch, csrf_exempt wraps that; a decorator would be one more.
+    # ViewSet.as_view and csrf_exempt each add a wrapper. A decorator would add one more.
     if view is None or getattr(callback.__wrapped__, "__wrapped__", None) is not view.dispatch:
         return None
     action = callback.actions.get("get")
@@ -147,7 +147,7 @@ def _public_of(callback: Any) -> tuple[CachedModel | Pages, str, str] | None:
     seen = view(**callback.initkwargs)
     shown = visibility.cached_of(seen)
     if shown is None or serializer_context.of(shown.serializer) is not Needs.NOTHING:
-        return None  # The URLs in a row are those of one host.
+        return None  # The URLs in a row belong to one host.
     names = (*_READING, *(_READING_PAGES if action == "list" else _READING_ROWS))
     if not all(_is_vouched(seen, name) for name in names) or not all(map(_is_same, _parts(seen))):
         return None
@@ -173,13 +173,13 @@ def _parts(view: Any) -> list[Any]:
 
 
 def _is_vouched(view: Any, name: str) -> bool:
-    """Whether the view's method *name* is as it was, or says that it treats such reads alike."""
+    """Whether the part *name* of the view treats all reads without credentials alike."""
     is_same = getattr(getattr(view, name, None), "same_for_anonymous", False)
     return is_same is True or visibility.is_untouched(view, name)
 
 
 def _is_same(part: Any) -> bool:
-    # Not inherited: a subclass may decide by anything.
+    # Not inherited, because a subclass may decide by anything.
     if "same_for_anonymous" in getattr(part, "__dict__", {}):
         return bool(part.same_for_anonymous)
     name = f"{getattr(part, '__module__', '')}.{getattr(part, '__qualname__', '')}"
@@ -189,9 +189,9 @@ def _is_same(part: Any) -> bool:
 def _leaves(
     resolver: URLResolver, above: tuple[_Pattern, ...] = ()
 ) -> Iterator[tuple[tuple[_Pattern, ...], Any]]:
-    """Every URL pattern in the order in which Django tries them, with its view.
+    """Every URL pattern in the order in which Django tries it, with its view.
 
-    None for the view of one that has arguments of its own, or a language in its path.
+    The view is None if the pattern adds arguments, or has a language in its path.
     """
     for entry in resolver.url_patterns:
         patterns = (*above, entry.pattern)
@@ -204,7 +204,7 @@ def _leaves(
 
 
 def _match(patterns: Sequence[_Pattern], path: str) -> dict[str, Any] | None:
-    """What Django's own match of *path*, part by part, gives as arguments."""
+    """The arguments that Django finds in *path*, part by part; None if it does not match."""
     kwargs: dict[str, Any] = {}
     for pattern in patterns:
         matched = pattern.match(path)
@@ -218,7 +218,7 @@ def _match(patterns: Sequence[_Pattern], path: str) -> dict[str, Any] | None:
 
 
 def _literal(patterns: Sequence[_Pattern]) -> tuple[str, bool]:
-    """What every path that *patterns* match begins with, and whether that is all of it."""
+    """The fixed start of every path that *patterns* match, and whether it is the whole path."""
     text = ""
     for pattern in patterns:
         if isinstance(pattern, RoutePattern):

@@ -2,13 +2,13 @@
 
     application = fast_hits(get_wsgi_application())
 
-A ``GET`` or ``HEAD`` of a row or a page that anybody may read (``public_routes.py``) and that
-Redis has is answered here; everything else is handed to Django, with what Redis said. The answer
-is Django's: the first request of its kind (same route, method, ``Host``, ``Accept``,
-scheme) goes through Django, and if its answer is a row, its status and headers are
-those of every later hit; only ``ETag``, ``Content-Length``, ``X-Cache`` and
-``Server-Timing`` are the row's own. So a host that Django refuses, a redirect to HTTPS
-or a page for browsers stays Django's, and no header is set in two places.
+The layer answers a ``GET`` or ``HEAD`` of a row or page that anybody may read
+(``public_routes.py``) and that Redis holds. Every other request goes to Django, with what Redis
+answered. The layer copies Django's answers: the first request of each kind (same route, method,
+``Host``, ``Accept``, scheme) goes through Django. If its answer is a row, later hits have the same
+status and headers; only ``ETag``, ``Content-Length``, ``X-Cache`` and ``Server-Timing`` differ.
+So Django still refuses hosts, redirects to HTTPS and renders pages for browsers, and no header is
+set in two places.
 """
 
 import logging
@@ -36,46 +36,46 @@ Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 Headers = list[tuple[str, str]]
-#: All that Django's answer depends on, beside the row.
+#: Everything that Django's answer depends on, besides the row.
 Kind = tuple[Any, ...]
 
-#: With any of these, a request is not like all others: Django answers it.
+#: With any of these, a request may differ from all others, so Django answers it.
 _PERSONAL: Final = (
     *("HTTP_COOKIE", "HTTP_AUTHORIZATION", "REMOTE_USER"),
     *("HTTP_TRANSFER_ENCODING", "SCRIPT_URL", "REDIRECT_URL"),
 )
-#: Before the bytes of a page, as they are cached.
+#: Precedes the bytes of a page in the cache.
 _PAGE: Final = VALUE + pages.WHOLE
-#: What Django's answer may depend on beside that.
+#: What else Django's answer may depend on.
 _DECISIVE: Final = ("REQUEST_METHOD", "HTTP_HOST", "HTTP_ACCEPT", "wsgi.url_scheme", "SCRIPT_NAME")
-#: Paths whose row is remembered; looking one up in the URLconf takes some microseconds.
+#: How many paths are remembered with their row. The URLconf takes some microseconds per look-up.
 _PATHS: Final = 10_000
-#: Longer ones are not: clients choose them.
+#: Longer paths are not remembered, because clients choose them.
 _LONG: Final = 200
-#: Kinds of requests that are remembered; clients choose what is in ``Accept``.
+#: How many kinds of requests are remembered. It is bounded because clients choose ``Accept``.
 _KINDS: Final = 500
 _TRACE_LINK: Final = re.compile(r'(?:, )?<[^>]*>; rel="trace"$')
 _OWN: Final = ("ETag", "Content-Length", "X-Cache", "Server-Timing")
 
 
 def fast_hits(application: Application) -> Application:
-    """*application*, Django's, with its hits answered below it; as it is without ``FAST_HITS``.
+    """Django's *application*, with hits answered below it; unchanged without ``FAST_HITS``.
 
-    No hit that is answered here is traced: where requests are, lead those past this layer.
+    Hits that are answered here have no trace. To trace requests, route them around this layer.
     """
     settings = conf.get()
     return FastHits(application) if settings.FAST_HITS and settings.ENABLED else application
 
 
 class Row(NamedTuple):
-    """What a path leads to; of a page, the key is known with what its URL begins with."""
+    """The row or page at a path. A page's key is known only with its base URL (``on``)."""
 
     route: public_routes.Route
     pk: Any
     key: str
 
     def on(self, base: str, environ: Environ) -> "Row | None":
-        """The page that *environ* asks for."""
+        """The page that *environ* requests."""
         query = environ.get("QUERY_STRING", "")
         if not base or len(query) > pages.LONGEST:
             return None
@@ -146,7 +146,7 @@ class FastHits:
         environ: Environ,
         start_response: StartResponse,
     ) -> Iterable[bytes]:
-        """Let Django answer, and remember how if it is a row."""
+        """Let Django answer, and remember status and headers if the answer is a row."""
         said: list[Any] = []
 
         def note(status: str, headers: Headers, *exc_info: Any) -> Any:
@@ -163,7 +163,7 @@ class FastHits:
         return body
 
     def _prepare(self) -> "_Known":
-        # Two threads may do this at once; either's result will do.
+        # Two threads may do this at once; both results are equal.
         known = self._known = _Known()
         if names := public_routes.unknown_middlewares():
             logger.warning(
@@ -178,25 +178,25 @@ class FastHits:
 
 
 def _body(value: bytes | None) -> bytes | None:
-    """The row or page that *value*, as it is cached, answers with; else None."""
+    """The bytes of the row or page in the cached *value*; None if it holds neither."""
     if value is None or value[:1] == key_states.ROW:
         return value
     return value[len(_PAGE) :] if value.startswith(_PAGE) else None
 
 
 class _Known:
-    """The routes, what Django's answers depend on, and its answers so far."""
+    """The routes, what Django's answers depend on, and the answers learned so far."""
 
     def __init__(self) -> None:
         self.templates: dict[Kind, dict[int, Template]] = {}
-        #: What URLs begin with, as Django has said.
+        #: The start of URLs, as learned from Django.
         self.bases: dict[Kind, str] = {}
         self._routes = public_routes.find()
         self._rows: dict[str, Row] = {}
         self._decisive = (*_DECISIVE, *_decisive_here())
 
     def row_of(self, environ: Environ) -> "Row | None":
-        """The row, if it is a plain request for one that anybody may read."""
+        """The row, if this is a plain request for a row that anybody may read."""
         path = environ["PATH_INFO"]
         row = self._rows.get(path) or self._find(path)
         if row is None or environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
@@ -237,7 +237,7 @@ class _Known:
 
 
 def _decisive_here() -> list[str]:
-    """The headers that these settings make decisive."""
+    """The headers that Django's answers depend on under the current settings."""
     names = []
     if settings.SECURE_PROXY_SSL_HEADER:
         names.append(settings.SECURE_PROXY_SSL_HEADER[0])
@@ -251,7 +251,7 @@ def _decisive_here() -> list[str]:
 
 
 class Template:
-    """Status and headers of Django's answer, with room for what is a row's own."""
+    """Status and headers of Django's answer, with slots for the headers that a row changes."""
 
     __slots__ = ("_headers", "_slots", "status")
 
@@ -262,7 +262,7 @@ class Template:
 
     @classmethod
     def of(cls, status: str, headers: Headers, content: bytes) -> "Template | None":
-        """That of a 200 with a row or of a 304; None of anything else."""
+        """The template of a 200 with a row or of a 304; None for any other answer."""
         values = CaseInsensitiveMapping(headers)
         if "Set-Cookie" in values or not values.keys() >= {"ETag", "Server-Timing"}:
             return None
@@ -282,7 +282,7 @@ class Template:
 
 
 def _without_trace(headers: Headers) -> Headers:
-    """*headers* without what ``opentelemetry.response_headers`` has put among them."""
+    """*headers* without those that ``opentelemetry.response_headers`` has added."""
     kept = []
     for name, value in headers:
         if name == "traceresponse":
@@ -296,7 +296,7 @@ def _without_trace(headers: Headers) -> Headers:
 
 
 class _Body:
-    """The body of a response, read once, to be read again by the server."""
+    """The body of a response, already read, for the server to read again."""
 
     def __init__(self, response: Iterable[bytes]) -> None:
         self.content = b"".join(response)

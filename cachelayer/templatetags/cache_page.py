@@ -1,4 +1,4 @@
-"""How the cache page writes times."""
+"""Template filters that format times and shares on the cache page."""
 
 import time
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ _UNITS: Final = (("d", 86_400), ("h", 3600), ("min", 60))
 
 @register.filter
 def duration(seconds: float | None) -> str:
-    """*seconds* in the unit that a person would use."""
+    """*seconds* in the unit that people would use."""
     if seconds is None:
         return ""
     for unit, length in _UNITS:
@@ -42,5 +42,5 @@ def clock(moment: float) -> str:
 
 @register.filter
 def share(part: float) -> str:
-    """*part* of 1 in percent, with the digits that say something."""
+    """*part* of 1 in percent, with three significant digits."""
     return f"{part * 100:.3g} %"

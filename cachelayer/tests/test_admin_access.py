@@ -177,7 +177,7 @@ class TestTheStateOfAJob:
         note = Note.objects.create()
         state = jobs.start("clear", admin_user).dump()
         answer = staff("operate_cache").post(f"{PAGE}job/", {"state": state}, follow=True)
-        assert "Somebody else has started this job" in answer.content.decode()
+        assert "Another user has started this job" in answer.content.decode()
         assert value(f"note:{note.pk}") is not None
 
     def test_that_was_changed_is_refused(self, admin_client, admin_user, value):

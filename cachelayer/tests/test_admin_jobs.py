@@ -105,7 +105,7 @@ class TestClear:
         assert key_states.name(value(f"book:{book.pk}")) == "row"
         assert journal() == [
             "Clear note:*: started",
-            f"Clear note:*: done; {ROWS + 1} looked at, {ROWS} deleted",
+            f"Clear note:*: done; {ROWS + 1} checked, {ROWS} deleted",
         ]
 
     def test_everything(self, admin_client, notes, book):
@@ -135,7 +135,7 @@ def test_warm_fills_what_is_absent(admin_client, notes, small_slices):
     answer = run(admin_client, state)[-1]
     assert (answer["seen"], answer["changed"]) == (ROWS, 17)
     assert len(cached_notes()) == ROWS
-    assert journal()[-1] == f"Warm note:*: done; {ROWS} looked at, 17 filled"
+    assert journal()[-1] == f"Warm note:*: done; {ROWS} checked, 17 filled"
 
 
 def test_warm_goes_by_an_integer_key_as_well(admin_client, small_slices):
@@ -203,8 +203,8 @@ def test_without_a_script_a_button_goes_on(admin_client, notes, small_slices):
     for _ in range(20):
         state = state_in(admin_client.post(f"{PAGE}job/", {"state": state}))
     page = admin_client.get(f"{PAGE}job/", {"state": state}).content.decode()
-    assert f"{ROWS} looked at" in page
-    assert journal().count(f"Verify note:*: done; {ROWS} looked at, 0 differing from Postgres") == 1
+    assert f"{ROWS} checked" in page
+    assert journal().count(f"Verify note:*: done; {ROWS} checked, 0 differing from Postgres") == 1
 
 
 def test_while_redis_is_away_it_waits(admin_client, own_redis):

@@ -84,7 +84,7 @@ class TestInOrder:
         charts = admin_client.get(f"{PAGE}stats.json").json()["html"]["charts"]
         labels = re.findall(r'role="img" aria-label="([^"]*)"', charts)
         assert len(labels) == 3
-        assert labels[0].startswith("Reads a second over the last 15 minutes")
+        assert labels[0].startswith("Reads per second over the last 15 minutes")
         assert labels[1] == "Hit rate over the last 15 minutes: 100 % at last."
         assert "get" in labels[2] or "other" in labels[2]
 
@@ -93,7 +93,7 @@ class TestOneRow:
     def test_that_is_cached(self, page, row):
         text = page(key=row[1])
         assert re.search(rf"{row[1]} row +expires in [\d.]+ min", text)
-        assert "The cached bytes are those of the database row." in text
+        assert "The cached bytes match the database row." in text
         assert re.search(r"stars +3 +3 ", text)
 
     def test_an_id_and_its_model_do_as_well(self, page, row):
@@ -115,19 +115,19 @@ class TestOneRow:
         transport.client().delete(row[1])
         text = page(key=row[1])
         assert "absent" in text
-        assert "Not cached; the next read loads it." in text
+        assert "Not cached. The next read loads it." in text
 
     def test_that_is_marked_by_a_transaction_that_runs(self, page, row):
         key_states.mark([row[1]], key_states.new_mark(NEVER_ENDS))
         text = page(key=row[1])
         assert f"{row[1]} mark " in text
         assert "A transaction that wrote this row is still running; readers go to Postgres." in text
-        assert "next reader fills" not in text
+        assert "next reader loads" not in text
 
     def test_that_is_marked_by_a_transaction_that_has_ended(self, page, row):
         key_states.mark([row[1]], key_states.new_mark(ENDED))
         text = page(key=row[1])
-        assert "The transaction that wrote this row has ended; the next reader fills." in text
+        assert "The transaction that wrote this row has ended. The next reader loads it." in text
         assert "still running" not in text
 
     def test_that_is_leased(self, page, row):
@@ -181,7 +181,7 @@ class TestOneRow:
     def test_a_mark_is_not_cleared(self, admin_client, row, value):
         key_states.mark([row[1]], b"w:somebody")
         answer = admin_client.post(f"{PAGE}clear-key/", {"key": row[1]}, follow=True)
-        assert "held nothing that may be deleted" in answer.content.decode()
+        assert "had no value that may be deleted" in answer.content.decode()
         assert key_states.is_mark(value(row[1]))
 
     def test_a_key_of_somebody_else_is_not_cleared(self, admin_client, value):

@@ -176,7 +176,7 @@ def test_e014_a_child_with_a_primary_key_of_its_own(registered):
     registered(Memo, dict)
     [problem] = configuration.check_models()
     assert problem.id == "cachelayer.E014"
-    assert "bookshop.Memo has another primary key than its parent bookshop.Note" in problem.msg
+    assert "bookshop.Memo and its parent bookshop.Note have different primary keys" in problem.msg
 
 
 @isolate_apps()

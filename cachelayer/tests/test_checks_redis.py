@@ -214,7 +214,7 @@ def test_e021_each_command_that_is_forbidden(own_redis, settings, admin):
             admin.execute_command("ACL", "SETUSER", "lab", f"-{name}")
             [problem] = found()
             assert problem.id == "cachelayer.E021"
-            assert f"user 'lab' may not run {name.replace('|', ' ').upper()}:" in problem.msg
+            assert f"user 'lab' may not run {name.replace('|', ' ').upper()}." in problem.msg
             admin.execute_command("ACL", "SETUSER", *line(problem))
             assert found() == []
 

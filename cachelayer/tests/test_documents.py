@@ -298,7 +298,7 @@ def test_a_look_says_which_stamp_made_it_invalid(novel):
     page = render_to_string("admin/cachelayer/cache/_inspection.html", {"inspection": found})
     assert "has changed" in page
     assert f"<code>{changed.key}</code>\n      changed or expired, and was not loaded again" in page
-    assert f"under that of {changed.made:%H:%M:%S}" in page
+    assert f"belong to the stamp of {changed.made:%H:%M:%S}" in page
 
 
 def test_the_stamps_of_a_document_valid_or_not(novel):

@@ -535,7 +535,7 @@ print(json.dumps([page.status_code, page.content.decode(), panel, add.status_cod
 """)
     status, page, panel, add, pk = found
     assert (status, add) == (200, 200)
-    assert "The cached bytes are those of the database row." in page
+    assert "The cached bytes match the database row." in page
     assert f"book:{pk}" in panel
     assert "the same bytes as the database row" in panel
 

@@ -15,7 +15,7 @@ class CacheAway(APIException):
     """503: the operation needs Redis."""
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
-    default_detail = _("Redis does not answer. Try again when /health reports that it is ok.")
+    default_detail = _("Redis does not answer. Try again when /health says that it is ok.")
     default_code = "cache_unavailable"
     #: Seconds. REST framework sends them as ``Retry-After``.
     wait = 1

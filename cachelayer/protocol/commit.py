@@ -1,6 +1,6 @@
 """The cache's part in the COMMIT of one transaction: one mark on all its keys, then the push.
 
-What is pushed are the rows as the transaction leaves them in the database (``written_rows.py``).
+The push sends the rows as the transaction leaves them in the database (``written_rows.py``).
 """
 
 import logging
@@ -32,34 +32,34 @@ from cachelayer.tracking.notices import Notice
 
 logger = logging.getLogger("cachelayer.commit")
 
-#: The only level at which a transaction's rows are the last ones: elsewhere it may not see
-#: what others have committed since it began.
+#: The only isolation level at which a transaction reads the latest rows. At other levels it may
+#: not see what others have committed since it began.
 _READ_COMMITTED = "read committed"
-#: Of writes and savepoints, in their order.
+#: Numbers writes and savepoints in their order.
 numbers = count()
 
 
 class Commit:
-    """One transaction's mark, and all its keys with what they shall hold after the COMMIT."""
+    """One transaction's mark, its keys, and the value of each key after the COMMIT."""
 
     def __init__(self, rows: Mapping[str, bytes], xid: int, epoch: str, every: set[str]) -> None:
         self.rows = rows
         self.spent = write_timer.Spent()
         self._xid, self._epoch = xid, epoch
-        #: The prefixes of which every key is written: a TRUNCATE names no rows.
+        #: The prefixes of which every key is written, because a TRUNCATE names no rows.
         self._every = every
         self._token = key_states.new_mark(xid)
-        #: The keys whose mark Redis has confirmed. A mark without an answer may be
-        #: set late, behind that of the next writer: what it stands for is not pushed.
+        #: The keys whose mark Redis has confirmed. A mark without an answer may be set late,
+        #: behind the next writer's mark, so its row is not pushed.
         self._marked: list[str] = []
         self._pushed = False
 
     def mark(self, connection: BaseDatabaseWrapper) -> None:
-        """Mark every key; put those that could not be into the repair log.
+        """Mark every key. Log the keys for repair if they could not be marked.
 
-        A broken connection or a timeout is answered by one more try: a process that
-        was only held up would write without a mark what others still hit. Whoever
-        then goes without opens the gate, so that a reconcile follows.
+        After a broken connection or a timeout, try once more: a process that was only held up
+        would otherwise write without a mark, while others still hit. A write without a mark opens
+        the gate, so that a reconcile follows.
         """
         epoch.hear_first(connection.alias, self._epoch)
         reconcile.probe_if_late(gate)
@@ -78,9 +78,9 @@ class Commit:
             gate.open(error)
             counts = False
         if not counts:
-            # All of them, also those that are marked. 1. A stamp is marked, its row is not, and
-            # the row alone is logged. 2. After the COMMIT the stamp is released. 3. A page is made
-            # under a new stamp of the old row. 4. The row is repaired, and the page stays.
+            # Log all keys, also the marked ones. Otherwise: 1. A stamp is marked, its row is not,
+            # and only the row is logged. 2. After the COMMIT the stamp is released. 3. A page is
+            # made from the old row under a new stamp. 4. The row is repaired, but the page stays.
             logged |= self.rows.keys()
         if logged:
             if partition.is_on():
@@ -88,25 +88,26 @@ class Commit:
             repair_log.log(connection, logged)
 
     def _mark(self, using: str) -> bool:
-        """Mark; answer whether the marks are where others read.
+        """Mark; return whether others read from the server that has the marks.
 
-        Not where the server has another epoch than Postgres had when the rows were locked: an
-        old primary that still answers, or a server that a proxy has led this connection to.
+        False if the server's epoch differs from the one that Postgres had when the rows were
+        locked. Then it is an old primary that still answers, or a proxy has led this connection
+        to another server.
         """
         with self.spent.in_redis():
             for keys in batched(self.rows):
                 found = key_states.mark(keys, self._token)
                 self._marked += keys
                 if epoch.of_database(found, using) != self._epoch:
-                    gate.settle(f"Marks met a Redis of epoch {found}; Postgres has {self._epoch}.")
+                    gate.settle(f"Marked a Redis of epoch {found}; Postgres has {self._epoch}.")
                     return False
         return True
 
     def push(self) -> None:
-        """Push every row, once; never raises: the transaction is committed."""
+        """Push every row, once. Never raises, because the transaction is committed."""
         if not self._pushed:
             self._pushed = True
-            # Before any stamp is released: a page could be made of what is not swept yet.
+            # Sweep before a stamp is released, or a page could be made from unswept rows.
             self._sweep()
             are_all = len(self._marked) == len(self.rows)
             marked = self.rows if are_all else {key: self.rows[key] for key in self._marked}
@@ -117,12 +118,12 @@ class Commit:
             self.spent.pushed()
 
     def withdraw(self) -> None:
-        """Take the marks back: the server has rolled the transaction back."""
+        """Remove the marks, because the server has rolled the transaction back."""
         self._pushed = True
         self._replace_marks(dict.fromkeys(self._marked, key_states.INVALIDATE))
 
     def _replace_marks(self, rows: Mapping[str, bytes]) -> None:
-        # Rows before stamps, as in ``states.push``, also where they go in several batches.
+        # Rows before stamps, as in ``key_states.push``, also across several batches.
         ordered = sorted(rows, key=lambda key: rows[key] == key_states.INVALIDATE)
         unsent = ordered
         try:
@@ -133,7 +134,7 @@ class Commit:
                 unsent = unsent[len(keys) :]
         except CacheUnavailable:
             _count_unsent(unsent)
-            logger.debug("Rows not pushed: Redis is away. The next reader replaces their marks.")
+            logger.debug("Redis is away: rows were not pushed. The next reader replaces the marks.")
 
     def _replace(self, rows: Mapping[str, bytes]) -> list[str]:
         if any(rows.values()):
@@ -141,9 +142,9 @@ class Commit:
         return key_states.release(list(rows), self._token)
 
     def _sweep(self) -> None:
-        """Repair every key of a table that was emptied, before the writer hears of its COMMIT.
+        """Repair every key of an emptied table, before the writer gets the answer to its COMMIT.
 
-        They are in the log as well: whoever drains that does so again if this process dies.
+        The keys are also in the repair log, so a drain repairs them if this process dies.
         """
         try:
             with self.spent.in_redis():
@@ -158,32 +159,32 @@ def _count_unsent(keys: Collection[str]) -> None:
 
 
 class Write:
-    """Rows that one statement of a transaction wrote; an on_commit hook."""
+    """The rows that one statement of a transaction wrote. It is an on_commit hook."""
 
     __slots__ = ("__qualname__", "commit", "is_manual", "notice", "number", "rows")
 
     def __init__(self, rows: dict[str, Known], notice: Notice | None = None) -> None:
-        #: Django 5.2 names a hook by it that has failed, and fails itself where there is none.
+        #: Django 5.2 logs the name of a failed hook, and fails itself if a hook has no name.
         self.__qualname__ = type(self).__qualname__
         self.rows = rows
         #: Later ones have larger numbers.
         self.number = next(numbers)
-        #: The witness's word; None for a signal's.
+        #: The witness's notice; None if a signal announced the write.
         self.notice = notice
         self.commit: Commit | None = None
-        #: Whether autocommit was switched off by hand: then no hook runs after the COMMIT.
+        #: Whether the program switched autocommit off. Then no hook runs after the COMMIT.
         self.is_manual = False
 
     def __call__(self) -> None:
         if self.commit is None:
-            # A hook that is run without a COMMIT of ours (a test that captures the hooks).
+            # The hook runs without our COMMIT, as in a test that captures hooks.
             forget(self.rows)
         else:
             self.commit.push()
 
 
 def forget(keys: Iterable[str]) -> None:
-    """Delete what is cached under *keys*, which nobody has marked; never raises."""
+    """Delete the values of *keys*, which have no marks; never raises."""
     try:
         for batch in batched(drain.expand(keys)):
             key_states.drop(batch)
@@ -192,10 +193,10 @@ def forget(keys: Iterable[str]) -> None:
 
 
 def prepare(connection: BaseDatabaseWrapper, writes: Iterable[Write]) -> Commit:
-    """What the transaction on *connection* shall leave in the cache; a later write of a row wins.
+    """The ``Commit`` of the transaction on *connection*; of several writes to a row the last wins.
 
-    Reads what is not known. Never raises for a row that cannot be rendered: that is logged,
-    and the row invalidated. Raises ``DatabaseError``.
+    Reads the rows that are not known. If a row cannot be rendered, that is logged and the row is
+    invalidated. Raises ``DatabaseError``.
     """
     witnessed = [(write, write.notice) for write in writes if write.notice]
     last: dict[str, Known] = {}
@@ -203,12 +204,12 @@ def prepare(connection: BaseDatabaseWrapper, writes: Iterable[Write]) -> Commit:
         last.update(write.rows)
     if not witnessed:
         return Commit({}, 0, "", set())
-    # A statement that names every row of a table names none of them besides.
+    # A statement that names every row of a table names no single rows.
     every = {
         prefix
         for write, notice in witnessed
         for prefix, ids in notice.keys.items()
-        # Of stamps there is one for a statement that names no rows; it is marked as any other.
+        # Stamps have one key for a statement that names no rows; it is marked like any other.
         if write.rows and ids == [EVERY] and not relations.is_stamp(prefix)
     }
     if every:
@@ -220,6 +221,6 @@ def prepare(connection: BaseDatabaseWrapper, writes: Iterable[Write]) -> Commit:
         rows = written_rows.Written(connection).rows(last)
     else:
         rows = dict.fromkeys(last, key_states.INVALIDATE)
-    # Of several epochs the last: whoever reconciled since the first waits for this transaction.
+    # Of several epochs, take the last: a reconcile since the first waits for this transaction.
     _, notice = witnessed[-1]
     return Commit(rows, notice.xid, notice.epoch, every)

@@ -1,12 +1,14 @@
-"""Loading what is leased: rows as they are; documents under the stamps of all that they show.
+"""Loads leased keys: rows unchanged, documents under the stamps of all rows that they show.
 
-A document's stamps are noted before its rows are loaded, and which they are is known only when
-it is loaded: by the last time (what is stored and not valid says it), or by loading it twice.
+The stamps of a document must be noted before its rows are loaded. But only the loaded document
+tells which stamps it needs. So the reader takes the stamps from the last load (the invalid
+document holds them), or loads twice.
 
-1. A book shows its author and his agency, 1. He goes to agency 2, so the document is not valid.
-2. A reader notes the stamps that it has, the author's and agency 1's, and loads: it shows agency 2.
-3. A writer renames agency 2, and commits. 4. The reader fills: stale, were it not that it finds no
-stamp of agency 2 among those noted, and begins again.
+1. A book shows its author and his agency 1. He moves to agency 2, so the document is not valid.
+2. A reader notes the stamps that the document names, the author's and agency 1's. It loads the
+document, which now shows agency 2. 3. A writer renames agency 2, and commits. 4. If the reader
+filled now, the document would be stale. But the reader has noted no stamp of agency 2, so it
+begins again.
 """
 
 import logging
@@ -27,9 +29,9 @@ from cachelayer.representation.registry import Cached
 
 logger = logging.getLogger("cachelayer.documents")
 
-#: So often a document is loaded whose rows go on referring to others.
+#: How often a document is loaded while the rows that it refers to keep changing.
 _TRIES: Final = 3
-#: A document under more is not cached: each hit would compare all of them.
+#: A document under more stamps is not cached, because each hit would compare all of them.
 MOST: Final = 2000
 
 
@@ -40,10 +42,11 @@ def fill(
     values: Mapping[str, bytes | None],
     lease: bytes,
 ) -> tuple[dict[Any, bytes], set[str]]:
-    """Load the rows of *keys* (with their primary keys), all leased, and fill.
+    """Load the rows of the leased *keys*, which map to primary keys, and fill.
 
-    *values* is what the keys held. Answers the rows by primary key, and the keys that could be
-    filled: not a document that shows what somebody is writing just now. Raises ``DatabaseError``.
+    *values* is what the keys held. Returns the rows by primary key, and the keys that could be
+    filled; a document cannot if it shows a row that is just being written. Raises
+    ``DatabaseError``.
     """
     try:
         if not cached.is_query_checked:
@@ -51,7 +54,7 @@ def fill(
             store({key: rows[pk] for key, pk in keys.items()}, lease)
             return rows, set(keys)
         rows, sealed = _load_sealed(using, cached, keys, values)
-    except Exception:  # Whatever the project's code raised.
+    except Exception:  # The project's code may raise anything.
         release(keys, lease)
         raise
     stored = {key: sealed.get(pk, key_states.INVALIDATE) for key, pk in keys.items()}
@@ -62,10 +65,10 @@ def fill(
 
 
 def _confirmed(stored: Mapping[str, bytes], pages: Mapping[str, bytes], lease: bytes) -> set[str]:
-    """Fill *stored* under *lease*; the keys whose *pages* are still what they were made to be.
+    """Fill *stored* under *lease*; return the keys whose *pages* are unchanged after that.
 
-    1. A reader asks which rows are public. 2. One of them ceases to be, with a secret in it, and is
-    pushed. 3. The reader takes it from the cache. Such a page the view would never have shown.
+    1. A reader selects the public rows. 2. One of them stops being public, gets a secret, and is
+    pushed. 3. The reader takes it from the cache. The view would never have shown such a page.
     """
     with suppress(CacheUnavailable):
         held = dict(zip(stored, key_states.confirm(stored, lease), strict=True))
@@ -74,13 +77,13 @@ def _confirmed(stored: Mapping[str, bytes], pages: Mapping[str, bytes], lease: b
 
 
 def release(keys: Iterable[str], lease: bytes) -> None:
-    """Fill nothing: what should have been could not be loaded, and no reader need wait for it."""
+    """Give the leases back: the rows could not be loaded, and no reader should wait for them."""
     store(dict.fromkeys(keys, key_states.INVALIDATE), lease)
 
 
 def store(rows: Mapping[str, bytes], lease: bytes) -> None:
     """Fill *rows* under *lease*; never raises."""
-    # Unfilled, the row is loaded all the same; only the next reader misses it.
+    # If the fill fails, this reader still has the row; only the next reader misses.
     with suppress(CacheUnavailable):
         key_states.fill(rows, lease)
 
@@ -91,13 +94,13 @@ def _load_sealed(
     keys: Mapping[str, Any],
     values: Mapping[str, bytes | None],
 ) -> tuple[dict[Any, bytes], dict[Any, bytes]]:
-    """The documents by primary key, and, as they are stored, those whose stamps stand."""
+    """The documents by primary key, and the stored form of those whose stamps are valid."""
     noted: dict[str, str] = {}
     asked: set[str] = set()
     pks = list(keys.values())
     wanted = set().union(*(stamps.of_value(values.get(key)) for key in keys))
     if isinstance(cached, Computed):
-        # Its arguments name them: nobody need load to know.
+        # The arguments name the stamps, so they are known without loading.
         wanted = set().union(*(stamps.of(using, cached.stamps(pk)) for pk in pks))
     for _ in range(_TRIES):
         try:
@@ -119,10 +122,10 @@ def _load_sealed(
 
 @dataclass(slots=True)
 class Loaded:
-    """Documents by what is in their keys, and the stamps of what each shows."""
+    """Documents by the value in their keys, and the stamps of the rows that each shows."""
 
     rows: dict[Any, bytes]
-    #: None of a document that may not be cached.
+    #: Documents that may not be cached have no entry.
     stamps: dict[Any, set[str]]
 
 
@@ -144,14 +147,14 @@ def _compute(using: str, cached: Computed, values: list[Any]) -> Loaded:
 
 
 def load(using: str, cached: CachedModel, pks: list[Any]) -> Loaded:
-    """The rows of *pks* with all that they show. Raises ``DatabaseError``."""
+    """The rows of *pks* with all rows that they show. Raises ``DatabaseError``."""
     loaded = Loaded(dict.fromkeys(pks, key_states.NULL), {pk: set() for pk in pks})
     loading = declared_reads.Tables()
     with connections[using].execute_wrapper(loading):
         fetched = cached.fetch(found(using, cached, pks))
     row = declared_reads.row(cached.model, cached.serializer)
     known = {*row.tables, *row.targets, declared_reads.CONSTANT}
-    # A manager of a model's own may ask for more.
+    # A custom manager may query more tables.
     if cached.shown and (undeclared := loading.named - cached.shown.tables() - known):
         loaded.stamps = {}
         complain(cached, undeclared)
@@ -184,25 +187,25 @@ _complained: set[tuple[str, str]] = set()
 
 
 def complain(cached: CachedModel, tables: set[str]) -> None:
-    """Say that rows of *cached* ask *tables* while they are rendered, so they are not cached."""
+    """Log that rows of *cached* query *tables* while they are rendered, so they are not cached."""
     label, names = cached.model._meta.label, ", ".join(sorted(tables))
     if cached.shown and tables <= cached.shown.tables():
         problem = (
-            f"{label} queries {names} again while a row is shown, so its rows are not cached. What "
-            "depends_on names is loaded with the row: take it by .all(), and choose among it in "
-            "Python."
+            f"{label} queries {names} again while a row is rendered, so its rows are not cached. "
+            "The relations in depends_on are loaded with the row: read them by .all(), and filter "
+            "in Python."
         )
     else:
         problem = (
-            f"{label} shows rows of {names} that nobody has declared, so its rows are not cached. "
-            "Name the relations in depends_on of cachelayer.register(); or say depends_on=[], and "
-            "call cachelayer.invalidate() wherever that changes."
+            f"{label} shows undeclared rows of {names}, so its rows are not cached. Name the "
+            "relations in depends_on of cachelayer.register(). Or set depends_on=[], and call "
+            "cachelayer.invalidate() wherever these rows change."
         )
     _complain(cached.prefix, problem)
 
 
 def _complain(prefix: str, problem: str) -> None:
-    """Once for each document and problem."""
+    """Log each problem of each document once."""
     if (prefix, problem) not in _complained:
         _complained.add((prefix, problem))
         logger.error("%s", problem)

@@ -1,4 +1,4 @@
-"""Draining the repair log: what was written without a mark is deleted from Redis."""
+"""Draining the repair log: deletes keys from Redis that were written without a mark."""
 
 from collections.abc import Iterable, Iterator
 
@@ -16,13 +16,13 @@ from cachelayer.tracking import repair_log
 
 @events.background("drain")
 def drain(reconciled: str | None = None) -> int:
-    """Repair every key that is in the log; answer how many.
+    """Repair every key in the log; return how many.
 
-    Several may drain at a time: each waits for the others' batches, so when it
-    returns, every key that was in the log when it began has been repaired.
-    Memory holds one batch. *reconciled*: only on the server whose incarnation is that, and
-    only while its epoch is the last; without it, on one that is trusted for the last epoch.
-    Raises ``CacheUnavailable`` and ``DatabaseError``.
+    Several processes may drain at a time. Each waits for the others' batches, so when it returns,
+    every key that was in the log when it began has been repaired. Memory holds one batch. With
+    *reconciled*, repair only on the server with that incarnation, and only while its epoch is the
+    last one. Without it, repair only on a server that is trusted for the last epoch. Raises
+    ``CacheUnavailable`` and ``DatabaseError``.
     """
     drained = 0
     for using in registry.databases():
@@ -32,10 +32,10 @@ def drain(reconciled: str | None = None) -> int:
 
 
 def drain_batch(using: str, reconciled: str | None = None) -> int:
-    """Repair the oldest keys in the log of the database *using*; answer how many."""
+    """Repair the oldest keys in the log of the database *using*; return how many."""
     with transaction.atomic(using=using), connections[using].cursor() as cursor:
-        # The epoch in the same statement. Were it asked for before, another server could be
-        # reconciled and filled in between, and a write be logged that is repaired in the old one.
+        # Read the epoch in the same statement. If it were read before, another server could be
+        # reconciled and filled in between, and a key logged after that be repaired on the old one.
         cursor.execute(
             "DELETE FROM cachelayer_repair WHERE id IN (SELECT id FROM cachelayer_repair "
             f"ORDER BY id LIMIT %s FOR UPDATE) RETURNING key, ({epoch.LAST})",
@@ -47,7 +47,7 @@ def drain_batch(using: str, reconciled: str | None = None) -> int:
         last = epoch.hear_of(using, found[0][1])
         wanted = reconciled or f"trusted {last}"
         if incarnation.epoch_in(wanted.encode()) != last:
-            raise CacheUnavailable("Another reconcile has begun since.")
+            raise CacheUnavailable("Another reconcile has begun meanwhile.")
         keys = {key for key, _ in found}
         for batch in batched(expand(repair_log.ordered(keys))):
             key_states.repair(batch, wanted)
@@ -55,7 +55,7 @@ def drain_batch(using: str, reconciled: str | None = None) -> int:
 
 
 def expand(keys: Iterable[str]) -> Iterator[str]:
-    """*keys* as they are in the log, in their one form; of a whole table, those that there are.
+    """The logged *keys* in canonical form; for a whole table, every key in Redis.
 
     Raises ``CacheUnavailable``.
     """
@@ -63,9 +63,9 @@ def expand(keys: Iterable[str]) -> Iterator[str]:
         prefix, _, text = key.partition(":")
         cached = registry.model_of_prefix(prefix)
         if relations.is_stamp(prefix):
-            yield key  # Also the one for every row.
+            yield key  # Also the key that stands for every row.
         elif text == EVERY:
             yield from scan.keys([prefix])
         else:
-            # The triggers write primary keys as Postgres does.
+            # The triggers write primary keys in Postgres's text form.
             yield from cached.keys_of_texts(prefix, [text]) if cached else [key]

@@ -1,4 +1,4 @@
-"""``cachelayer.document``: any bytes that a function computes from the database, cached."""
+"""``cachelayer.document``: caches bytes that a function computes from the database."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import update_wrapper
@@ -15,7 +15,7 @@ from cachelayer.representation.relations import AnyModel
 
 
 class Document:
-    """A function whose bytes are cached. Called with its arguments, it answers the bytes."""
+    """A function whose bytes are cached. A call with its arguments returns the bytes."""
 
     def __init__(self, cached: Computed) -> None:
         self.cached = cached
@@ -27,10 +27,10 @@ class Document:
         return found
 
     def read(self, *values: Any) -> Read:
-        """The bytes, and whether they were a hit; never older than an acknowledged write.
+        """The bytes, never older than an acknowledged write, and whether they were a hit.
 
-        Raises ``ValidationError`` for values that cannot be in a key, what the function raises,
-        and ``DatabaseError``.
+        Raises ``ValidationError`` for values that cannot be in a key, ``DatabaseError``, and what
+        the function raises.
         """
         return reads.read_one(self.cached, values)
 
@@ -44,15 +44,15 @@ def document(
 ) -> Callable[[Callable[..., bytes]], Document]:
     """Cache what a function computes from the database.
 
-    *name* begins the keys. *args* are the names of its arguments: text, whole numbers, truths or
-    None, which are in the key. *depends_on* names all that it reads: a model, for any of its rows,
-    or ``Rows(Book, author="author_id")``, for those that have an argument's value in a column. A
-    write of any of these is seen by the next read. *lifetime* is in seconds (default ``ROW_TTL``).
+    *name* begins the keys. *args* are the names of the function's arguments. Their values become
+    part of the key: text, whole numbers, booleans or None. *depends_on* names all rows that the
+    function reads: a model for all its rows, or ``Rows(Book, author="author_id")`` for the rows
+    that have the value of an argument in a column. After a write to any of these rows, the next
+    read shows it. *lifetime* is in seconds (default ``ROW_TTL``).
 
-    The function answers bytes that depend on nothing else: no request, no clock. It may be called
-    again with the arguments of a key, to compare. Use this in a module that an
-    ``AppConfig.ready()`` imports; the next ``migrate`` installs the triggers. Raises
-    ``ImproperlyConfigured``.
+    The bytes must depend on nothing else: no request, no clock. The function may be called again
+    with the arguments of a key, to compare. Use this in a module that an ``AppConfig.ready()``
+    imports; the next ``migrate`` installs the triggers. Raises ``ImproperlyConfigured``.
     """
 
     def decorate(function: Callable[..., bytes]) -> Document:
@@ -69,11 +69,11 @@ def document(
 def refuse_late(what: str) -> None:
     """Raise ``ImproperlyConfigured`` once every app is ready.
 
-    1. A process looks whether the triggers are there. 2. Something is registered that needs more
-    of them. 3. It is cached, and a writer whom no trigger notices changes it: stale.
+    1. A process checks that the triggers are installed. 2. A registration is added that needs more
+    triggers. 3. Its rows are cached, and a write that no trigger sees changes them: stale.
     """
     if apps.ready:
         raise ImproperlyConfigured(
-            f"{what} is registered too late: whether its tables have triggers was looked at when "
-            "this process began. Import its module in AppConfig.ready()."
+            f"{what} is registered too late: this process has already checked the triggers of "
+            "tables. Import its module in AppConfig.ready()."
         )

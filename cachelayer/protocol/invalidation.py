@@ -1,4 +1,4 @@
-"""What is said by hand: a row shows something else now, for a cause past the database."""
+"""Invalidation by hand: a row has changed for a reason that the database does not know."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,11 +16,11 @@ from cachelayer.tracking.notices import Notice
 
 
 def invalidate(model: type[models.Model], *pks: Any, using: str | None = None) -> None:
-    """Tell the cache that rows of *model* show something else now, for a cause past the database.
+    """Invalidate rows of *model* that have changed for a reason that the database does not know.
 
-    Also what shows these rows: documents, and pages of them. What the database itself knows needs
-    no word. Inside a transaction they are invalidated when it commits; outside it they are at
-    once. Raises ``DatabaseError``.
+    This also invalidates the documents and pages that show these rows. Changes in the database
+    need no call. Inside a transaction, the rows are invalidated when it commits; outside, at once.
+    Raises ``DatabaseError``.
     """
     cached = registry.get(model)
     using = using or router.db_for_write(model)
@@ -38,7 +38,7 @@ def invalidate(model: type[models.Model], *pks: Any, using: str | None = None) -
 
 
 def _keys(using: str, cached: CachedModel, pks: list[Any]) -> Iterator[str]:
-    """Those that the triggers would name, were these rows written."""
+    """The keys that the triggers would name if these rows were written."""
     by_column = [each for each in registry.of_model(cached.model) if each.by]
     for each in registry.of_model(cached.model):
         if not each.by:

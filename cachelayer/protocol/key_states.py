@@ -2,20 +2,20 @@
 
 A key holds a plain string, told apart by its first byte:
 
-    absent        nobody knows
-    ``{...}``     row: the JSON bytes that the API answers
+    absent        unknown
+    ``{...}``     row: the JSON bytes that the API sends
     ``null``      known absent: there is no such row
-    ``w:<token>:<xid> …`` marks, oldest first: each of a transaction that wrote this row
+    ``w:<token>:<xid> …`` marks, oldest first. Each belongs to a transaction that wrote this row
                   and may be committing; Postgres knows by the xid whether it has ended
     ``r:<token>`` lease: one reader is loading this row
-    ``d:{…}`` document: bytes that are made of other rows as well, behind the stamps that they were
-                  made under (``stamps.py``). It reads as a row while these are what they were,
-                  or as ``=`` and the bytes where a function computed them
+    ``d:{…}`` document: the stamps under which it was made (``stamps.py``), then bytes that were
+                  made from other rows, too. While the stamps are unchanged, it reads as a row,
+                  or as ``=`` and the bytes if a function computed them
 
-Leases are those of Facebook's memcache (Nishtala et al., NSDI 2013); the mark
-before COMMIT is Hibernate's soft lock and python-ndb's write lock; the owner's
-comparison in ``push`` is rockscache's. Every function here is one round trip
-and raises ``CacheUnavailable`` when there is no answer.
+Leases come from Facebook's memcache (Nishtala et al., NSDI 2013), the mark before COMMIT from
+Hibernate's soft lock and python-ndb's write lock, and the comparison of owners in ``push`` from
+rockscache. Every function here makes one round trip, and raises ``CacheUnavailable`` if Redis
+does not answer.
 """
 
 import random
@@ -35,11 +35,11 @@ from cachelayer.representation.computed import VALUE
 NULL: Final = loading.NULL
 #: The first byte of a row.
 ROW: Final = b"{"
-#: What a document begins with, as it is stored, and as it reads when it is not valid.
+#: The start of a stored document, and of a document that is read and not valid.
 INVALID: Final = b"d:"
-#: In place of a row: the mark is taken away, and the next reader loads the row.
+#: Pushed in place of a row: removes the mark, so that the next reader loads the row.
 INVALIDATE: Final = b""
-#: In place of a transaction's: a mark of none, which has ended.
+#: The xid in a mark that belongs to no transaction, and so has ended.
 _NO_TRANSACTION: Final = 0
 _NOT_ISSUED: Final = 2**62
 
@@ -56,11 +56,11 @@ _drop = scripts.load("drop", "variants")
 
 
 class Leased(IntEnum):
-    """What became of an attempt to lease a key."""
+    """The result of an attempt to lease a key."""
 
     HELD = 0
     TAKEN = 1
-    #: A writer may be committing what this release has under another key.
+    #: The plain key has a writer's mark, so the row of this release's key may be committing.
     MARKED = 2
 
 
@@ -68,7 +68,7 @@ _NO_MARKS: Final[Mapping[str, bytes | None]] = {}
 
 
 def is_known(value: bytes | None) -> bool:
-    """Whether *value* answers a read: a row, ``null``, or what a function has computed."""
+    """Whether *value* answers a read: a row, ``null``, or the bytes from a function."""
     return value is not None and (value[:1] in (ROW, VALUE) or value == NULL)
 
 
@@ -77,15 +77,15 @@ def is_mark(value: bytes | None) -> bool:
 
 
 def transactions(marks: bytes) -> set[int]:
-    """The transactions whose marks these are; empty when all are a repair's own."""
+    """The transactions that *marks* belong to; empty if all marks belong to repairs."""
     texts = [mark.rpartition(b":")[2] for mark in marks.split()]
-    # What is no number is of a transaction that nobody can ask for: it never ends.
+    # Text that is not a number names a transaction that Postgres cannot know: it never ends.
     xids = {int(text) if text.isdigit() else _NOT_ISSUED for text in texts}
     return xids - {_NO_TRANSACTION}
 
 
 def is_invalid(value: bytes | None) -> bool:
-    """Whether *value* is a document of which something has changed."""
+    """Whether *value* is a document with a changed stamp."""
     return value is not None and value[:2] == INVALID
 
 
@@ -111,7 +111,7 @@ _NAMES: Final = {
 
 
 def new_mark(xid: int) -> bytes:
-    """A mark of the transaction *xid*; no two are alike."""
+    """A new, unique mark of the transaction *xid*."""
     return b"w:%b:%d" % (secrets.token_hex(8).encode(), xid)
 
 
@@ -125,7 +125,7 @@ def _of_values(values: Sequence[bytes | None]) -> dict[str, str]:
 
 @events.operation("get", _of_values)
 def get(keys: Sequence[str]) -> list[bytes | None]:
-    """The values of *keys*, of one model, as this release has them."""
+    """The values of *keys*, all of one model, in the variant of this release."""
     if keys and registry.is_of_documents(keys[0]):
         command = _document([*variants.stored(keys), incarnation.KEY], keyspace.prefix(), 0)
         values: list[bytes | None] = transport.round_trip(command, use=Use.READ)[0]
@@ -134,12 +134,13 @@ def get(keys: Sequence[str]) -> list[bytes | None]:
 
 
 def peek(key: str) -> tuple[bytes | None, float | None]:
-    """What *key* holds, as ``get`` says it, and its seconds until it expires; asked as a write.
+    """The value of *key*, as from ``get``, and its seconds until it expires.
 
-    So it shows a Redis that settles, and is no read that anybody relies on.
+    The gate lets it pass like a write, so it also works while Redis settles. Nothing may rely on
+    the value.
     """
     [stored] = variants.stored([key])
-    # What is no string is somebody else's: GET says so.
+    # A value that is not a string is not ours; GET raises an error for it.
     asked: tuple[Any, ...] = ("GET", keyspace.of(stored))
     if is_document := registry.is_of_documents(key):
         asked = _document([stored, incarnation.KEY], keyspace.prefix(), 0)
@@ -149,13 +150,13 @@ def peek(key: str) -> tuple[bytes | None, float | None]:
 
 @events.operation("get", _of_values)
 def get_plain(keys: Sequence[str]) -> list[bytes | None]:
-    """What stands under the plain *keys*: for a release whose rows are elsewhere, their marks."""
+    """The values of the plain *keys*: the marks, for a release that keeps its rows elsewhere."""
     return transport.get(keyspace.all_of(keys))
 
 
 @events.operation("get", lambda found: _of_values(found[0]))
 def get_verified(keys: Sequence[str]) -> tuple[list[bytes | None], str]:
-    """The values of *keys*, and the epoch for which this very server is trusted ("": none)."""
+    """The values of *keys*, and the epoch for which the answering server is trusted, or ""."""
     values: list[bytes | None] = []
     epochs = set()
     of_documents = keys and registry.is_of_documents(keys[0])
@@ -172,19 +173,20 @@ def get_verified(keys: Sequence[str]) -> tuple[list[bytes | None], str]:
 def lease(
     wanted: Mapping[str, bytes | None], token: bytes, marks: Mapping[str, bytes | None] = _NO_MARKS
 ) -> list[Leased]:
-    """Take the lease of every key, of one model, that still holds what is *wanted* of it.
+    """Lease every key in *wanted*, all of one model, that still holds the wanted value.
 
-    What may be wanted: nothing (None), marks of transactions that have all ended, another's lease
-    that was waited for, a document that is not valid. A variant's is not granted while its plain
-    key holds other marks than *marks*, whose transactions have all ended too. None is granted
-    unless the incarnation is trusted and of the epoch that Postgres has: then the gate settles.
+    The wanted value is nothing (None), marks of transactions that have all ended, another reader's
+    lease that was waited for, or a document that is not valid. The key of a variant is not leased
+    while its plain key has marks other than *marks*, whose transactions must also have ended. If
+    the incarnation is not trusted for the epoch of Postgres, nothing is leased and the gate
+    settles.
     """
     keys = list(wanted)
     variant = variants.variant(keys[0])
     values = [value or b"" for value in wanted.values()]
     if variant:
         values += [marks.get(key) or b"" for key in keys]
-    # Entered once for all tenants.
+    # One entry serves all tenants.
     entry = variant.rpartition("/")[2]
     arguments = (token, _ms(conf.get().LEASE_LIFETIME), epoch.known(), entry, len(keys), *values)
     held = [*variants.stored(keys), *(keys if variant else [])]
@@ -199,9 +201,9 @@ def lease(
 
 @events.operation("fill", lambda filled: {"cache.filled": sum(filled)})
 def fill(rows: Mapping[str, bytes], token: bytes) -> list[bool]:
-    """Store *rows* under the keys whose lease is still *token*; say which took.
+    """Store *rows* under the keys whose lease is still *token*; return which were stored.
 
-    In place of a row ``INVALIDATE`` gives the lease back.
+    ``INVALIDATE`` in place of a row gives the lease back.
     """
     values = (part for key, row in rows.items() for part in (row, lifetime(key, row)))
     [answers] = transport.round_trip(_fill(variants.stored(rows), token, *values), use=Use.READ)
@@ -210,10 +212,10 @@ def fill(rows: Mapping[str, bytes], token: bytes) -> list[bool]:
 
 @events.operation("fill")
 def confirm(rows: Mapping[str, bytes], token: bytes) -> list[bytes | None]:
-    """As ``fill``; answer what each key reads as then, None where it did not take.
+    """Like ``fill``, but return what each key then reads as; None if it was not stored.
 
-    A page reads as itself only while its stamps are the same. None is answered of a server that
-    is not trusted for the epoch that Postgres has.
+    A page reads as itself only while its stamps are unchanged. The result is also None if the
+    server is not trusted for the epoch of Postgres.
     """
     values = (part for key, row in rows.items() for part in (row, lifetime(key, row)))
     keys = [*variants.stored(rows), incarnation.KEY]
@@ -227,13 +229,13 @@ def confirm(rows: Mapping[str, bytes], token: bytes) -> list[bytes | None]:
 
 @events.operation("mark")
 def mark(keys: Sequence[str], token: bytes) -> str:
-    """Put the mark *token* on *keys*, behind those that stand there; answer the server's epoch.
+    """Append the mark *token* to the marks of *keys*; return the server's epoch.
 
-    The caller has written the rows and has not sent COMMIT. A server whose epoch is not that of
-    Postgres (or "") is one that others do not read. Raises ``BrokenConnection`` when the
-    connection broke or gave no answer in time: then the marks may be set later than anything
-    that is sent from now on, and a second attempt needs another token. Were it the same, this
-    writer's push could find its own late mark behind the next writer's, and store the older row.
+    The caller has written the rows and has not sent COMMIT. If the epoch is "" or not that of
+    Postgres, other processes do not read from this server. Raises ``BrokenConnection`` if the
+    connection broke or timed out. Then the marks may be set later than anything that is sent from
+    now on, so a second attempt needs another token. With the same token, this writer's push could
+    find its own late mark behind the next writer's, and store the older row.
     """
     command = _mark([*keys, variants.KEY, incarnation.KEY], token, keyspace.prefix())
     [answer] = transport.round_trip(command, resend=False)
@@ -242,14 +244,14 @@ def mark(keys: Sequence[str], token: bytes) -> str:
 
 @events.operation("push", lambda results: {"cache.result": ", ".join(sorted(set(results)))})
 def push(rows: Mapping[str, bytes], token: bytes) -> list[str]:
-    """Replace the mark *token*, and those before it, by the committed row (or ``NULL``).
+    """Replace the mark *token* and the marks before it with the committed row (or ``NULL``).
 
-    Only for rows that were written under their own lock; in place of another, ``INVALIDATE``
-    only takes the mark away. Answers for each key: ``pushed``, ``invalidated``, ``superseded``
-    (a later writer's mark stands there) or ``lost`` (the mark was gone; key deleted).
+    Push only rows that were written under their own lock. For other rows, ``INVALIDATE`` only
+    removes the mark. Returns for each key: ``pushed``, ``invalidated``, ``superseded`` (a later
+    writer's mark is there) or ``lost`` (the mark was gone; the key is deleted).
 
-    Rows go before what is invalidated: then whoever makes a page finds them. (Were it otherwise,
-    their marks would keep them from being taken; the model says so.)
+    Rows come before invalidated keys, so that the maker of a page finds the rows. (In the other
+    order, marks would keep it from using the rows; the model shows this.)
     """
     pushed = {key: row for key, row in rows.items() if row != INVALIDATE}
     values = (
@@ -266,10 +268,10 @@ def push(rows: Mapping[str, bytes], token: bytes) -> list[str]:
 
 @events.operation("release", lambda results: {"cache.result": ", ".join(sorted(set(results)))})
 def release(keys: Sequence[str], token: bytes) -> list[str]:
-    """Take the mark *token* from *keys*; the next reader loads the row.
+    """Remove the mark *token* from *keys*; the next reader loads the row.
 
-    Answers for each key: ``invalidated``, ``superseded`` (others' marks stand there) or
-    ``lost`` (the mark was gone; key deleted).
+    Returns for each key: ``invalidated``, ``superseded`` (marks of other writers are there) or
+    ``lost`` (the mark was gone; the key is deleted).
     """
     [answers] = transport.round_trip(_release([*keys], token))
     return [answer.decode() for answer in answers]
@@ -277,11 +279,11 @@ def release(keys: Sequence[str], token: bytes) -> list[str]:
 
 @events.operation("repair")
 def repair(keys: Sequence[str], reconciled: str) -> None:
-    """Take from *keys* whatever may be older than the write that was logged for them.
+    """Remove every value of *keys* that may be older than the write that was logged for them.
 
-    A row, null or lease is deleted; behind marks comes one of the repair's own. Only on the
-    server whose incarnation is *reconciled*, such as ``trusted 7``; on any other, which readers
-    and writers have left or will leave, it raises ``CacheUnavailable``.
+    Rows, nulls and leases are deleted; behind marks, the repair adds its own mark. This is done
+    only on the server whose incarnation is *reconciled*, such as ``trusted 7``. Readers and
+    writers have left any other server or will leave it; there it raises ``CacheUnavailable``.
     """
     mark = new_mark(_NO_TRANSACTION)
     command = _repair(
@@ -289,12 +291,12 @@ def repair(keys: Sequence[str], reconciled: str) -> None:
     )
     [answer] = transport.round_trip(command)
     if answer == -1:
-        raise CacheUnavailable(f"This Redis is not {reconciled}; nothing is repaired there.")
+        raise CacheUnavailable(f"This Redis is not {reconciled}, so nothing was repaired.")
 
 
 @events.operation("drop", lambda deleted: {"cache.deleted": deleted})
 def drop(keys: Sequence[str]) -> int:
-    """Delete rows, nulls and leases, leave marks; answer how many were deleted."""
+    """Delete rows, nulls and leases, but leave marks; return how many were deleted."""
     deleted: int = transport.round_trip(_drop([*keys, variants.KEY], keyspace.prefix()))[0]
     return deleted
 

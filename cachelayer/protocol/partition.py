@@ -1,15 +1,14 @@
-"""The strict choice: no stale read even while Redis is cut off from some processes only.
+"""The strict mode: no stale read, even while only some processes can reach Redis.
 
-With ``CACHELAYER["PARTITION"] = "strict"`` a process serves hits only while it
-holds trust: within the last ``TRUST_LIFETIME`` it has asked Postgres, and
-nobody was writing without marks. A process that cannot mark first declares that,
-in a row that all can see, and waits that lifetime out before it commits: by then
-every other process has either seen the row or lost its trust. So the first write
-of an outage takes a second longer, and the others do not. A lock that such a transaction
-holds until it ends keeps the row from being taken away.
+With ``CACHELAYER["PARTITION"] = "strict"``, a process serves hits only while it holds trust:
+within the last ``TRUST_LIFETIME`` Postgres has confirmed that no process writes without marks. A
+process that cannot mark first inserts a declaration, a row that all processes can see. Before it
+commits, it waits for ``TRUST_LIFETIME``: by then every other process has seen the row or lost its
+trust. So the first write of an outage takes a second longer; later writes do not. Each
+transaction without marks holds a lock until it ends, so that the declaration stays.
 
-The idea is a lease on the right to read locally (Gray and Cheriton, SOSP 1989),
-with Postgres as the place where it is revoked.
+The idea is a lease on the right to read locally (Gray and Cheriton, SOSP 1989), which is revoked
+through Postgres.
 """
 
 import logging
@@ -30,10 +29,10 @@ from cachelayer.representation import registry
 
 logger = logging.getLogger("cachelayer.strict")
 
-#: Seconds after which others take a declaration for a dead process's. They wait for the
-#: transactions that rely on it all the same; its process, if it lives, declares again.
+#: Seconds after which other processes take the owner of a declaration for dead. They still wait
+#: for the transactions that rely on it. The owner, if it is alive, declares again.
 _LIFETIME: Final = 60.0
-#: The name of the advisory lock: shared by who relies on a declaration, exclusive to lift one.
+#: The advisory lock: shared by transactions that rely on a declaration, exclusive to lift one.
 _LOCK: Final = "cachelayer_outage"
 
 
@@ -43,26 +42,26 @@ def is_on() -> bool:
 
 
 class Trust:
-    """What this process knows about the others' unmarked writes."""
+    """What this process knows about other processes' writes without marks."""
 
     def __init__(self) -> None:
         self.start_afresh()
 
     def start_afresh(self) -> None:
-        #: Until when hits may be served (monotonic seconds), and of a Redis of which epoch.
+        #: Until when hits may be served (monotonic seconds), and the epoch of their Redis.
         self._until = 0.0
         self._epoch = ""
         self._used = False
-        #: This process's name in the table, and whether everybody has had time to see it there.
+        #: This process's name in the table, and whether all have had time to see it there.
         self._name = secrets.token_hex(8)
         self._is_known_to_all = False
-        #: Names under which nobody writes any more.
+        #: Former names, under which this process does not write any more.
         self._retired: list[str] = []
 
     def held(self) -> str:
-        """The epoch of the Redis whose hits may be served now; "" for none.
+        """The epoch of the Redis whose hits may be served now; "" if there is none.
 
-        Asks in the background for the next time.
+        Renews the trust in the background.
         """
         self._used = True
         if time.monotonic() < self._until:
@@ -76,9 +75,9 @@ class Trust:
         task.wake_now()
 
     def ask(self) -> bool:
-        """Ask every database whether somebody writes without marks; never raises.
+        """Ask every database whether a process writes without marks; never raises.
 
-        Answers whether to ask again soon: while reads go on.
+        Returns whether to ask again soon, which is the case while there are reads.
         """
         asked_at = time.monotonic()
         used, self._used = self._used, False
@@ -86,7 +85,7 @@ class Trust:
             found = {using: _epoch_unless_unmarked(using) for using in registry.databases()}
             if all(found.values()):
                 self._epoch = epoch.hear(epoch.text(found))
-                # From when the question was sent: the answer may be older than its arrival.
+                # Count from when the question was sent, because the answer may be that old.
                 self._until = asked_at + conf.get().TRUST_LIFETIME
             elif any(map(_has_leftovers, found)):
                 self.lift()
@@ -96,14 +95,14 @@ class Trust:
         return used
 
     def declare(self, connection: BaseDatabaseWrapper) -> None:
-        """Before a COMMIT without marks: let every process know, and wait until it does.
+        """Before a COMMIT without marks: declare it, and wait until every process knows.
 
-        The transaction on *connection* keeps the declaration from being lifted until it ends.
-        Raises ``DatabaseError``; then the write must not be committed.
+        Until it ends, the transaction on *connection* keeps the declaration from being lifted. If
+        this raises ``DatabaseError``, the write must not be committed.
         """
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock_shared(hashtext(%s))", [_LOCK])
-            # Under another level the snapshot is older than the lock.
+            # At another isolation level, the snapshot is older than the lock.
             cursor.execute(
                 "SELECT current_setting('transaction_isolation') = 'read committed' AND EXISTS "
                 "(SELECT FROM cachelayer_outage WHERE process = %s "
@@ -115,8 +114,8 @@ class Trust:
             self.declare_alone(connection)
 
     def declare_alone(self, connection: BaseDatabaseWrapper) -> None:
-        """As ``declare``, without a transaction that relies on it."""
-        # On another connection: it is seen before the COMMIT.
+        """Like ``declare``, without a transaction that relies on it."""
+        # On another connection, so that it is visible before the COMMIT.
         with own_connection(connection) as own, own.cursor() as cursor:
             cursor.execute(
                 "INSERT INTO cachelayer_outage (process, until) "
@@ -128,16 +127,16 @@ class Trust:
         if is_new or not self._is_known_to_all:
             name = self._name
             _wait(conf.get().TRUST_LIFETIME * 1.1)
-            # Not where it was retired meanwhile: the next one is to wait for its own.
+            # If the name was retired meanwhile, the next declaration must wait again.
             self._is_known_to_all = name == self._name
 
     def retire(self) -> None:
-        """Before the gate closes: who needs a declaration from here makes a new one, and waits."""
+        """Before the gate closes: later writes without marks need a new declaration, and wait."""
         self._retired.append(self._name)
         self._name, self._is_known_to_all = secrets.token_hex(8), False
 
     def lift(self) -> None:
-        """The gate is closed: withdraw what was retired, and what a dead process has left.
+        """After the gate has closed: delete retired declarations, and those of dead processes.
 
         Waits for the transactions that rely on a declaration. Raises ``DatabaseError``.
         """
@@ -152,7 +151,7 @@ class Trust:
 
 
 def _epoch_unless_unmarked(using: str) -> str:
-    """The epoch in the database *using*; "" while somebody writes without marks."""
+    """The epoch in the database *using*; "" while a process writes without marks."""
     with connections[using].cursor() as cursor:
         cursor.execute(
             f"SELECT ({epoch.LAST})::text, NOT EXISTS (SELECT FROM cachelayer_outage) "
@@ -170,9 +169,9 @@ def _has_leftovers(using: str) -> bool:
 
 @contextmanager
 def own_connection(connection: BaseDatabaseWrapper) -> Iterator[BaseDatabaseWrapper]:
-    """Another connection to the same database, past psycopg's pool.
+    """Another connection to the same database, outside psycopg's pool.
 
-    Every connection of the pool may be held by a writer that waits for one more.
+    In the pool, writers that wait for a second connection may hold all connections.
     """
     own = connection.copy()
     options = {k: v for k, v in own.settings_dict["OPTIONS"].items() if k != "pool"}

@@ -25,17 +25,17 @@ from cachelayer.tracking import session
 
 Outcome = Literal["hit", "miss", "bypass"]
 
-#: The first pause of a reader that waits for another's lease, in seconds; it doubles.
+#: The first pause of a reader that waits for another reader's lease, in seconds; it doubles.
 _FIRST_PAUSE: Final = 0.002
-_NO_TRUST: Final = "Postgres has not yet said that nobody writes without marks."
+_NO_TRUST: Final = "Postgres has not confirmed yet that no process writes without marks."
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
     """The answer to a read.
 
-    ``hit``: the cache had it. ``miss``: it was absent, this reader loaded it
-    and filled the cache. ``bypass``: it came from Postgres past the cache.
+    ``hit``: the cache had the row. ``miss``: the row was absent; this reader loaded it and filled
+    the cache. ``bypass``: the row came from Postgres, and the cache was not filled.
     """
 
     outcome: Outcome
@@ -44,14 +44,14 @@ class Read:
 
 
 class Fetched(NamedTuple):
-    """What ``fetch`` has given for *key*, for a ``read`` of the same request to go on from."""
+    """The result of ``fetch`` for *key*, which a ``read`` of the same request can use."""
 
     key: str
     value: bytes | None
 
 
 def fetch(key: str) -> bytes | None:
-    """What Redis holds under *key*, if it may be believed now; else ``CacheUnavailable``."""
+    """What Redis holds under *key*; ``CacheUnavailable`` if Redis is not trusted now."""
     return _fetch([key])[0]
 
 
@@ -62,7 +62,7 @@ def _fetch(keys: Sequence[str], verified: bool = False) -> list[bytes | None]:
     wanted = partition.trust.held() if is_strict else epoch.known()
     if not wanted:
         raise CacheUnavailable(_NO_TRUST)
-    # In the same round trip: this connection may lead to another server since the last one.
+    # The epoch comes in the same round trip, because the connection may lead to another server.
     values, found = key_states.get_verified(keys)
     if found != wanted:
         if is_strict:
@@ -72,14 +72,14 @@ def _fetch(keys: Sequence[str], verified: bool = False) -> list[bytes | None]:
 
 
 def note_hit(cached: Cached, pk: Any, key: str, value: bytes, seconds: float) -> None:
-    """Announce a read that is answered with *value*, the row or null found under *key*."""
+    """Announce a read that returns *value*, the row or null found under *key*."""
     events.value_answered(cached, pk, key, value)
     events.read_ended(cached.kind, "hit", seconds)
     watchdog.task.wake()
 
 
 def note_bypass(cached: Cached) -> None:
-    """Announce a read that Postgres has answered because the cache may not be used."""
+    """Announce a read from Postgres, because the cache may not be used."""
     ended(cached, Read("bypass", None))
 
 
@@ -92,10 +92,9 @@ def read(
 ) -> Read:
     """The row of *model* with primary key *pk*, never older than an acknowledged write.
 
-    As the first serializer that the model is registered with shows it, or *serializer*.
-    *fetched* is what this request has found under the key already. Raises
-    ``ValidationError`` for a *pk* of the wrong form and ``DatabaseError`` when
-    Postgres is needed and does not answer.
+    The row is rendered by *serializer* (default: the model's first registered serializer).
+    *fetched* is what this request has already found under the key. Raises ``ValidationError`` for
+    a *pk* of the wrong form, and ``DatabaseError`` if Postgres is needed and does not answer.
     """
     return read_one(registry.get(model, serializer), pk, fetched)
 
@@ -103,18 +102,18 @@ def read(
 def read_by(
     model: type[models.Model], *, serializer: Serializer | None = None, **value: Any
 ) -> Read:
-    """As ``read``, by a unique column that ``register(read_by=…)`` names: ``isbn="0-19-853453-1"``.
+    """Like ``read``, by a unique column that ``register(read_by=…)`` names: ``isbn="0198534531"``.
 
-    Raises ``TypeError`` unless one is given.
+    Raises ``TypeError`` unless exactly one column is given.
     """
     if len(value) != 1:
-        raise TypeError(f"read_by() takes one column and its value, and not {len(value)}.")
+        raise TypeError(f"read_by() takes exactly one column with its value, not {len(value)}.")
     [(name, wanted)] = value.items()
     return read_one(registry.get(model, serializer, name), wanted)
 
 
 def read_one(cached: Cached, pk: Any, fetched: Fetched | None = None) -> Read:
-    """As ``read``, of one registration; *pk* is what its keys have behind the colon."""
+    """Like ``read``, for one registration; *pk* is the part of the key after the colon."""
     began = time.perf_counter()
     pk = cached.to_python(pk)
     found = find_one(cached, pk, fetched)
@@ -124,7 +123,7 @@ def read_one(cached: Cached, pk: Any, fetched: Fetched | None = None) -> Read:
 
 
 def find_one(cached: Cached, pk: Any, fetched: Fetched | None = None) -> Read | None:
-    """As ``read_one``, not announced; None where Postgres must be asked past the cache."""
+    """Like ``read_one``, but not announced; None if Postgres must be asked without the cache."""
     using = cached.database
     with suppress(CacheUnavailable):
         key = cached.key(pk)
@@ -137,7 +136,7 @@ def find_one(cached: Cached, pk: Any, fetched: Fetched | None = None) -> Read | 
 def read_many(
     model: type[models.Model], pks: Iterable[Any], *, serializer: Serializer | None = None
 ) -> dict[Any, Read]:
-    """The rows with primary keys *pks*, in that order; one round trip when all are hits."""
+    """The rows with primary keys *pks*, in that order; one round trip if all are hits."""
     cached = registry.get(model, serializer)
     try:
         keys = _keys(cached, pks)
@@ -151,15 +150,15 @@ def read_many(
 def rows(
     model: type[models.Model], pks: Iterable[Any], *, serializer: Serializer | None = None
 ) -> list[bytes]:
-    """Those of the rows with primary keys *pks* that there are, in that order, for a list of them.
+    """The existing rows with primary keys *pks*, in that order, for a list of them.
 
-    As ``read_many``; but a list is no read of each of its rows, so nothing is counted.
+    Like ``read_many``, but nothing is counted, because a list does not count as a read of each row.
     """
     return rows_of(registry.get(model, serializer), pks)
 
 
 def rows_of(cached: CachedModel, pks: Iterable[Any], *, verified: bool = False) -> list[bytes]:
-    """As ``rows``, of one registration; *verified*: hits of the server of this epoch only."""
+    """Like ``rows``, for one registration; with *verified*, hits must be of the current epoch."""
     try:
         keys = _keys(cached, pks)
     except CacheUnavailable:
@@ -172,7 +171,7 @@ def rows_of(cached: CachedModel, pks: Iterable[Any], *, verified: bool = False) 
 
 
 def _keys(cached: CachedModel, pks: Iterable[Any]) -> dict[str, Any]:
-    """The primary keys in their one form, by key."""
+    """The primary keys in canonical form, by key."""
     start = cached.start
     return {f"{start}:{pk}": pk for pk in map(cached.to_python, pks)}
 
@@ -180,8 +179,8 @@ def _keys(cached: CachedModel, pks: Iterable[Any]) -> dict[str, Any]:
 def _find(
     using: str, cached: CachedModel, keys: dict[str, Any], *, verified: bool = False
 ) -> tuple[dict[str, bytes], dict[str, Outcome]]:
-    """The rows of *keys*, and where each has come from. What was absent is filled."""
-    # One token serves for all: it says which reader may fill, not which row.
+    """The rows of *keys*, and the outcome for each. Absent rows are filled."""
+    # One token serves for all keys, because it names the reader that may fill, not the row.
     lease = key_states.new_lease()
     rows: dict[str, bytes] = {}
     leased: dict[str, Any] = {}
@@ -210,8 +209,8 @@ def _load(
     values: dict[str, bytes | None],
     lease: bytes,
 ) -> tuple[dict[Any, bytes], set[str]]:
-    """The rows of the *unknown* keys, and those of the *leased* that were filled."""
-    if not cached.is_query_checked:  # All by one query.
+    """The rows of the *unknown* keys, and which of the *leased* keys were filled."""
+    if not cached.is_query_checked:  # One query loads all.
         loaded = read_rows(using, cached, unknown.values())
         if leased:
             documents.store({key: loaded[pk] for key, pk in leased.items()}, lease)
@@ -227,7 +226,7 @@ def _load(
 def _fetch_many(
     using: str, cached: CachedModel, keys: dict[str, Any], verified: bool
 ) -> dict[str, bytes | None]:
-    """As ``fetch``, without the rows that this transaction has written itself."""
+    """Like ``fetch``, without the rows that this transaction has written itself."""
     connection = connections[using]
     if session.is_at_home(connection) and not connection.run_on_commit:
         wanted = list(keys)
@@ -239,7 +238,7 @@ def _fetch_many(
 def _known(
     cached: CachedModel, keys: dict[str, Any], values: dict[str, bytes | None]
 ) -> dict[str, bytes]:
-    """Of the *values* that were looked up: rows and nulls; a share of them is checked."""
+    """The rows and nulls among the *values* found. The live check samples them."""
     known = {key: value for key, value in values.items() if value and key_states.is_known(value)}
     for key, value in known.items():
         events.value_answered(cached, keys[key], key, value)
@@ -247,7 +246,7 @@ def _known(
 
 
 def _read_cached(using: str, cached: Cached, pk: Any, key: str, value: bytes | None) -> Read | None:
-    """The answer by way of the cache, which held *value*; None where Postgres must be asked."""
+    """The answer through the cache, which held *value*; None if Postgres must be asked."""
     deadline = time.monotonic() + conf.get().LEASE_WAIT
     pause = _FIRST_PAUSE
     while True:
@@ -255,7 +254,7 @@ def _read_cached(using: str, cached: Cached, pk: Any, key: str, value: bytes | N
             events.value_answered(cached, pk, key, value)
             return Read("hit", _unwrap(value))
         is_late = time.monotonic() >= deadline
-        # A reader that has held its lease for so long may be dead: another takes it over.
+        # A reader that has held its lease this long may be dead, so another takes it over.
         if free := takeover.free(using, {key: value}, also_leases=is_late):
             token = key_states.new_lease()
             if takeover.lease(using, free, token)[0]:
@@ -264,7 +263,7 @@ def _read_cached(using: str, cached: Cached, pk: Any, key: str, value: bytes | N
                 return Read(outcome, _unwrap(loaded[pk]))
         elif not key_states.is_lease(value):
             return None
-        # Another reader is loading this row: a stampede. It will be here soon.
+        # Another reader is loading this row (a stampede), so it will be here soon.
         if is_late:
             return None
         if pause == _FIRST_PAUSE:
@@ -275,16 +274,16 @@ def _read_cached(using: str, cached: Cached, pk: Any, key: str, value: bytes | N
 
 
 def _reads_otherwise(using: str, cached: Cached, key: str) -> bool:
-    """Whether Postgres would give this thread another row than anybody else.
+    """Whether Postgres would give this thread another row than all others.
 
-    Its transaction has written a newer one, or something that it may show, or its session looks
-    into another schema.
+    This is the case if its transaction has written the row or something that the row may show, or
+    if its session uses another schema.
     """
     connection = connections[using]
     if not session.is_at_home(connection):
         return True
     if not connection.run_on_commit:
-        return False  # Nearly always; the rest takes longer than a hit may.
+        return False  # Nearly always. The rest takes longer than a hit may.
     if has_written(using, key, f"{key.partition(':')[0]}:{EVERY}"):
         return True
     return cached.is_document and has_written_of(
@@ -299,9 +298,9 @@ def _unwrap(row: bytes) -> bytes | None:
 
 
 def ended(cached: Cached, read: Read, seconds: float | None = None) -> Read:
-    """Announce *read*, and answer it."""
+    """Announce *read*, and return it."""
     if not conf.get().ENABLED:
-        return read  # Nobody's statistics, and no thread that would add them up.
+        return read  # Do not count it, and start no thread that adds counts to the totals.
     events.read_ended(cached.kind, read.outcome, seconds)
     if read.outcome == "hit":
         watchdog.task.wake()

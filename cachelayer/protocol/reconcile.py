@@ -1,16 +1,17 @@
 """Reconcile: the only way to close an open gate.
 
-1. If the incarnation is not this server's, or has another epoch than Postgres, take the next
-   epoch and write ``settling`` with it.
+1. If the incarnation belongs to another server, or its epoch differs from that of Postgres, take
+   the next epoch and write ``settling`` with it.
 2. Settle: this process marks and pushes again; reads still use Postgres.
-3. Wait until every process with an open gate has looked at Redis again, then until every
-   transaction has ended that had written a cached row by then: its mark may be lost, on
-   another server, or it may have been logged and not marked.
-4. Sweep, where the epoch is ours: what is cached is deleted, marks are made nobody's.
-5. Repair every key in the log; then ``trusted``, if the incarnation is still ours.
+3. Wait until every process with an open gate has probed Redis again. Then wait until every
+   transaction that has written a cached row by then has ended: its mark may be lost or on
+   another server, or its keys may have been logged, not marked.
+4. If this process took the epoch, sweep: delete all rows, and replace marks with marks of no
+   transaction.
+5. Repair every key in the log; then write ``trusted``, if the incarnation is still ours.
 
-The transactions are noted after the interval: a writer decides "no mark", and its log row
-becomes visible only with its COMMIT, so one that decides late in the interval would be missed.
+The transactions are noted after the interval, not before. A writer may decide late in the
+interval to write without a mark, and its log row becomes visible only with its COMMIT.
 """
 
 import logging
@@ -37,7 +38,7 @@ from cachelayer.tracking import tracked_tables, triggers
 
 logger = logging.getLogger("cachelayer.reconcile")
 
-#: What a reconcile sets and deletes again, to see whether it may.
+#: The key that a reconcile sets and deletes, to test whether it may write.
 PROBE = "cachelayer:probe"
 
 _trust = scripts.load("trust")
@@ -45,29 +46,29 @@ _probe = scripts.load("probe")
 _log = ThrottledLog(logger)
 os.register_at_fork(after_in_child=_log.start_afresh)
 
-#: Settling that has not ended after so many probe intervals was left by a process
-#: that died; another takes over.
+#: After this many probe intervals, the process that is settling is taken for dead, and another
+#: takes over.
 ABANDONED = 20
 
 
 def until_closed(gate: Gate) -> None:
-    """Reconcile, again and again, until the gate is closed. Never raises."""
+    """Reconcile repeatedly until the gate is closed. Never raises."""
     memory = _Memory()
     while gate.mode is not Mode.CLOSED:
         started = time.monotonic()
         try:
             closed = _attempt(gate, memory)
         except (RedisError, OSError, CacheUnavailable) as error:
-            # Asked again: a process that was frozen in the middle has missed one
-            # answer, and its writers can still mark.
+            # Ask again: a process that was frozen in between has missed one answer, but its
+            # writers can still mark.
             if not _answers():
                 gate.open(error)
             closed = False
         except (DatabaseError, InterfaceError) as error:
-            logger.info("Reconcile waits for Postgres: %s", error)
+            logger.info("The reconcile waits for Postgres: %s", error)
             closed = False
         except Exception:
-            _log.say(logging.ERROR, "Reconcile failed; it will be tried again.", exc_info=True)
+            _log.say(logging.ERROR, "The reconcile failed. It will be tried again.", exc_info=True)
             closed = False
         finally:
             gate.probed_at = started
@@ -78,11 +79,11 @@ def until_closed(gate: Gate) -> None:
 
 @dataclass(slots=True)
 class _Memory:
-    """What one attempt tells the next."""
+    """What one attempt leaves for the next."""
 
     #: By epoch: when a settling was first seen (monotonic seconds).
     settling_since: dict[str, float] = field(default_factory=dict)
-    #: Whether triggers were missing: then what is cached may have been written unseen.
+    #: Whether triggers were missing. Then cached rows may have changed unnoticed.
     was_blind: bool = False
 
 
@@ -115,7 +116,7 @@ def _attempt(gate: Gate, memory: _Memory) -> bool:
     if not mine and not found.is_trusted:
         return False
     settle(gate)
-    # Its own epoch, and not the last: another reconcile may have begun meanwhile.
+    # Our epoch, not the last one, because another reconcile may have begun meanwhile.
     reconciled = f"settling {incarnation.epoch_in(mine.encode())}" if mine else None
     if reconciled:
         _sweep(reconciled)
@@ -136,16 +137,17 @@ def _attempt(gate: Gate, memory: _Memory) -> bool:
 
 
 def _begin(seen: incarnation.Incarnation) -> str:
-    """Take the next epoch and write ``settling`` with it on this server; "" where others have.
+    """Take the next epoch and write ``settling`` with it on this server.
 
-    One at a time: two in step could each take a new epoch after the other's ``settling``, for ever.
+    Returns "" if another process has done so. One process at a time: two in step could forever
+    take a new epoch after the other's ``settling``.
     """
     with ExitStack() as stack:
         for using in sorted(registry.databases()):
             stack.enter_context(transaction.atomic(using=using))
             _lock(connections[using])
             if partition.is_on():
-                # Who trusts another server may hit there what is marked here from now on.
+                # Processes that trust another server may hit rows there that are marked here.
                 partition.trust.declare(connections[using])
         epoch.ask()
         with transport.fresh_connection() as connection:
@@ -159,7 +161,7 @@ def _begin(seen: incarnation.Incarnation) -> str:
 
 
 def _lock(connection: Any) -> None:
-    """Until the transaction ends; a holder that is frozen is passed over, and nothing is wrong."""
+    """Hold a lock until the transaction ends. Skipping a frozen holder does no harm."""
     deadline = time.monotonic() + ABANDONED * conf.get().PROBE_INTERVAL
     with connection.cursor() as cursor:
         while time.monotonic() < deadline:
@@ -172,9 +174,10 @@ def _lock(connection: Any) -> None:
 def _sweep(reconciled: str) -> None:
     """Repair every key that this server holds.
 
-    After the wait: a writer that knew the last epoch only may have marked another server, and
-    here another's push has left a row that is older than its. Rows of models that only another
-    program of this database has registered are among them: it trusts what is trusted here.
+    Do so after the wait: a writer that knew only the last epoch may have marked another server,
+    while another writer's push has left an older row here. The sweep includes rows of models that
+    only another program of this database has registered, because it shares the trust in this
+    server.
     """
     prefixes = {cached.prefix for cached in registry.every()}
     for using in registry.databases():
@@ -184,7 +187,7 @@ def _sweep(reconciled: str) -> None:
 
 
 def missing_triggers() -> str:
-    """What the database lacks to tell of every write; "" when it lacks nothing."""
+    """What the database lacks to report every write; "" if it lacks nothing."""
     for using in registry.databases():
         if problems := triggers.problems(connections[using]):
             return f"{problems[0]} {triggers.MEND}"
@@ -199,10 +202,10 @@ def _is_abandoned(found: incarnation.Incarnation, settling_since: dict[str, floa
 
 
 def probe_if_late(gate: Gate) -> None:
-    """Before a writer goes without a mark: has this process looked at Redis lately?
+    """Before a write without a mark: probe Redis if this process has not done so lately.
 
-    A reconcile elsewhere waits ``SETTLING_TIME`` for every open gate to have
-    looked. A process whose thread was held up for longer looks here.
+    A reconcile in another process waits ``SETTLING_TIME`` for every process with an open gate to
+    probe. If this process's thread was held up for longer, this function probes.
     """
     if gate.mode is not Mode.OPEN:
         return
@@ -215,7 +218,7 @@ def probe_if_late(gate: Gate) -> None:
 
 
 def _answers() -> bool:
-    """Whether a new connection to Redis can be made, read and written by now."""
+    """Whether a new connection to Redis can now be made, read and written."""
     try:
         with transport.fresh_connection() as connection:
             incarnation.fetch(connection)
@@ -225,9 +228,9 @@ def _answers() -> bool:
 
 
 def _refusal(connection: Any) -> ResponseError | None:
-    """What this Redis says where it takes no write now: no mark either, so nobody could mark."""
+    """The error if this Redis refuses writes now. Then it would refuse marks, too."""
     probe = _probe([PROBE])
-    # Both ways that a script is sent: a user may have been given one of them.
+    # Try both ways to send a script, because a user may be allowed only one of them.
     for answer in incarnation.ask(connection, probe, scripts.with_text(probe)):
         if isinstance(answer, ResponseError) and not isinstance(answer, NoScriptError):
             return answer
@@ -235,7 +238,7 @@ def _refusal(connection: Any) -> ResponseError | None:
 
 
 def settle(gate: Gate) -> None:
-    """Wait out the writers that may have decided to go without a mark."""
+    """Wait for the writers that may have decided to write without a mark."""
     time.sleep(conf.get().SETTLING_TIME)
     for using in registry.databases():
         with connections[using].cursor() as cursor:
@@ -247,13 +250,13 @@ def settle(gate: Gate) -> None:
 
 
 def _writers(cursor: Any) -> dict[str, str]:
-    """The transactions that have written a cached table or the log, each with what it is."""
+    """The transactions that have written a cached table or the log, each with a description."""
     cursor.execute(_WRITERS, [tracked_tables.FUNCTION, "cachelayer_repair"])
     return dict(cursor.fetchall())
 
 
-#: Every statement that writes a table locks it until its transaction has ended. An idle
-#: transaction that has written none of these, or another database, is waited for by nobody.
+#: Every statement that writes a table locks it until its transaction ends. Idle transactions that
+#: have written none of these tables, or that use another database, are not waited for.
 _WRITERS: Final = """
 SELECT virtualtransaction, format(
     'a transaction that writes %%s (process %%s%%s, since %%s)', min(relation::regclass::text),

@@ -1,13 +1,13 @@
-"""Variants that no release uses any more are taken away: each costs every write a key.
+"""Retires variants that no release uses any more, because each costs every write one key.
 
-In three steps, so that no row outlives its variant's entry: else a writer would not mark it.
+This takes three steps, so that no row outlives its variant's entry; no writer would mark it.
 
-1. The entry becomes ``closing`` with a token. Writers go on marking; nobody fills.
-2. Its rows and leases are deleted.
+1. The entry becomes ``closing`` with a token. Writers still mark; readers do not fill.
+2. The rows and leases of the variant are deleted.
 3. The entry is deleted, if it is still closing with that token.
 
-No clock is part of the argument. A process of that release that comes back finds nothing, and
-its lease enters the variant anew, in whichever step this is; then the steps that follow refuse.
+The argument needs no clock. If a process of that release comes back, in any step, it finds
+nothing, and its lease enters the variant again. Then the remaining steps refuse.
 """
 
 import secrets
@@ -21,9 +21,9 @@ from cachelayer.protocol import scan
 from cachelayer.redis import epoch, incarnation, keyspace, scripts, transport, variants
 from cachelayer.redis.batches import batched
 
-#: A hash: when each variant was last said to be in use (Unix time).
+#: A hash: when a process last reported each variant as in use (Unix time).
 _SEEN: Final = "cachelayer:variants:seen"
-#: Seconds between two words of a process.
+#: Seconds between two reports of a process.
 _INTERVAL: Final = 60.0
 
 _retire = scripts.load("retire", "own_incarnation")
@@ -31,9 +31,9 @@ _next_word = 0.0
 
 
 def retire_unused() -> None:
-    """Say which variants this process uses, and take away those that nobody has used for long.
+    """Report the variants that this process uses, and retire those that have long been unused.
 
-    At most once a minute; never raises.
+    Does so at most once a minute. Never raises.
     """
     global _next_word
     if (now := time.monotonic()) >= _next_word:
@@ -64,14 +64,14 @@ def _unused() -> list[str]:
 
 
 def _as_dict(answer: Any) -> dict[bytes, bytes]:
-    """Of RESP 3 it is one, of RESP 2 a list."""
+    """RESP 3 answers with a dictionary, RESP 2 with a list."""
     if isinstance(answer, dict):
         return answer
     return dict(zip(answer[::2], answer[1::2], strict=True))
 
 
 def retire(variant: str) -> bool:
-    """Take *variant* away; False where it has come into use again. Raises ``CacheUnavailable``."""
+    """Retire *variant*; False if it is in use again. Raises ``CacheUnavailable``."""
     closing = f"closing {secrets.token_hex(8)}"
     reconciled = f" trusted {epoch.known()}"
     transport.round_trip(("HSET", keyspace.of(variants.KEY), variant, closing))
@@ -87,6 +87,6 @@ def retire(variant: str) -> bool:
             return False
     is_gone = step((), 1)
     if is_gone:
-        # Entered again, it is new: nobody has said yet that it is in use.
+        # If it is entered again it is new, so no report of its use exists yet.
         transport.round_trip(("HDEL", keyspace.of(_SEEN), variant))
     return is_gone

@@ -1,4 +1,4 @@
-"""Which keys are cached: a walk over them, by SCAN."""
+"""Finds the cached keys by SCAN."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -8,15 +8,15 @@ from cachelayer.redis import keyspace, transport
 from cachelayer.redis.batches import PIPELINE
 from cachelayer.representation import registry, tenancy
 
-#: The cursor with which a walk over the keys begins and ends.
+#: The cursor at the beginning and at the end of a scan.
 START: Final = "0"
 
 
 def keys(prefixes: Sequence[str] | None = None) -> Iterator[str]:
-    """The keys of cached rows, of all registered models or of *prefixes*, by SCAN.
+    """The keys of cached rows, of all registered models or of *prefixes*.
 
-    Also those in which other releases have rows of their own shape (``variants.py``). A key
-    that exists during the whole walk is given at least once.
+    This includes the variants of other releases (``variants.py``). A key that exists during the
+    whole scan is returned at least once.
     """
     if prefixes is None:
         prefixes = [cached.prefix for cached in registry.every()]
@@ -33,10 +33,10 @@ def variant_keys(variant: str) -> Iterator[str]:
 
 
 def scan(prefix: str, cursor: str) -> tuple[str, list[str]]:
-    """One step of the walk over the keys of *prefix*: the next cursor, and keys.
+    """One step of a scan over the keys of *prefix*: the next cursor, and keys.
 
-    It begins with the cursor ``START`` and is over when that comes back. Redis keeps
-    nothing between two steps, so another process may go on. Raises ``CacheUnavailable``.
+    A scan begins with the cursor ``START``, and is complete when that cursor comes back. Redis
+    keeps no state between steps, so another process may continue. Raises ``CacheUnavailable``.
     """
     return _scan(_pattern(prefix), cursor)
 
@@ -60,6 +60,6 @@ def _scan(pattern: str, cursor: str) -> tuple[str, list[str]]:
     command = ("SCAN", cursor, "MATCH", pattern, "COUNT", PIPELINE)
     [[after, keys]] = transport.round_trip(command)
     for key in keys:
-        with suppress(UnicodeDecodeError):  # Then it is none of ours.
+        with suppress(UnicodeDecodeError):  # Our keys are UTF-8.
             found.append(key.decode().removeprefix(start))
     return str(int(after)), found

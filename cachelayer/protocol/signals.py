@@ -1,7 +1,7 @@
-"""From Django's signals to ``write.announce``: the front door of a write.
+"""Announces writes from Django's signals to ``write.announce``.
 
-Two receivers, and no patches: ``save()`` is what it is without the cache. Behind them stands
-the witness (``statement_listener.py``), which hears of what sends no signal.
+There are two receivers and no patches: ``save()`` works as it does without the cache. Writes
+without a signal are announced by the witness (``statement_listener.py``).
 """
 
 from typing import Any
@@ -16,10 +16,10 @@ from cachelayer.representation.registration import AnyModel, CachedModel
 
 
 def connect(cached: CachedModel) -> None:
-    """Announce every save of a row of *cached*, and every delete that Django takes one by one.
+    """Announce every save of a row of *cached*, and every delete that Django does row by row.
 
-    Connected once for each model, however many serializers it has: whose keys a write is of, the
-    witness says.
+    Each model is connected once, even with several serializers, because the witness names all keys
+    of a write.
     """
     for model in apps.get_models():
         if issubclass(model._meta.concrete_model or model, cached.model):
@@ -36,10 +36,10 @@ def _announce(sender: AnyModel, instance: models.Model, using: str, **kwargs: An
 
 
 def _can_fast_delete(model: AnyModel) -> bool:
-    """Whether Django deletes many rows of *model* by one statement.
+    """Whether Django deletes many rows of *model* with one statement.
 
-    A receiver would keep it from that: it would load every row and send a signal for each,
-    which takes ten times as long. The witness names these rows anyway.
+    A receiver would prevent that: Django would load every row and send a signal for each, which
+    takes ten times as long. The witness names these rows anyway.
     """
     options = model._meta
     followed = (

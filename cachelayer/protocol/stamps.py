@@ -1,9 +1,9 @@
-"""Stamps: what a document was made under, and whether that is still so.
+"""Stamps: the keys that tell whether a document is still valid.
 
-A stamp is a key that stands for rows (``relations.py`` says which). It holds a random value,
-new after every change, or the marks of writers at work. A document is stored with the stamps
-that were there before its rows were loaded, and is a hit while all of them are there, the same.
-The idea of validating what is cached by versions of what it was made of is TxCache's (Ports et
+A stamp is a key that stands for rows (``relations.py`` defines which). It holds a random value,
+new after every change, or the marks of writers at work. A document is stored with the stamps that
+were noted before its rows were loaded. It is a hit while all of them still have the same value.
+The idea to validate a cached value by the versions of its sources comes from TxCache (Ports et
 al., OSDI 2010); the marks make it linearizable.
 
 In Redis a document is ``d:``, its stamps as a JSON object, a line feed, and the bytes.
@@ -29,12 +29,12 @@ _stamp = scripts.load("stamp")
 
 
 def of(using: str, values: Iterable[tuple[Column, Any]]) -> set[str]:
-    """The stamps of columns and values; raises ``CacheUnavailable`` as ``tenancy``."""
+    """The stamps of columns and values; raises ``CacheUnavailable`` as ``tenancy`` does."""
     return {_key(using, *each) for each in values}
 
 
 def of_all(using: str, columns: Iterable[Column]) -> set[str]:
-    """The stamps of *columns* that a statement of very many rows marks, for it names no row."""
+    """The stamps of *columns* that a statement marks if it writes too many rows to name them."""
     return of(using, ((column, EVERY) for column in columns))
 
 
@@ -43,14 +43,14 @@ def _key(using: str, column: Column, value: Any) -> str:
 
 
 def of_value(value: bytes | None) -> set[str]:
-    """The stamps under which a document was made that is invalid now."""
+    """The stamps under which an invalid document was made."""
     return set(_under(value))
 
 
 def _under(value: bytes | None) -> dict[str, str]:
     if value is None or not key_states.is_invalid(value):
         return {}
-    # As it is stored, the bytes come behind it.
+    # In the stored form, the bytes follow.
     head = value[len(key_states.INVALID) :].partition(b"\n")[0]
     under: dict[str, str] = orjson.loads(head)
     return under
@@ -58,22 +58,19 @@ def _under(value: bytes | None) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Changed:
-    """A stamp that is not what it was when a document was made."""
+    """A stamp that has changed since a document was made."""
 
     key: str
-    #: ``mark``: a writer is at work, or was killed. ``value``: somebody has loaded what it stands
-    #: for since. ``absent``: nobody has, and it may also have expired.
+    #: ``mark``: a writer is at work, or was killed. ``value``: a reader has loaded its rows since.
+    #: ``absent``: no reader has loaded its rows since, or it has expired.
     state: str
-    #: When the document was made, and when the new value was: it changed between the two.
+    #: When the document and the new value were made; the change was between the two.
     made: datetime | None
     renewed: datetime | None
 
 
 def changed(value: bytes | None) -> list[Changed]:
-    """Of a document that is invalid: which stamps are not what they were, and since when.
-
-    Raises ``CacheUnavailable``.
-    """
+    """The changed stamps of an invalid document, and since when. Raises ``CacheUnavailable``."""
     if not (under := _under(value)):
         return []
     [found] = transport.round_trip(("MGET", *keyspace.all_of(under)))
@@ -87,22 +84,23 @@ def changed(value: bytes | None) -> list[Changed]:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A stamp: what it held when a document was made, and what it holds now."""
+    """A stamp: its value when a document was made, and its value now."""
 
     key: str
-    #: None: there is no document, or it was not made under this one.
+    #: None: there is no document, or it was not made under this stamp.
     made: str | None
-    #: None: it is absent.
+    #: None: the stamp is absent.
     now: str | None
-    #: What is there now, as ``Changed`` has it.
+    #: The current state, as in ``Changed``.
     state: str
 
 
 def seen(key: str, known: Iterable[str] = ()) -> list[Seen]:
-    """The stamps that the document *key* was made under, valid or not, and those that are *known*.
+    """The stamps under which the document *key* was made, and the *known* stamps.
 
-    It is valid where all of them are what they were. For people: a reader has both looks in one
-    script. Asked as a write, as ``states.peek``; raises ``CacheUnavailable``.
+    The document is valid if all of them are unchanged. This is for people: readers check document
+    and stamps in one script. The gate lets it pass like a write, as for ``key_states.peek``.
+    Raises ``CacheUnavailable``.
     """
     [stored] = variants.stored([key])
     [value] = transport.round_trip(("GET", keyspace.of(stored)))
@@ -129,10 +127,10 @@ def _time(value: bytes | None) -> datetime | None:
 
 
 def note(using: str, keys: Iterable[str], seconds: float | None = None) -> dict[str, str]:
-    """The values of the stamps *keys*; new ones for those that are absent or whose marks are over.
+    """The values of the stamps *keys*; a new value if a stamp is absent or its marks have ended.
 
-    They stay as long as a document that lives for *seconds*, or ``ROW_TTL``. Without those that
-    writers are at work on. Raises ``CacheUnavailable``.
+    The stamps stay as long as a document that lives for *seconds* (default: ``ROW_TTL``). Stamps
+    with marks of running writers are left out. Raises ``CacheUnavailable``.
     """
     longest = max(conf.get().ROW_TTL, seconds or 0.0)
     wanted = dict.fromkeys(keys, b"")
@@ -145,7 +143,7 @@ def note(using: str, keys: Iterable[str], seconds: float | None = None) -> dict[
 
 @events.operation("stamp")
 def _note(wanted: Mapping[str, bytes], seconds: float) -> dict[str, bytes]:
-    # Its time is for people: a document that is invalid has been so since before that.
+    # The time is for people: an invalid document became invalid before this time.
     value = f"v:{secrets.token_hex(8)}:{round(time.time() * 1000)}"
     lifetime = max(1, round(seconds * 1000))
     found: dict[str, bytes] = {}
@@ -157,5 +155,5 @@ def _note(wanted: Mapping[str, bytes], seconds: float) -> dict[str, bytes]:
 
 
 def sealed(row: bytes, noted: Mapping[str, str]) -> bytes:
-    """*row* as it is stored, with the stamps under which it was made."""
+    """The stored form of *row*, with the stamps under which it was made."""
     return b"d:%b\n%b" % (orjson.dumps(dict(noted)), row)

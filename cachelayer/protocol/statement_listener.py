@@ -1,13 +1,14 @@
-"""Listening: how a connection hears from the triggers which cached rows its statements wrote.
+"""Listening: how a connection learns from the triggers which cached rows its statements wrote.
 
-Each statement that Django sends inside a transaction ends with a comment that says so. The
-triggers see it (``sql/witness.sql``) and answer with a notice, which psycopg hands over before
-``execute()`` returns, in the same round trip. The statement says it, and not the connection:
-behind PgBouncer whatever a connection says of itself is soon said of another program's.
+Each statement that Django sends inside a transaction ends with a comment that asks for notices.
+The triggers see the comment (``tracking/witness.sql``) and answer with a notice. psycopg hands it
+over before ``execute()`` returns, in the same round trip. The comment is in the statement and not
+in a setting of the connection, because behind PgBouncer another program would get the setting.
 
-A statement that is not ours to follow to its COMMIT says nothing, so its keys are logged:
-one with a COMMIT in it, one past Django's cursors (COPY, psycopg itself), one in autocommit
-that is not plainly a write of a cached table. One that is gets a transaction of its own.
+Statements that we cannot follow to their COMMIT have no such comment, so the triggers log their
+keys: a statement with a COMMIT in it, one outside Django's cursors (COPY, psycopg itself), and
+one in autocommit that is not plainly a write to a cached table. A plain write in autocommit gets a
+transaction.
 """
 
 import re
@@ -33,7 +34,7 @@ _LISTENER: Final = "cachelayer_listener"
 
 _Execute = Callable[..., Any]
 
-#: In a text of several statements: one that ends or begins a transaction.
+#: Matches a statement that ends or begins a transaction, in a text of several statements.
 _CONTROL: Final = re.compile(
     r"(?:^|;)\s*(?:commit|end|abort|rollback(?!\s+to)|begin|start|prepare\s+transaction)\b", re.I
 )
@@ -47,14 +48,14 @@ _WRITE: Final = re.compile(
 
 
 class Listener:
-    """Of one connection of Django's: an execute wrapper that stays for as long as it does."""
+    """An execute wrapper of one Django connection, which stays as long as the connection."""
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self._connection = connection
         self._heard: list[Notice] = []
 
     def hear(self, diagnostic: Any) -> None:
-        """A notice has come: psycopg calls this while a statement is executed."""
+        """Take a notice. psycopg calls this while a statement runs."""
         if diagnostic.sqlstate == SQLSTATE:
             message, detail = diagnostic.message_primary, diagnostic.message_detail
             hint, table = diagnostic.message_hint, diagnostic.table_name
@@ -63,7 +64,7 @@ class Listener:
     def __call__(
         self, execute: _Execute, sql: Any, params: Any, many: bool, context: dict[str, Any]
     ) -> Any:
-        # Switched off, this process is another program: what it writes is logged.
+        # With the cache off, this process is like any other program: its writes are logged.
         if not isinstance(sql, str) or not conf.get().ENABLED:
             return execute(sql, params, many, context)
         if not self._connection.autocommit:
@@ -87,7 +88,7 @@ class Listener:
         try:
             result = execute(sql + COMMENT, params, many, context)
         except BaseException:
-            self._heard.clear()  # What it wrote, Postgres takes back.
+            self._heard.clear()  # Postgres rolls its writes back.
             raise
         finally:
             if self._connection.queries_logged:
@@ -101,7 +102,7 @@ class Listener:
     def _may_begin(self, cursor: Any) -> bool:
         """Whether a BEGIN may be put before the text of a transaction's first statement.
 
-        A wrapper behind this one may take the text for one statement.
+        A later wrapper may expect a text of one statement.
         """
         raw = self._connection.connection
         wrappers = self._connection.execute_wrappers
@@ -113,10 +114,10 @@ class Listener:
         )
 
     def tell(self, is_whole: bool = False) -> None:
-        """Register what was heard with the transaction; *is_whole*: it is all there is to know.
+        """Register the notices with the transaction; *is_whole*: their rows are final.
 
-        If not, what a notice says of a row may have been changed or taken back in the same
-        statement: by a trigger after it, or by a function that caught an error.
+        If not, the same statement may have changed or rolled back a row after its notice: by a
+        later trigger, or by a function that caught an error.
         """
         heard, self._heard = self._heard, []
         for notice in heard:
@@ -124,11 +125,11 @@ class Listener:
 
 
 def _with_begin(connection: BaseDatabaseWrapper, execute: _Execute) -> _Execute:
-    """*execute*, with a BEGIN that costs no round trip of its own."""
+    """*execute*, with a BEGIN that needs no extra round trip."""
 
     def begin_and_execute(sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
-        # Or psycopg would send one. Its COMMIT and ROLLBACK ask the server whether there is a
-        # transaction, so they are what they always are.
+        # Otherwise psycopg would send a BEGIN. Its COMMIT and ROLLBACK still work, because they ask
+        # the server whether there is a transaction.
         connection.connection.autocommit = True
         result = execute(_BEGIN + sql, params, many, context)
         context["cursor"].cursor.nextset()
@@ -138,7 +139,7 @@ def _with_begin(connection: BaseDatabaseWrapper, execute: _Execute) -> _Execute:
 
 
 def _plainly_wrote(sql: str, cursor: Any, heard: list[Notice]) -> bool:
-    """Whether *sql* is one plain write of one table, whose rows are those that were heard of."""
+    """Whether *sql* is one plain write to one table, and the notices name exactly its rows."""
     [notice, *others] = heard
     head = f'{_HEADS[notice.operation]} "{notice.table}"' if notice.operation in _HEADS else ""
     return bool(
@@ -154,7 +155,7 @@ _HEADS: Final = {"INSERT": "INSERT INTO", "UPDATE": "UPDATE", "DELETE": "DELETE 
 
 
 def _ends_transaction(sql: str) -> bool:
-    if ";" not in sql:  # Nearly all: no text is looked through for what is at its head only.
+    if ";" not in sql:  # True for nearly all, so that no long text is searched.
         return _CONTROL.match(sql) is not None
     return _CONTROL.search(_DOLLAR_QUOTED.sub("", sql)) is not None
 
@@ -173,22 +174,22 @@ def _cached_tables(using: str) -> re.Pattern[str] | None:
 
 
 def install(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
-    """Make *connection* listen, if cached rows are written on it; it may have connected anew."""
+    """Make *connection* listen, if it may write cached rows. Called at every connect."""
     if connection.vendor != "postgresql" or connection.alias not in registry.databases():
         return
     if keyspace.note(connection):
-        gate.settle("The database is another than before.")
+        gate.settle("The connection leads to another database than before.")
     listener = connection.__dict__.get(_LISTENER)
     if listener is None:
         listener = connection.__dict__[_LISTENER] = Listener(connection)
-        # In front. Who wraps the first statement of a connection is there already, and takes the
-        # last one away again: that would be this one, and nobody would hear of any write.
+        # Insert it first. A block that wraps the connection's first statement has added its wrapper
+        # already, and later removes the last one. That would be ours, and writes would go unseen.
         connection.execute_wrappers.insert(0, listener)
         write.intercept_commit(connection, listener.tell)
     raw: Any = connection.connection
     if not hasattr(raw, "cachelayer_home"):
         session.note_home(connection)
-    # psycopg's pool gives the same connection to one after another.
+    # psycopg's pool hands out the same connection again and again.
     if not hasattr(raw, _LISTENER):
         raw.add_notice_handler(lambda diagnostic: getattr(raw, _LISTENER).hear(diagnostic))
     setattr(raw, _LISTENER, listener)

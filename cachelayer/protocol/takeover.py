@@ -1,8 +1,9 @@
-"""What a reader may take over: an empty key, a document that is not valid, marks that are over.
+"""What a reader may take over: an empty key, an invalid document, or marks that have ended.
 
-A writer that was killed, that lost the answer to its COMMIT, or whose on_commit hook never
-ran leaves its mark. Nobody need wait for it to expire, for Postgres knows: the mark names its
-transaction. What is loaded after Postgres has said that it has ended is not older than it.
+A mark is left behind if its writer was killed or lost the answer to its COMMIT, or if its
+on_commit hook never ran. No reader needs to wait for it, because the mark names its transaction,
+and Postgres knows whether that has ended. A row that is loaded after that answer is not older than
+the transaction.
 """
 
 from collections.abc import Mapping
@@ -13,8 +14,8 @@ from cachelayer.protocol import key_states
 from cachelayer.protocol.key_states import Leased
 from cachelayer.tracking import session
 
-#: The status is null of a transaction that is too old to be known: it has ended. Not asked of
-#: one that this server has not issued (a fail-over has lost it): Postgres would raise.
+#: A null status means that the transaction is too old to be known, so it has ended. The query
+#: skips xids that this server has not issued (a failover has lost them): Postgres would raise.
 _ENDED = """
 SELECT xid FROM unnest(%s::text[]) AS xid
 WHERE CASE WHEN xid::xid8 < pg_snapshot_xmax(pg_current_snapshot())
@@ -29,10 +30,10 @@ SELECT pg_current_xact_id_if_assigned() IS NULL
 def free(
     using: str, values: Mapping[str, bytes | None], *, also_leases: bool = False
 ) -> dict[str, bytes | None]:
-    """Those of the keys with *values* whose lease may be taken, with what they must still hold.
+    """The keys of *values* whose lease may be taken, each with the value that it must still hold.
 
-    None inside a transaction that has written something or does not see what others commit, nor
-    in a session that reads moments in another time zone.
+    There are none inside a transaction that has written something or does not see what others
+    commit, nor in a session that reads timestamps in another time zone.
     """
     found = {
         key: value
@@ -54,13 +55,13 @@ def free(
 
 
 def lease(using: str, wanted: Mapping[str, bytes | None], token: bytes) -> list[bool]:
-    """Take the leases of keys that were found ``free``; say which were taken.
+    """Lease keys that were found ``free``; return which were leased.
 
     Raises ``CacheUnavailable``.
     """
     found = dict(zip(wanted, key_states.lease(wanted, token), strict=True))
     if marked := [key for key, leased in found.items() if leased is Leased.MARKED]:
-        # The marks of a killed writer may stand on the plain key only.
+        # The marks of a killed writer may be on the plain key only.
         plain = dict(zip(marked, key_states.get_plain(marked), strict=True))
         marks = {key: value for key, value in plain.items() if key_states.is_mark(value)}
         ended = {key: wanted[key] for key in marked if key not in marks} | {
@@ -72,7 +73,7 @@ def lease(using: str, wanted: Mapping[str, bytes | None], token: bytes) -> list[
 
 
 def have_ended(using: str, marks: bytes | None) -> bool:
-    """Whether every transaction whose mark is among *marks* has ended."""
+    """Whether all transactions that *marks* belong to have ended."""
     xids = _xids(marks)
     return xids <= _ended(using, xids)
 
@@ -82,7 +83,7 @@ def _xids(marks: bytes | None) -> set[int]:
 
 
 def _may_fill(using: str) -> bool:
-    """Whether what this thread loads is what everybody may see: committed, and the last."""
+    """Whether the rows that this thread loads are committed and the latest."""
     connection = connections[using]
     if not session.is_neutral(connection):
         return False

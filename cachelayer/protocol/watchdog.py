@@ -1,10 +1,9 @@
-"""Each process looks for keys that were logged elsewhere, while it serves hits.
+"""While a process serves hits, it checks for keys that other processes have logged.
 
-A process that Redis was cut off from writes without marks while others go on
-trusting what they have. ``cache_repair`` repairs such keys at once; without it,
-every process that serves hits does, within ``DRAIN_INTERVAL``. It also notices a Redis
-that is not the one that was reconciled last, one whose eviction policy was changed to one that
-takes marks, and a database whose triggers were taken away.
+A process that is cut off from Redis writes without marks, while others still trust their Redis.
+``cache_repair`` repairs the logged keys at once. Without it, every process that serves hits repairs
+them within ``DRAIN_INTERVAL``. The watchdog also notices a Redis that was not reconciled, an
+eviction policy that could evict marks, and a database that has lost its triggers.
 """
 
 import logging
@@ -24,7 +23,7 @@ logger = logging.getLogger("cachelayer.watch")
 
 
 def check() -> bool:
-    """Drain the repair log if anything is in it; never raises."""
+    """Drain the repair log unless it is empty; never raises."""
     try:
         if gate.mode is Mode.CLOSED:
             if reason := _distrust():
@@ -35,14 +34,14 @@ def check() -> bool:
                 tenancy.refresh()
                 retire_variants.retire_unused()
     except (DatabaseError, InterfaceError, CacheUnavailable) as error:
-        logger.debug("Looked for keys to repair in vain: %s", error)
+        logger.debug("Could not check for keys to repair: %s", error)
     finally:
         connections.close_all()
     return False
 
 
 def _distrust() -> str:
-    """Why this Redis, or this database, is not what it was; "" when it is."""
+    """Why this Redis or this database cannot be trusted any more; "" if it can."""
     info, value = transport.round_trip(("INFO",), ("GET", keyspace.of(incarnation.KEY)))
     memory = eviction.memory(info, transport.round_trip)
     epoch.ask()

@@ -1,14 +1,14 @@
 """Writing: statement (row lock) → mark → COMMIT → push.
 
-A write is registered with the transaction as an on_commit hook, a ``Write``: by Django's signals,
-and by the witness (``statement_listener.py``), which has the last word on what was written. When
-Django sends COMMIT, the writes that are still there (a savepoint that rolled back has taken its own
-away) become one ``Commit``: it reads again the rows that are not known exactly, puts one mark on
-all keys, lets the COMMIT go, and the hooks push. So a transaction costs two round trips to Redis,
-however many rows it writes, and one that rolls back costs none.
+Django's signals and the witness (``statement_listener.py``) register a write with the transaction
+as an on_commit hook, a ``Write``. The witness decides what was really written. When Django sends
+COMMIT, the writes that remain after rolled back savepoints become one ``Commit``. It reads rows
+again if they are not known exactly, puts one mark on all keys, and lets the COMMIT go; then the
+hooks push. So a transaction costs two round trips to Redis, however many rows it writes, and none
+if it rolls back.
 
-Why just before COMMIT: every row is locked by then, so marks go on in the order in which
-transactions commit; and no mark stands while a long transaction works.
+The marks are set just before COMMIT for two reasons. Every row is locked by then, so marks are in
+the order in which transactions commit. And no mark is there while a long transaction works.
 """
 
 import time
@@ -35,16 +35,16 @@ from cachelayer.tracking.notices import Notice
 def announce(using: str, cached: CachedModel, pk: Any) -> None:
     """A signal says that the running transaction has written this row.
 
-    Whether it has, the witness knows: what it does not name was not written (a DELETE of a
-    row that was gone, a save that the database turned down), and is dropped.
+    The witness knows whether it has. A row that the witness does not name was not written (a
+    DELETE of a row that was gone, a save that the database refused), and is dropped.
     """
     connection = connections[using]
     if connection.autocommit or using != cached.database or not conf.get().ENABLED:
-        return  # Its statement was a transaction of its own, and was pushed; or it is logged.
+        return  # In autocommit, the statement has been pushed already, or its keys are logged.
     try:
         key = cached.key(cached.to_python(pk))
     except CacheUnavailable:
-        return  # A tenant's that is not followed.
+        return  # A row of a tenant that the cache does not follow.
     hooks = connection.run_on_commit
     last = hooks[-1][1] if hooks else None
     if not (isinstance(last, Write) and key in last.rows):
@@ -54,7 +54,7 @@ def announce(using: str, cached: CachedModel, pk: Any) -> None:
 def witness(connection: BaseDatabaseWrapper, notice: Notice, is_whole: bool) -> None:
     """The triggers say that the running transaction has written these rows, and locked them.
 
-    *is_whole*: what the notice says of a row is what the statement has left of it.
+    *is_whole*: the notice has the rows as the statement has left them.
     """
     rows: dict[str, Known] = {}
     is_neutral = session.was_neutral(connection, notice)
@@ -73,28 +73,28 @@ def witness(connection: BaseDatabaseWrapper, notice: Notice, is_whole: bool) -> 
 
 
 def _keys(prefix: str, cached: CachedModel | None, texts: list[str]) -> list[str]:
-    # "Every row" is no primary key that could be converted.
+    # "Every row" is not a primary key, so it cannot be converted.
     if cached is None or texts == [EVERY]:
         return [f"{prefix}:{text}" for text in texts]
     return cached.keys_of_texts(prefix, texts)
 
 
 def register(connection: BaseDatabaseWrapper, write: Write) -> None:
-    """Make *write* a hook of the transaction that runs on *connection*."""
+    """Make *write* a hook of the running transaction on *connection*."""
     write.is_manual = not (connection.in_atomic_block and connection.commit_on_exit)
     if connection.in_atomic_block:
         connection.on_commit(write, robust=True)
     else:
-        # Django takes no hooks then.
+        # Django accepts no hooks in this state.
         connection.run_on_commit.append((set(), write, True))  # type: ignore[arg-type]
 
 
 def savepoint(connection: BaseDatabaseWrapper, begins: bool, name: str) -> None:
-    """A savepoint begins, or everything since then is rolled back.
+    """A savepoint begins, or everything since it began is rolled back.
 
-    Django forgets the hooks of its own savepoints. Those of a savepoint that was made by hand
-    stay, and what they say of rows is not so any more: nor is it read again, for the locks are
-    gone too. Two needless round trips, and no harm.
+    Django drops the hooks of its own savepoints. Hooks of a savepoint that was made by hand stay,
+    but the rows that they know are wrong. These rows are not read again either, because their
+    locks are gone, too. That costs two needless round trips, and does no harm.
     """
     begun: dict[str, int] = connection.__dict__.setdefault("cachelayer_savepoints", {})
     if begins:
@@ -107,7 +107,7 @@ def savepoint(connection: BaseDatabaseWrapper, begins: bool, name: str) -> None:
 
 
 def give_up(connection: BaseDatabaseWrapper) -> None:
-    """A statement comes that may end the transaction past Django: what it wrote is logged."""
+    """Log the written rows, because the next statement may end the transaction behind Django."""
     writes = list(pending(connection))
     if keys := {key for write in writes if write.notice for key in write.rows}:
         repair_log.log(connection, keys)
@@ -116,19 +116,19 @@ def give_up(connection: BaseDatabaseWrapper) -> None:
 
 
 def pending(connection: BaseDatabaseWrapper) -> Iterator[Write]:
-    """The writes of the transaction that is running on *connection*, oldest first."""
+    """The writes of the running transaction on *connection*, oldest first."""
     for _, hook, *_ in connection.run_on_commit:
         if isinstance(hook, Write):
             yield hook
 
 
 def has_written(using: str, *keys: str) -> bool:
-    """Whether the running transaction has written one of *keys*, uncommitted as yet."""
+    """Whether the running transaction has written one of *keys* and not committed yet."""
     return any(key in write.rows for write in pending(connections[using]) for key in keys)
 
 
 def has_written_of(using: str, prefixes: set[str]) -> bool:
-    """Whether the running transaction has written a key that has one of *prefixes*."""
+    """Whether the running transaction has written a key with one of *prefixes*."""
     return any(
         key.partition(":")[0].rpartition("/")[2] in prefixes
         for write in pending(connections[using])
@@ -137,11 +137,11 @@ def has_written_of(using: str, prefixes: set[str]) -> bool:
 
 
 def intercept_commit(connection: BaseDatabaseWrapper, listen: Callable[[], None]) -> None:
-    """Put the marks before every COMMIT that Django sends on *connection*.
+    """Set the marks before every COMMIT that Django sends on *connection*.
 
-    *listen* registers what was heard and is not registered as yet.
-    Django has no pre-commit hook. All its commits (``atomic``, manual ones) go
-    through ``DatabaseWrapper.commit``, so that is shadowed on the instance.
+    *listen* registers notices that are not registered yet. Django has no pre-commit hook, but all
+    its commits (``atomic`` and manual ones) go through ``DatabaseWrapper.commit``. So that method
+    is replaced on the instance.
     """
     send_commit = connection.commit
 
@@ -163,11 +163,11 @@ def _commit(connection: BaseDatabaseWrapper, send_commit: Callable[[], None]) ->
         _refuse_failed_transaction(connection)
         with query_log.unnoted(connection):
             marked = commit.prepare(connection, writes)
-            # A row that could not be read may have been an SQL error.
+            # An SQL error may be the reason why a row could not be read.
             _refuse_failed_transaction(connection)
             marked.mark(connection)
     except BaseException:
-        # Django rolls back by itself on a DatabaseError only.
+        # Django itself rolls back only on a DatabaseError.
         try:
             connection.rollback()
         except Error:
@@ -198,23 +198,23 @@ def _send(
 
 
 def _refuse_failed_transaction(connection: BaseDatabaseWrapper) -> None:
-    """Refuse to COMMIT what Postgres would silently roll back.
+    """Refuse to COMMIT a transaction that Postgres would silently roll back.
 
-    After an SQL error that the program has caught, COMMIT is answered with
-    ROLLBACK and no error; the hooks would push rows that were never committed.
+    After an SQL error that the program has caught, Postgres answers COMMIT with ROLLBACK and no
+    error, so the hooks would push rows that were never committed.
     """
     if session.has_failed(connection):
         raise TransactionManagementError(
             "An SQL error earlier in this transaction was caught, so Postgres will not commit it. "
-            "Put the statement that may fail into a `transaction.atomic()` block of its own."
+            "Put the statement that may fail into a separate `transaction.atomic()` block."
         )
 
 
 def _server_has_ended_transaction(connection: BaseDatabaseWrapper) -> bool:
-    """Whether Postgres has answered COMMIT with an error: then it has rolled back.
+    """Whether Postgres has answered COMMIT with an error, and so has rolled back.
 
-    Not so when the connection broke: then the COMMIT may have happened, or may
-    happen yet, and the marks stay until a reader asks Postgres.
+    False if the connection broke. Then the COMMIT may have happened, or may still happen, and the
+    marks stay until a reader asks Postgres.
     """
     raw = connection.connection
     return raw is not None and raw.info.transaction_status is TransactionStatus.IDLE

@@ -1,7 +1,7 @@
 """How long a write took, from its transaction's first statement to the end of its push.
 
-Split into what Postgres took (statements and COMMIT) and what Redis took (marks and
-pushes); the rest is the program's own. Every connection of a process has one clock.
+The time is split into Postgres (statements and COMMIT) and Redis (marks and pushes); the rest is
+the program's. Every connection of a process has one clock.
 """
 
 import time
@@ -17,12 +17,12 @@ from cachelayer import events
 
 
 class Clock:
-    """Of one connection: times its statements, as an execute wrapper of Django's."""
+    """Times the statements of one connection, as an execute wrapper."""
 
     __slots__ = ("began", "postgres")
 
     def __init__(self) -> None:
-        #: When the transaction that runs began, and its statements' seconds since.
+        #: When the running transaction began, and the seconds of its statements since.
         self.began = time.perf_counter()
         self.postgres = 0.0
 
@@ -30,7 +30,7 @@ class Clock:
         start = time.perf_counter()
         connection = args[-1]["connection"].connection
         if connection is None or connection.pgconn.transaction_status == TransactionStatus.IDLE:
-            # Not when Django begins it: psycopg sends BEGIN with the first statement.
+            # Start here, because psycopg sends BEGIN with the first statement.
             self.began, self.postgres = start, 0.0
         try:
             return execute(*args)
@@ -39,7 +39,7 @@ class Clock:
 
 
 class Spent:
-    """What one transaction has spent, in seconds."""
+    """The time that one transaction has spent, in seconds."""
 
     __slots__ = ("began", "postgres", "redis")
 
@@ -57,12 +57,12 @@ class Spent:
             self.redis += time.perf_counter() - start
 
     def committed(self, connection: BaseDatabaseWrapper, seconds: float) -> None:
-        """The transaction on *connection* is committed; the COMMIT has taken *seconds*."""
+        """Note that the transaction on *connection* is committed; the COMMIT took *seconds*."""
         if clock := _of(connection):
             self.began, self.postgres = clock.began, clock.postgres + seconds
 
     def pushed(self) -> None:
-        """That was all: note it. Nothing is noted of a transaction that did not commit."""
+        """Announce the times after the push, unless the transaction did not commit."""
         if self.began is not None:
             total = time.perf_counter() - self.began
             events.write_ended(total, self.postgres, self.redis)
@@ -73,9 +73,9 @@ def _of(connection: BaseDatabaseWrapper) -> Clock | None:
 
 
 def install(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
-    """Give *connection* a clock, once: it stays when Django connects again."""
+    """Give *connection* a clock once. The clock stays when Django reconnects."""
     if connection.vendor == "postgresql" and _of(connection) is None:
-        # In front: who wraps for a while takes the last one away again.
+        # Insert it first, because a temporary wrapper later removes the last one.
         connection.execute_wrappers.insert(0, Clock())
 
 

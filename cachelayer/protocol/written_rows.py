@@ -1,7 +1,8 @@
 """The rows that a transaction leaves in the database, rendered before its COMMIT.
 
-Never an instance in memory: the row in the witness's notice where that is exact, else one that
-is read again. Its lock is held, so nobody else can change it until the COMMIT.
+A row never comes from an instance in memory. It comes from the witness's notice if that is exact;
+otherwise it is read again. Its lock is held, so no other transaction can change it until the
+COMMIT.
 """
 
 import logging
@@ -22,12 +23,12 @@ from cachelayer.tracking import session
 
 logger = logging.getLogger("cachelayer.commit")
 
-#: Of a row: its JSON, ``states.NULL`` (deleted), ``states.INVALIDATE``, or None: to be read.
+#: A row's JSON, ``key_states.NULL`` (deleted), ``key_states.INVALIDATE``, or None (read it).
 Known = str | bytes | None
 
 
 def _is_here(cached: CachedModel, key: str) -> bool:
-    """Whether the connection is still at the tenant whose row this is."""
+    """Whether the connection is still at the tenant that the row belongs to."""
     if not tenancy.may_be(cached.database):
         return True
     try:
@@ -43,10 +44,10 @@ class Written:
         self._connection = connection
 
     def rows(self, known: Mapping[str, Known]) -> dict[str, bytes]:
-        """What each key shall hold, where *known* says what is known of it.
+        """The value that each key of *known* will have after the COMMIT.
 
-        Never raises for a row that cannot be read or rendered: that is logged, and the row
-        invalidated. Raises ``DatabaseError`` when the connection is lost.
+        If a row cannot be read or rendered, that is logged and the row is invalidated. Raises
+        ``DatabaseError`` if the connection is lost.
         """
         rows: dict[str, bytes] = {}
         unread: dict[CachedModel, dict[Any, str]] = {}
@@ -79,8 +80,8 @@ class Written:
             fetched = self._fetched(cached, pks)
         except Exception:
             logger.exception(
-                "Rows of %s that were written could not be read again before their COMMIT. They "
-                "are committed, and are not cached. See that whoever writes them may read them.",
+                "Written rows of %s could not be read again before their COMMIT. They are "
+                "committed, but not cached. Let the database user that writes them also read them.",
                 cached.model._meta.label,
             )
             return dict.fromkeys(pks, key_states.INVALIDATE)
@@ -90,7 +91,7 @@ class Written:
         return rows
 
     def _fetched(self, cached: CachedModel, pks: list[Any]) -> dict[Any, Any]:
-        """The rows; a read that fails in Postgres does not take the transaction with it."""
+        """The rows. An error in Postgres does not abort the transaction."""
 
         def execute(
             execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]
@@ -99,7 +100,7 @@ class Written:
             if not session.takes_texts_of_several(cursor):
                 self._send("SAVEPOINT cachelayer_read")
                 return execute(sql, params, many, context)
-            # No round trip of its own. It ends with the transaction, which is about to.
+            # The savepoint needs no extra round trip. It ends with the transaction, soon.
             result = execute(f"SAVEPOINT cachelayer_read; {sql}", params, many, context)
             cursor.nextset()
             return result
@@ -132,8 +133,8 @@ class Written:
     def _failed(self, cached: CachedModel) -> bytes:
         serializer = getattr(cached.serializer, "__name__", repr(cached.serializer))
         logger.exception(
-            "%s could not render a row of %s that was written. The row is committed, and is not "
-            "cached. Mend the serializer: a cached row is rendered without a request.",
+            "%s could not render a written row of %s. The row is committed, but not cached. Fix "
+            "the serializer: cached rows are rendered without a request.",
             serializer,
             cached.model._meta.label,
         )
@@ -141,9 +142,9 @@ class Written:
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
-        """An SQL error of a serializer's own does not take the transaction with it.
+        """Keep an SQL error in a serializer from aborting the transaction.
 
-        A savepoint, made before the first statement only: most rows need none.
+        This uses a savepoint, made only before the first statement, because most rows need none.
         """
         made = False
 
@@ -169,4 +170,4 @@ class Written:
 
     def _send(self, sql: str) -> None:
         with self._connection.cursor() as cursor:
-            cursor.cursor.execute(sql)  # Past Django's wrappers, ours among them.
+            cursor.cursor.execute(sql)  # Bypasses Django's wrappers, including ours.

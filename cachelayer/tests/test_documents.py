@@ -427,8 +427,8 @@ def test_what_is_declared_and_queried_all_the_same_is_not_cached_and_said(
     )
     assert cachelayer.read(Novel, only_writer.pk).outcome == "bypass"
     [line] = [each for each in caplog.messages if "bookshop_topic" in each]
-    assert "nobody has declared" not in line
-    assert "take it by .all()" in line
+    assert "undeclared rows" not in line
+    assert "read them by .all()" in line
 
 
 class WithKeys(serializers.ModelSerializer):
@@ -464,8 +464,8 @@ def test_a_row_that_code_shows_is_looked_at_in_production(only_writer, settings,
     Novel.objects.update(title="Tides")
     assert value(f"novel:{only_writer.pk}") is None, "nor is it pushed"
     [line] = [each for each in caplog.messages if "bookshop_review" in each]
-    assert "nobody has declared" in line
-    assert "or say depends_on=[]" in line
+    assert "undeclared rows" in line
+    assert "Or set depends_on=[]" in line
 
 
 def test_who_has_made_sure_is_believed(only_writer, settings):

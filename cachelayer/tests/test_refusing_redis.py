@@ -234,5 +234,5 @@ def test_a_reconcile_that_fails_again_and_again_does_not_flood_the_log(note, cap
         patch.setattr(reconcile, "_attempt", fail)
         gate.settle("To see.")
         assert enough.wait(60)
-    assert len([line for line in lines(caplog) if "Reconcile failed" in line]) <= MOST
+    assert len([line for line in lines(caplog) if "The reconcile failed" in line]) <= MOST
     until(closed)

@@ -1,12 +1,12 @@
-"""The database as the witness: an epoch, and triggers of ``migrate``'s own in place of pgtrigger's.
+"""The database as the witness: an epoch, and triggers from ``migrate`` instead of pgtrigger.
 
-Triggers of the first release are taken away here; what they were is kept, so that the way
-back puts them in place again. Those of this release are installed after the migrations.
+This migration drops the triggers of the first release and keeps their definitions, so that the
+reverse migration restores them. ``migrate`` installs this release's triggers after the migrations.
 """
 
 from django.db import migrations
 
-# Not from 1: a Redis that was used with another database must not have the epoch of this one.
+# A random start, because a Redis from another database must not have the epoch of this one.
 _EPOCH = """
 DO $$
 BEGIN

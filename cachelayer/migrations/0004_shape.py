@@ -1,4 +1,4 @@
-"""Which release's shape owns the plain keys of a prefix; see ``variants.py``."""
+"""The shape that owns the plain keys of each prefix; see ``variants.py``."""
 
 from django.db import migrations
 

@@ -1,1 +1,1 @@
-"""Redis: one way to it, whether it may be believed, and under which keys."""
+"""Redis: the only way to it, whether it is trusted, and the keys in it."""

@@ -1,4 +1,4 @@
-"""Batches of an iterable, for pipelines of a bounded size; and patience with Redis for one."""
+"""Splits iterables into batches for bounded pipelines, and retries a batch while Redis settles."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -11,7 +11,7 @@ from cachelayer.redis.gate import Mode, gate
 T = TypeVar("T")
 R = TypeVar("R")
 
-#: The keys that one pipeline to Redis carries.
+#: How many keys one pipeline to Redis carries.
 PIPELINE = 1000
 
 
@@ -22,23 +22,23 @@ def batched(iterable: Iterable[T], size: int = PIPELINE) -> Iterator[tuple[T, ..
         yield batch
 
 
-#: Seconds for which a batch waits until Redis is trusted again; it waits so often.
+#: Seconds that a batch waits until Redis is trusted again, and how often it waits.
 _PATIENCE: Final = 10.0
 _TRIES: Final = 3
 
 
 def patiently(work: Callable[[T], R], batch: T) -> R:
-    """``work(batch)``, done again where an answer of Redis was missed and it is trusted again.
+    """``work(batch)``; repeated if Redis missed an answer and is trusted again.
 
-    A long command does not end for one of its thousand round trips. Raises what *work*
-    raises, ``CacheUnavailable`` at once where nobody is there.
+    So one failed round trip out of thousands does not end a long command. Raises what *work*
+    raises; ``CacheUnavailable`` at once if Redis is down.
     """
     for _ in range(_TRIES - 1):
         try:
             return work(batch)
         except CacheUnavailable:
             deadline = time.monotonic() + _PATIENCE
-            # An open gate says that nobody is there; a settling one, that it may close soon.
+            # An open gate means that Redis is down; a settling gate may close soon.
             while gate.mode is Mode.SETTLING and time.monotonic() < deadline:
                 time.sleep(0.05)
             if gate.mode is not Mode.CLOSED:

@@ -1,12 +1,13 @@
-"""The epoch: which reconcile is the last, as Postgres knows it.
+"""The epoch: the number of the last reconcile, kept in Postgres.
 
-Each reconcile takes the next number from a sequence and writes it into the Redis that it
-makes trusted. A Redis with another number is not the one that writers mark: one that was
-failed over and still answers, one that a proxy leads to, one that was failed back to.
+Each reconcile takes the next number from a sequence and writes it into the Redis that it makes
+trusted. Writers do not mark a Redis with another number: it was failed over and still answers, a
+proxy leads to it, or it was failed back to.
 
-A sequence, and no table: a table is read through the transaction's snapshot. A transaction
-under REPEATABLE READ that began before the reconcile, and holds no lock that it would wait
-for, would read the old epoch, mark the old Redis, and believe that it is marked.
+The number comes from a sequence, because a table is read through the transaction's snapshot.
+Suppose that a transaction under REPEATABLE READ began before the reconcile, and holds no lock that
+the reconcile waits for. It would read the old epoch, mark the old Redis, and believe that its rows
+are marked.
 
 The number is a fencing token (Kleppmann, "How to do distributed locking", 2016).
 """
@@ -26,7 +27,7 @@ _known: str | None = None
 
 
 def known() -> str:
-    """The epoch as this process has heard it last; asks Postgres the first time.
+    """The epoch that this process last heard of; the first call asks Postgres.
 
     Raises ``DatabaseError`` or ``InterfaceError``.
     """
@@ -34,35 +35,35 @@ def known() -> str:
 
 
 def hear(epoch: str) -> str:
-    """Take note of what Postgres says now."""
+    """Remember *epoch*, the current answer from Postgres."""
     global _known
     _known = epoch
     return epoch
 
 
 def hear_first(using: str, epoch: str) -> None:
-    """Take note of a notice's epoch where this process has heard of none.
+    """Remember the epoch of a notice if this process knows none yet.
 
-    Else a first write would ask on another connection, while its own is perhaps the pool's last.
-    Not where one is known: a transaction may have begun before the last reconcile.
+    Otherwise a first write would ask on a second connection, and the pool may have none left. A
+    known epoch is kept, because the notice's transaction may have begun before the last reconcile.
     """
     if epoch and _known is None and registry.databases() == {using}:
         hear(epoch)
 
 
 def forget() -> None:
-    """As in a new process."""
+    """Forget the epoch, as in a new process."""
     global _known
     _known = None
 
 
 def ask() -> str:
-    """What Postgres says now; raises as ``known``."""
+    """The current epoch from Postgres; raises as ``known`` does."""
     return hear(_collect(LAST))
 
 
 def advance() -> str:
-    """The next epoch, which everybody sees at once, and no rollback takes back."""
+    """Take the next epoch. All processes see it at once, and no rollback reverts it."""
     return hear(_collect(_NEXT))
 
 
@@ -82,24 +83,24 @@ def _cursor(using: str) -> Iterator[Any]:
         with connection.cursor() as cursor:
             yield cursor
     else:
-        # An error must not end this thread's transaction.
+        # A separate connection, because an error must not abort this thread's transaction.
         with closing(connections.create_connection(using)) as fresh, fresh.cursor() as cursor:
             yield cursor
 
 
 def text(values: Mapping[str, Any]) -> str:
-    """One text for the epochs of all databases that cached rows are written to."""
+    """One text for the epochs of all databases with cached rows."""
     return ",".join(str(values[using]) for using in sorted(values))
 
 
 def hear_of(using: str, value: Any) -> str:
-    """Take note of what the database *using* says now; answer the whole epoch."""
+    """Remember the epoch of the database *using*; return the epoch of all databases."""
     parts = dict(zip(sorted(registry.databases()), known().split(","), strict=False))
     return hear(text({**parts, using: value}))
 
 
 def of_database(epoch: str, using: str) -> str:
-    """The part of *epoch* that the database *using* has given; "" where it has none."""
+    """The part of *epoch* from the database *using*; "" if there is none."""
     parts = epoch.split(",")
     names = sorted(registry.databases())
     return parts[names.index(using)] if len(parts) == len(names) else ""

@@ -1,18 +1,17 @@
 """The gate: a circuit breaker between this process and Redis.
 
     closed     Redis is trusted.
-    open       nobody in the process talks to Redis: reads go to Postgres, writes
-               commit and put their keys into the repair log.
-    settling   Redis answers again. Writes mark and push, for others may trust it
-               already; reads still go to Postgres.
+    open       The process does not use Redis: reads go to Postgres; writes commit and
+               put their keys into the repair log.
+    settling   Redis answers again. Writes mark and push, because other processes may
+               trust it already; reads still go to Postgres.
 
-A missed answer takes it from closed to settling: reads stop, writers go on marking,
-each with tries of its own. Only who goes without a mark opens it, and a reconcile
-that finds nobody there. So a process that was only held up (frozen, or short of
-time) does not write without a mark what others still hit. From settling and open
-only a reconcile (``reconcile.py``), in a thread of its own and on no request's time,
-closes it. The pattern is Nygard's circuit breaker (Release It!, 2007); the third
-state is ours.
+A missed answer moves the gate from closed to settling: reads stop; writers still try to mark. Two
+things open the gate: a write without a mark, and a reconcile that gets no answer from Redis. So a
+process that was only held up (frozen, or short of time) does not write a row without a mark while
+others still hit it. Only a reconcile (``reconcile.py``) closes a settling or open gate. It runs in
+a separate thread, so no request waits for it. The pattern is Nygard's circuit breaker (Release
+It!, 2007); the third state is ours.
 """
 
 import logging
@@ -44,7 +43,7 @@ class Mode(Enum):
 
 
 class Use(Enum):
-    """What a round trip is for: a read needs trust in what Redis holds, a write does not."""
+    """The purpose of a round trip. A read needs a trusted Redis; a write does not."""
 
     READ = "read"
     WRITE = "write"
@@ -52,7 +51,7 @@ class Use(Enum):
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What the gate shows: its mode, since when (Unix time), why, and changes so far."""
+    """The state of the gate: its mode, since when (Unix time), why, and its number of changes."""
 
     mode: Mode
     since: float
@@ -61,19 +60,19 @@ class State:
 
 
 class Gate:
-    """One per process. *reconcile* is run in a thread as long as the gate is not closed."""
+    """One per process. *reconcile* runs in a thread while the gate is not closed."""
 
     def __init__(self, reconcile: Callable[["Gate"], None]) -> None:
         self.reconcile = reconcile
         self.start_afresh()
 
     def start_afresh(self) -> None:
-        """Closed, as in a new process: its first connection finds out."""
+        """Close the gate, as in a new process. The first connection verifies Redis."""
         self._lock = threading.Lock()
         self._log = ThrottledLog(logger)
         self._state = State(Mode.CLOSED, time.time(), "")
         self._thread: threading.Thread | None = None
-        #: When Redis was last looked at while open (monotonic seconds).
+        #: When this process last probed Redis with the gate open (monotonic seconds).
         self.probed_at = time.monotonic()
 
     @property
@@ -92,14 +91,14 @@ class Gate:
         if mode is Mode.CLOSED:
             return
         if self._thread is None:
-            self._start()  # Not started while the layer was switched off.
+            self._start()  # It was not started while the layer was switched off.
         if mode is Mode.SETTLING and use is Use.WRITE:
             return
         raise Barred(f"The gate is {mode.value}. {self._state.reason}")
 
     def suspect(self, error: Exception) -> None:
-        """An answer was missed: no read believes Redis until a reconcile has looked."""
-        # What Redis refuses to a write opens the gate in a moment, and that is said.
+        """Redis missed an answer. No read trusts it until a reconcile has checked it."""
+        # If Redis refused a write, the gate opens in a moment, and that is logged.
         self._change(
             Mode.SETTLING,
             _why(error),
@@ -108,26 +107,26 @@ class Gate:
         )
 
     def open(self, error: Exception) -> None:
-        """A write goes without its mark, or a reconcile finds no Redis, or one that refuses it."""
+        """A write has no mark, or a reconcile gets no answer or a refusal from Redis."""
         reason = _why(error)
         self._change(Mode.OPEN, reason)
         if self._state.reason != reason:
             self.explain(reason)
 
     def settle(self, reason: str) -> None:
-        """Redis answers and must not be trusted yet."""
+        """Redis answers, but must not be trusted yet."""
         self._change(Mode.SETTLING, reason)
 
     def close(self, settled: State) -> bool:
-        """A reconcile that began in *settled* has ended. Answers whether the gate is closed.
+        """A reconcile that began in *settled* has ended. Returns whether the gate is closed.
 
-        Not if it was opened meanwhile: then somebody may have written without a
-        mark, and what the reconcile has waited for is not enough.
+        It is not if it was opened meanwhile. Then a process may have written without a mark, and
+        the reconcile has not waited for that write.
         """
         return self._change(Mode.CLOSED, "", only_if=lambda state: state.changes == settled.changes)
 
     def explain(self, reason: str) -> None:
-        """What the reconcile waits for; the gate stays as it is."""
+        """Set what the reconcile waits for as the reason; the mode does not change."""
         with self._lock:
             if self._state.mode is not Mode.CLOSED:
                 self._state = replace(self._state, reason=reason)
@@ -160,14 +159,14 @@ class Gate:
         while True:
             self.reconcile(self)
             with self._lock:
-                # A gate that was opened again meanwhile keeps this thread.
+                # A gate that has been opened again keeps this thread.
                 if self._state.mode is Mode.CLOSED:
                     self._thread = None
                     return
 
 
 def _why(error: Exception) -> str:
-    """What Redis or redis-py has said, not what that was turned into."""
+    """The error from Redis or redis-py, not an error that wraps it."""
     cause = error.__cause__ if isinstance(error, CacheUnavailable) else None
     said = f"{type(cause or error).__name__}: {cause or error}"
     if isinstance(cause or error, NoPermissionError):
@@ -176,7 +175,7 @@ def _why(error: Exception) -> str:
 
 
 def _wait(gate: Gate) -> None:
-    """Until ``reconcile.py`` is imported, which puts its own in the place of this."""
+    """A placeholder until ``reconcile.py`` is imported, which replaces it."""
     time.sleep(conf.get().PROBE_INTERVAL)
 
 

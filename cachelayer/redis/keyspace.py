@@ -1,18 +1,18 @@
-"""Which keys in a Redis are this project's, where several databases share it.
+"""The keys in Redis that belong to this project, when several databases share a Redis.
 
-Everywhere in this process a key is as the repair log has it (``item:5``). Here it becomes the
-one in Redis:
+Everywhere else in this process, keys have the form of the repair log (``item:5``). This module
+turns them into keys in Redis:
 
-- The first database that uses a Redis owns its plain keys (``item:5``): ``cachelayer:owner``
-  names the database by its server's system identifier, its name, and the log's schema.
-- The keys of every other begin with its name and a hash of that (``staging.1f0c9a2e/item:5``),
-  so that staging beside production, or a test run beside development, shares nothing: no
-  row, no mark, no incarnation, no count.
-- A test database of Django's never owns the plain keys: it is gone in a minute.
-- ``NAMESPACE``, or the ``KEY_PREFIX`` of the cache, says outright what keys begin with.
+- The first database that uses a Redis owns its plain keys (``item:5``). ``cachelayer:owner``
+  identifies the database by its server's system identifier, its name, and the log's schema.
+- The keys of any other database begin with its name and a hash of its identity
+  (``staging.1f0c9a2e/item:5``). So staging beside production, or a test run beside development,
+  shares nothing: no row, no mark, no incarnation, no count.
+- Django's test databases never own the plain keys, because they exist for a minute only.
+- ``NAMESPACE``, or the ``KEY_PREFIX`` of the cache, sets the start of keys explicitly.
 
-Who owns the plain keys changes only with a FLUSHALL, and is asked by every reconcile that
-follows it. Until then another owner's rows are told by their epoch: no two databases have one.
+The owner of the plain keys changes only after a FLUSHALL, and every reconcile after it asks for the
+owner. Until then, the epoch tells another owner's rows apart: no two databases share an epoch.
 """
 
 import hashlib
@@ -35,10 +35,10 @@ from cachelayer.redis import epoch, variants
 from cachelayer.representation import registry, side_cursor
 
 OWNER: Final = "cachelayer:owner"
-#: The value of ``NAMESPACE`` that leaves it to the owner.
+#: The value of ``NAMESPACE`` for which ``cachelayer:owner`` decides.
 AUTO: Final = "auto"
 
-#: Sends commands on a connection that is not verified; answers theirs.
+#: Sends commands on a connection that is not verified; returns their answers.
 Ask = Callable[..., list[Any]]
 
 _IDENTITY: Final = """
@@ -48,31 +48,31 @@ SELECT concat_ws('/', (SELECT system_identifier FROM pg_control_system()), curre
 """
 
 _prefix: str | None = None
-#: What the settings said of it when it was found.
+#: The settings from which the prefix was found.
 _last_said: str | None = None
-#: By alias: the database whose prefix that is.
+#: By alias: the database that the prefix belongs to.
 _names: dict[str, str] = {}
-#: By a connection of its own, which is not verified; see ``ask_by``.
+#: Asks on a separate connection, which is not verified; see ``ask_by``.
 _ask_fresh: Ask | None = None
 
 
 def ask_by(ask: Ask) -> None:
-    """Let *ask* be the way to Redis of a process that does not know its prefix yet."""
+    """Use *ask* to talk to Redis while this process does not know its prefix yet."""
     global _ask_fresh
     _ask_fresh = ask
 
 
 def prefix() -> str:
-    """What this project's keys in Redis begin with; "" for plain keys.
+    """The start of this project's keys in Redis; "" for plain keys.
 
-    Asks Postgres and Redis the first time; raises ``CacheUnavailable`` while they do not answer.
+    The first call asks Postgres and Redis; it raises ``CacheUnavailable`` if they do not answer.
     """
     assert _ask_fresh is not None
     return prefix_by(_ask_fresh)
 
 
 def prefix_by(ask: Ask) -> str:
-    """As ``prefix``; Redis is asked by *ask*, and what that raises comes out as it is."""
+    """Like ``prefix``, but *ask* talks to Redis, and its errors are passed on unchanged."""
     if _prefix is not None:
         return _prefix
     if not conf.get().ENABLED:
@@ -81,30 +81,30 @@ def prefix_by(ask: Ask) -> str:
         return decide(ask)
     except epoch.UNKNOWN as error:
         raise CacheUnavailable(
-            f"Postgres does not say which database this is: {error}. If its user may not, set "
+            f"Postgres does not tell which database this is: {error}. If the user may not ask, set "
             "CACHELAYER['NAMESPACE']."
         ) from error
 
 
 def of(key: str) -> str:
-    """The key in Redis of *key*; raises as ``prefix``."""
+    """The key in Redis for *key*; raises as ``prefix`` does."""
     return f"{prefix()}{key}"
 
 
 def all_of(keys: Iterable[str]) -> list[str]:
-    """As ``of``, of each."""
+    """The keys in Redis for *keys*."""
     return [f"{start}{key}" for key in keys] if (start := prefix()) else [*keys]
 
 
 def pattern(begins: str, then: str = "") -> str:
-    """Keys in Redis that begin so, for SCAN, with the glob *then*; raises as ``prefix``."""
+    """A SCAN pattern: keys that start with *begins*, then the glob *then*; raises as ``prefix``."""
     return re.sub(r"([*?\[\]\\])", r"\\\1", of(begins)) + then + "*"
 
 
 def decide(ask: Ask, *, claim: bool = False) -> str:
-    """Find the prefix by *ask*; *claim* the plain keys where nobody owns them.
+    """Find the prefix with *ask*; with *claim*, take the plain keys if they have no owner.
 
-    Raises ``DatabaseError`` or ``InterfaceError``, and whatever *ask* does.
+    Raises ``DatabaseError`` or ``InterfaceError``, and what *ask* raises.
     """
     global _prefix, _last_said
     said = _last_said = _said()
@@ -150,16 +150,16 @@ def _databases() -> list[str]:
 
 
 def is_for_tests(using: str) -> bool:
-    """Whether the database *using* is one that Django's test runner has made."""
+    """Whether Django's test runner has made the database *using*."""
     settings = connections[using].settings_dict
     name = str(settings["NAME"])
     return name.startswith(TEST_DATABASE_PREFIX) or name == settings["TEST"]["NAME"]
 
 
 def note(connection: BaseDatabaseWrapper) -> bool:
-    """*connection* leads to its database anew; answers whether that is another than before.
+    """Note that *connection* was opened; return whether its alias now leads to another database.
 
-    Django's test runner changes where an alias leads, in the middle of a process.
+    Django's test runner changes the database of an alias while the process runs.
     """
     name = str(connection.settings_dict["NAME"])
     before = _names.setdefault(connection.alias, name)
@@ -172,14 +172,14 @@ def note(connection: BaseDatabaseWrapper) -> bool:
 
 
 def forget() -> None:
-    """As in a new process."""
+    """Forget the prefix, as in a new process."""
     global _prefix
     _prefix = None
 
 
 def _follow(*, setting: str, **kwargs: object) -> None:
     if setting in ("CACHES", "CACHELAYER"):
-        with suppress(ImproperlyConfigured, KeyError):  # The checks say so.
+        with suppress(ImproperlyConfigured, KeyError):  # The system checks report these.
             if _said() != _last_said:
                 forget()
 

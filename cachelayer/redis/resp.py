@@ -1,9 +1,8 @@
-"""Commands and their answers, with as little between them and the socket as can be.
+"""Sends commands and reads answers with little code between them and the socket.
 
-redis-py makes the connection: TLS, passwords, unix sockets, Sentinel and the check of
-the incarnation are its and ``link``'s. From then on a command is bytes that are put
-together by hand, one ``sendall``, one ``recv``, and hiredis. That is half of what
-redis-py's own way takes.
+redis-py makes the connection, with TLS, passwords, unix sockets and Sentinel; ``transport.py``
+checks the incarnation. After that, a command takes one ``sendall`` of bytes that are packed here,
+one ``recv``, and hiredis. That takes half the time of redis-py's own code.
 """
 
 import _socket
@@ -21,23 +20,23 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import MaxConnectionsError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-#: Bytes that are received at a time: of the first part of an answer, and of the others.
+#: Bytes received at a time: for the first part of an answer, and for later parts.
 _CHUNK: Final = 65536
 _LARGE_CHUNK: Final = 1 << 20
-#: What a key holds, as the types of an answer.
+#: The types of a key's value in an answer.
 _VALUES: Final = frozenset({bytes, type(None)})
-#: So many times the socket's timeout one answer may take as a whole. Not just once: a
-#: thread that waits its turn between two parts is not a Redis that does not answer.
+#: How many socket timeouts a whole answer may take. More than one, because a thread that waits
+#: for its turn between two parts does not mean that Redis is down.
 _PARTS: Final = 10
 
 
 def pack(*commands: tuple[Any, ...]) -> bytes:
-    """*commands* as Redis reads them (RESP): their parts are str, bytes or numbers."""
+    """*commands* in Redis's format (RESP); their parts are str, bytes or numbers."""
     return b"".join([hiredis.pack_command(command) for command in commands])
 
 
 def pack_get(keys: Sequence[str]) -> bytes:
-    """One command for the values of *keys*."""
+    """One packed command that gets the values of *keys*."""
     if len(keys) > 1:
         return pack(("MGET", *keys))
     name = keys[0].encode()
@@ -45,32 +44,32 @@ def pack_get(keys: Sequence[str]) -> bytes:
 
 
 class Line:
-    """A connection; one thread at a time.
+    """A connection, for one thread at a time.
 
-    After any error it must be closed: half an answer may be left on it.
+    After any error it must be closed, because half an answer may be left on it.
     """
 
     __slots__ = ("_connection", "_reader", "_receive", "_send", "_timeout")
 
     def __init__(self, connection: Any) -> None:
-        """Connect *connection*, redis-py's; raises ``RedisError``."""
+        """Connect redis-py's *connection*; raises ``RedisError``."""
         connect(connection)
         self._connection = connection
-        # redis-py has no public way to the socket.
+        # redis-py has no public access to the socket.
         sock: socket.socket = connection._sock
         self._timeout: float | None = connection.socket_timeout
         if self._timeout and _is_the_kernels(sock):
             _let_the_kernel_time(sock, self._timeout)
         # Looked up once.
         self._send, self._receive = sock.sendall, sock.recv
-        # Not redis-py's reader: it decodes where decode_responses is set.
+        # Not redis-py's reader, because it decodes if decode_responses is set.
         self._reader = hiredis.Reader()
 
     def ask(self, packed: bytes, count: int) -> list[Any]:
         """The *count* answers to *packed*; a refusal is a ``ResponseError`` among them.
 
-        Raises ``RedisError``. Each part is waited for as long as the socket's timeout says,
-        one answer as a whole ten times as long, however slowly it trickles in.
+        Each part may take as long as the socket's timeout, and a whole answer ten times as long.
+        Raises ``RedisError``.
         """
         try:
             self._send(packed)
@@ -94,13 +93,13 @@ class Line:
                 if isinstance(answer, hiredis.ReplyError):
                     answer = self._refusal(answer)
                 elif isinstance(answer, hiredis.PushNotification):
-                    continue  # What Redis says unasked (RESP3) is no answer.
+                    continue  # A push message (RESP3) is not an answer.
                 answers.append(answer)
             if len(answers) == count and not self._reader.has_data():
                 return answers
             if len(answers) >= count:
-                # The next command would be given it for its answer.
-                raise RedisConnectionError("More has come than was asked for.")
+                # The next command would take the rest as its answer.
+                raise RedisConnectionError("Redis has sent more answers than expected.")
             chunk = _LARGE_CHUNK
             if count == 1 and self._timeout:
                 now = time.monotonic()
@@ -115,63 +114,63 @@ class Line:
             while (answer := reader.gets()) is not False:
                 answers.append(answer)
         except Exception as error:
-            # Not only a ProtocolError: a length that no memory holds, a map whose key is a list.
-            raise RedisConnectionError(f"This is no answer of a Redis: {error!r}") from error
+            # Any error, such as a length that exceeds memory, or a map with a list as key.
+            raise RedisConnectionError(f"This is not an answer from Redis: {error!r}") from error
         return answers
 
     def _refusal(self, reply: Exception) -> ResponseError:
         text = str(reply)
-        if "READONLY " in text:  # Redis 6 wraps what a script was told into a text of its own.
-            # A primary that has become a replica: a new connection asks Sentinel for the
-            # new one. Were this a refusal, the writer would go without its mark.
+        if "READONLY " in text:  # Redis 6 wraps an error in a script into another text.
+            # This primary has become a replica. A new connection asks Sentinel for the new
+            # primary. If this were a refusal, the writer would write without its mark.
             raise RedisConnectionError("This Redis has become a replica.")
         error = self._connection._parser.parse_error(text)
         if isinstance(error, ResponseError):
             return error
-        raise error  # Such as "loading", which redis-py takes for a broken connection.
+        raise error  # For example "loading", which redis-py takes for a broken connection.
 
 
 def connect(connection: Any) -> None:
-    """Connect *connection*, redis-py's; raises ``RedisError``, whatever is at the other end."""
+    """Connect redis-py's *connection*; raises ``RedisError``, also if the server is not Redis."""
     try:
         connection.connect()
     except (RedisError, OSError):
         raise
     except Exception as error:
-        # redis-py takes apart what comes while it says hello as if it were always a Redis's.
+        # redis-py does not expect that the other end may not be Redis.
         connection.disconnect()
-        raise RedisConnectionError(f"This is no Redis: {error!r}") from error
+        raise RedisConnectionError(f"The server is not Redis: {error!r}") from error
 
 
 def _is_the_kernels(sock: socket.socket) -> bool:
-    """Whether *sock* is the standard library's own and plain: its calls go to the kernel.
+    """Whether *sock* is the standard library's plain socket, whose calls go to the kernel.
 
-    Not ``type(sock) is socket.socket``: gevent and eventlet put their own class there. Theirs
-    must stay non-blocking, and TLS reads more often than it is asked.
+    ``type(sock) is socket.socket`` would not do, because gevent and eventlet replace that class.
+    Their sockets must stay non-blocking, and TLS may read more often than it is called.
     """
     kind = type(sock)
     return kind.__module__ == "socket" and getattr(kind, "recv", None) is _socket.socket.recv
 
 
 def _let_the_kernel_time(sock: socket.socket, seconds: float) -> None:
-    """Have each ``send`` and ``recv`` of a plain *sock* end after *seconds* (``BlockingIOError``).
+    """Let each ``send`` and ``recv`` of a plain *sock* end after *seconds* (``BlockingIOError``).
 
-    Python's own timeout asks ``poll`` before each of them, and lets go of the GIL twice.
+    Python's own timeout calls ``poll`` before each of them, and releases the GIL twice.
     """
     timeval = struct.pack("@ll", *divmod(max(1, round(seconds * 1e6)), 1_000_000))
     try:
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             sock.setsockopt(socket.SOL_SOCKET, option, timeval)
     except OSError:
-        return  # A system that has other ideas of them keeps Python's.
+        return  # Systems with other socket options keep Python's timeout.
     sock.settimeout(None)
 
 
 class Lines:
-    """Idle lines, given to whichever thread needs one; *connect* makes a new connection.
+    """A pool of lines. A thread takes an idle line, or *connect* makes a new connection.
 
-    There are never more than threads that have asked at one time, nor than *most*.
-    ``forget`` closes them all; those in use are not used again.
+    There are never more lines than threads that have asked at one time, nor more than *most*.
+    ``forget`` closes all idle lines; lines in use are not used again.
     """
 
     def __init__(self, connect: Callable[[], Any], most: Callable[[], int]) -> None:
@@ -179,14 +178,14 @@ class Lines:
         self.start_afresh()
 
     def start_afresh(self) -> None:
-        """Without touching what there is: in a forked child it is the parent's."""
-        # Appending and popping are atomic: no lock.
+        """Start empty, without closing lines: in a forked child, they belong to the parent."""
+        # append and pop are atomic, so no lock is needed.
         self._idle: deque[Line] = deque()
         self._lock = threading.Lock()
         self._made = 0
 
     def ask(self, packed: bytes, count: int) -> list[Any]:
-        """As ``Line.ask``; raises ``MaxConnectionsError`` when too many are in use."""
+        """Like ``Line.ask``; raises ``MaxConnectionsError`` if too many lines are in use."""
         idle = self._idle
         try:
             line = idle.pop()
@@ -199,7 +198,7 @@ class Lines:
             raise
         if idle is self._idle:
             idle.append(line)
-        else:  # Forgotten meanwhile.
+        else:  # ``forget`` was called meanwhile.
             self._close(line)
         return answers
 
@@ -216,7 +215,7 @@ class Lines:
             and _VALUES.issuperset(map(type, values))
         ):
             return values
-        raise RedisConnectionError("This is no answer to GET: another command's, or no Redis's.")
+        raise RedisConnectionError("This is not an answer to GET. The server may not be Redis.")
 
     def forget(self) -> None:
         idle, self._idle = self._idle, deque()

@@ -1,4 +1,4 @@
-"""The Lua scripts: each read once, sent by its hash; with its text to a Redis that forgot it."""
+"""The Lua scripts. Each is read once and sent by its hash, or as text if Redis does not know it."""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ Command = tuple[Any, ...]
 
 
 class Script:
-    """A Lua script: sent by its hash; with its text where Redis does not know it."""
+    """A Lua script: sent by its hash, or as text if Redis does not know it."""
 
     def __init__(self, name: str, *parts: str) -> None:
         self.name = name
@@ -22,7 +22,7 @@ class Script:
         self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest()
 
     def __call__(self, keys: Sequence[str], *args: Any) -> Command:
-        """The command that runs it on *keys*; raises ``CacheUnavailable`` as ``keyspace``."""
+        """The command to run the script on *keys*; raises ``CacheUnavailable`` as ``keyspace``."""
         return ("EVALSHA", self.sha, len(keys), *keyspace.all_of(keys), *args)
 
 
@@ -30,18 +30,18 @@ _loaded: dict[str, Script] = {}
 
 
 def load(name: str, *parts: str) -> Script:
-    """The script in ``lua/<name>.lua`` behind those of *parts*, read once."""
+    """The script in ``lua/<name>.lua``, after the scripts in *parts*; read once."""
     script = Script(name, *parts)
     return _loaded.setdefault(script.sha, script)
 
 
 def every() -> list[Script]:
-    """Those that have been read."""
+    """All scripts that have been read."""
     return list(_loaded.values())
 
 
 def name(command: Command) -> str:
-    """Of the command, or of the script that it runs."""
+    """The name of the command, or of the script that it runs."""
     return _loaded[command[1]].name if command[0] == "EVALSHA" else str(command[0])
 
 

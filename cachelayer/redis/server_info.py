@@ -1,4 +1,4 @@
-"""What the Redis server says of itself: who it is, its memory, whom it evicts."""
+"""What the Redis server reports about itself: version, memory, eviction, clients."""
 
 import time
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from cachelayer.redis.incarnation import Incarnation
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Sizes in bytes, times in seconds. ``memory_limit`` is 0 where there is none."""
+    """Sizes in bytes, times in seconds. ``memory_limit`` is 0 if there is none."""
 
     version: str
     role: str
@@ -23,13 +23,13 @@ class Server:
     policy: str
     evicted: int
     expired: int
-    #: One round trip from this process, INFO included.
+    #: The duration of one round trip from this process, including INFO.
     answered_in: float
     incarnation: Incarnation
 
     @property
     def memory_share(self) -> float | None:
-        """Used of the limit; None where there is none."""
+        """The used share of the limit; None if there is no limit."""
         return self.memory_used / self.memory_limit if self.memory_limit else None
 
 

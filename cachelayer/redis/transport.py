@@ -1,9 +1,9 @@
-"""The one way to Redis: a round trip, through the gate, verified, timed, within a budget.
+"""The only way to Redis: round trips through the gate, verified, timed, and within a budget.
 
-Everything that the cache layer asks of Redis goes through ``round_trip``, on
-connections made as django-redis configures them, with three differences: they
-never retry by themselves, their answers are bytes, and each asks the server who it
-is before its first command, so that a silent reconnect cannot lead to a Redis with old data.
+All commands of the cache layer go through ``round_trip``. Its connections are configured by
+django-redis, with three differences: they never retry by themselves; their answers are bytes; and
+each identifies the server before its first command, so that a silent reconnect cannot lead to a
+Redis with old data.
 """
 
 import os
@@ -41,14 +41,14 @@ from cachelayer.redis.scripts import Command
 T = TypeVar("T")
 P = ParamSpec("P")
 
-#: What the project may have set otherwise for values of its own.
+#: Options that the project may have set differently for its own values.
 _OURS: Final = {"decode_responses": False, "encoding": "utf-8", "encoding_errors": "strict"}
-#: What makes a Sentinel pool, beside the options of its connections.
+#: Options of a Sentinel pool that are not options of its connections.
 _OF_SENTINEL: Final = ("service_name", "sentinel_manager", "is_master", "check_connection")
 
 
 class BrokenConnection(CacheUnavailable):
-    """The connection broke in a round trip that must not be sent again as it is."""
+    """The connection broke in a round trip that must not be sent again unchanged."""
 
 
 class _Broke(Exception):  # noqa: N818  (as CacheUnavailable)
@@ -56,7 +56,7 @@ class _Broke(Exception):  # noqa: N818  (as CacheUnavailable)
 
 
 class WrongType(ResponseError):  # noqa: N818  (as CacheUnavailable)
-    """The key holds no string: it is not the cache layer's."""
+    """The key does not hold a string, so it is not the cache layer's."""
 
 
 class _Acting(threading.local):
@@ -69,18 +69,17 @@ _pool: ConnectionPool | None = None
 
 
 def client() -> Redis:
-    """The django-redis client of ``CACHE_ALIAS``, past the gate: for reconcile and tests."""
+    """The django-redis client of ``CACHE_ALIAS``, without the gate: for reconcile and tests."""
     connection: Redis = get_redis_connection(conf.get().CACHE_ALIAS)
     return connection
 
 
 def round_trip(*commands: Command, use: Use = Use.WRITE, resend: bool = True) -> list[Any]:
-    """Send *commands* together, answer their results in order.
+    """Send *commands* together; return their results in order.
 
-    Raises ``CacheUnavailable`` when the gate forbids *use*, the request has no
-    budget left, or Redis does not answer; then some commands may have been
-    carried out. A broken connection is answered by a second try on a fresh one;
-    without *resend*, by ``BrokenConnection``.
+    Raises ``CacheUnavailable`` if the gate forbids *use*, the request has no budget left, or Redis
+    does not answer; then some commands may have been carried out. After a broken connection, tries
+    once more on a new one; without *resend*, raises ``BrokenConnection``.
     """
     if _acting.unverified:
         return _send_scripts(commands, _acting.unverified, resend)
@@ -88,7 +87,7 @@ def round_trip(*commands: Command, use: Use = Use.WRITE, resend: bool = True) ->
 
 
 def get(keys: Sequence[str]) -> list[bytes | None]:
-    """The values of *keys*, by a shorter way than ``round_trip``; raises ``CacheUnavailable``."""
+    """The values of *keys*, by a shorter path than ``round_trip``; raises ``CacheUnavailable``."""
     if _acting.unverified:
         values: list[bytes | None] = round_trip(("MGET", *keys))[0]
         return values
@@ -96,28 +95,28 @@ def get(keys: Sequence[str]) -> list[bytes | None]:
 
 
 def _guarded(name: str, use: Use, send: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """What *send* gives: let through by the gate, within the budget, timed and counted.
+    """The result of *send*, which runs through the gate, within the budget, timed and counted.
 
-    Every command of the cache layer comes through here.
+    Every command of the cache layer passes here.
     """
     gate.enter(use)
-    # A mark or push is not subject to the budget: without it, a write is unmarked.
+    # The budget does not apply to marks and pushes, because a write must not lose its mark.
     if use is Use.READ and timing.redis_spent() > conf.get().REQUEST_BUDGET:
-        raise CacheUnavailable("This request has spent its time for Redis.")
+        raise CacheUnavailable("This request has used up its time for Redis.")
     start = time.perf_counter()
     try:
         result = send(*args, **kwargs)
     except MaxConnectionsError as error:
-        # This process has too many threads for its pool; Redis is well.
+        # This process has too many threads for its pool; Redis is fine.
         raise CacheUnavailable(str(error)) from error
     except _Broke as error:
         raise BrokenConnection(str(error)) from error
     except WrongType as error:
-        # Somebody else's value under a key of ours; Redis is well.
+        # Another program's value is under one of our keys; Redis is fine.
         raise CacheUnavailable(str(error)) from error
     except (RedisError, OSError) as error:
-        # An answer that refuses (out of memory, read-only replica) is as good
-        # as none: the caller must not believe that its command took effect.
+        # A refusal (out of memory, read-only replica) counts as no answer: the caller must not
+        # believe that its command took effect.
         gate.suspect(error)
         raise CacheUnavailable(str(error)) from error
     finally:
@@ -131,7 +130,7 @@ def _guarded(name: str, use: Use, send: Callable[P, T], *args: P.args, **kwargs:
 
 @contextmanager
 def unverified() -> Iterator[None]:
-    """Round trips of this thread go past the gate, for the reconcile; they raise ``RedisError``."""
+    """Round trips of this thread bypass the gate, for the reconcile; they raise ``RedisError``."""
     connections = _acting.unverified = _copy(client().connection_pool)
     try:
         yield
@@ -157,7 +156,7 @@ def _send_scripts(
     results = _reconnecting(connections, resend, _send, commands, connections)
     unknown = [i for i, result in enumerate(results) if isinstance(result, NoScriptError)]
     if unknown:
-        # A server that has restarted has forgotten the scripts.
+        # A restarted server has forgotten the scripts.
         texts = [scripts.with_text(commands[i]) for i in unknown]
         again = _reconnecting(connections, resend, _send, texts, connections)
         for i, result in zip(unknown, again, strict=True):
@@ -180,10 +179,10 @@ def _reconnecting(
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> T:
-    """Send; answer a broken connection by one fresh one, which verifies where it has come to.
+    """Send; if the connection broke, try once on a new one, which verifies the server.
 
-    Were reads given up at once, a process that has not noticed a restart would
-    write without a mark while others already trust the new Redis.
+    Without the second try, a process that has not noticed a restart would write without a mark,
+    while others already trust the new Redis.
     """
     try:
         return send(*args, **kwargs)
@@ -195,7 +194,7 @@ def _reconnecting(
         if not resend:
             raise _Broke(str(error)) from error
         if isinstance(error, RedisTimeoutError):
-            raise  # A reader does not wait for a second one.
+            raise  # A reader does not wait for a second connection.
         return send(*args, **kwargs)
 
 
@@ -207,7 +206,7 @@ def _send(commands: Sequence[Command], connections: ConnectionPool) -> list[Any]
         connection.send_packed_command(connection.pack_commands(commands), check_health=False)
         return [incarnation.answer(connection) for _ in commands]
     except BaseException:
-        # Half an answer may be left on it.
+        # Half an answer may be left on the connection.
         connection.disconnect()
         raise
     finally:
@@ -219,7 +218,7 @@ def _get(keys: Sequence[str]) -> list[bytes | None]:
 
 
 def pool() -> ConnectionPool:
-    """This process's verified connections, made as django-redis makes its own."""
+    """This process's pool of verified connections, configured as django-redis's."""
     global _pool
     if _pool is None:
         with _pool_lock:
@@ -229,18 +228,18 @@ def pool() -> ConnectionPool:
 
 
 def _options(configured: ConnectionPool) -> dict[str, Any]:
-    """Those of connections that give bytes and do not retry."""
+    """The connection options of *configured*, changed to return bytes and not to retry."""
     return {**configured.connection_kwargs, **_OURS, "retry": Retry(NoBackoff(), 0)}
 
 
 def _copy(configured: ConnectionPool, **others: Any) -> ConnectionPool:
     options = _options(configured) | others
     if isinstance(configured, SentinelConnectionPool):
-        # A pool's own; the copy makes another.
+        # It belongs to the configured pool; the new pool sets another.
         del options["connection_pool"]
         options |= {name: getattr(configured, name) for name in _OF_SENTINEL}
         for sentinel in configured.sentinel_manager.sentinels:
-            # By itself redis-py asks one that is gone again for seconds.
+            # By default redis-py asks a Sentinel that is gone for several seconds.
             sentinel.set_retry(Retry(NoBackoff(), 0))
     return type(configured)(
         connection_class=configured.connection_class,
@@ -250,21 +249,20 @@ def _copy(configured: ConnectionPool, **others: Any) -> ConnectionPool:
 
 
 def _verify(connection: Any) -> None:
-    """Before the first command of a connection: is this the Redis that is trusted?"""
+    """Check before a connection's first command that this is the trusted Redis."""
     connection.on_connect()
     found = incarnation.fetch(connection)
     try:
         if found.epoch != epoch.known():
-            epoch.ask()  # Others have reconciled this one, or another.
+            epoch.ask()  # Another process has reconciled this server, or another one.
         reason = found.distrust
     except epoch.UNKNOWN as error:
-        reason = f"Postgres does not say which Redis was reconciled last: {error}"
-    # Reached is reached: writers mark and push whatever the incarnation says.
-    # Were the gate opened here, they would write without marks while connections
-    # that are still whole serve hits.
+        reason = f"Postgres does not tell which Redis was reconciled last: {error}"
+    # Redis is reachable, so writers mark and push, whatever the incarnation says. If the gate
+    # were opened here, they would write without marks, while other connections still serve hits.
     if reason:
         gate.settle(reason)
-    # By now, while Postgres answers: a process that had never read would serve no hit without it.
+    # Do this now, while Postgres answers. Without it, a new process could not serve hits later.
     with suppress(CacheUnavailable):
         variants.own()
 

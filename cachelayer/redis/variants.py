@@ -1,26 +1,27 @@
-"""Releases side by side: which keys hold rows of this release's shape.
+"""Releases side by side: the keys that hold rows of this release's shape.
 
-Two releases that render a row differently must not serve each other's bytes, and a write by
-either must be seen by both.
+Two releases that render a row differently must not serve each other's bytes, and both must see a
+write by either.
 
-- One shape owns the plain keys of a prefix (``item:5``): the one that came first, as Postgres
-  remembers. That never changes while processes run, so no process can take another's for its own.
-- Any other keeps its rows under keys of its own, its *variants* (``item~1f0c9a2e55d0:5``).
-- Which variants are in use is a hash in Redis, ``cachelayer:variants``. Scripts that mark or repair
-  a row read it in the same step, and delete the row's variants: so nobody has to know who else
-  is running. A reader's lease enters its variant there.
-- Only plain keys hold marks. A variant's lease asks its plain key for them.
+- One shape owns the plain keys of a prefix (``item:5``): the first one, which Postgres remembers.
+  The owner never changes while processes run, so no process takes another shape for its own.
+- Any other shape keeps its rows under different keys, its *variants* (``item~1f0c9a2e55d0:5``).
+- A hash in Redis, ``cachelayer:variants``, lists the variants in use. Scripts that mark or repair a
+  row read the hash in the same step, and delete the row's variants. So no process has to know which
+  releases run. A reader's lease enters its variant there.
+- Only plain keys hold marks. The lease of a variant checks its plain key for marks.
 
-In Redis, and not in Postgres as the design had it: a writer would see a list in Postgres
-through its snapshot, and mark what was in use when its transaction began.
+The list is in Redis, not in Postgres. A writer would read a list in Postgres through its snapshot,
+and mark the variants that were in use when its transaction began.
 
-1. A writer marks the plain key, which it always does. 2. A variant is entered. 3. Its reader
-takes the lease and loads the old row. 4. The writer commits, and is killed before its push.
-5. The reader fills: stale. So a variant's lease is refused while the plain key is marked.
+1. A writer marks the plain key, as always. 2. A variant is entered. 3. Its reader takes the lease
+and loads the old row. 4. The writer commits, and is killed before its push. 5. The reader fills:
+stale. So a variant's lease is refused while the plain key is marked.
 
-1. A writer of the variant's release marks and pauses. 2. The variant is taken away. 3. A second
-writer marks the row. 4. The variant is entered again. 5. The second commits, and is killed. 6. The
-first pushes: stale. So a push into a variant needs the last mark of the plain key to be its own.
+1. A writer of the variant's release marks and pauses. 2. The variant is retired. 3. A second writer
+marks the row. 4. The variant is entered again. 5. The second writer commits, and is killed. 6. The
+first writer pushes: stale. So a writer may push into a variant only if the last mark of the plain
+key is its own.
 """
 
 import os
@@ -47,14 +48,14 @@ INSERT INTO cachelayer_shape (prefix, fingerprint) SELECT unnest(%s::text[]), un
 ON CONFLICT DO NOTHING
 """
 
-#: By key prefix: this release's shape, where it is not ``PLAIN``; None: not known yet.
+#: By key prefix: this release's shape, unless it is ``PLAIN``. None: not known yet.
 _own: dict[str, str] | None = None
 
 
 def own() -> dict[str, str]:
-    """The shapes of this release by key prefix, but for those that own the plain keys.
+    """The shapes of this release by key prefix, without those that own the plain keys.
 
-    Asks Postgres the first time; raises ``CacheUnavailable`` while it does not answer.
+    The first call asks Postgres; it raises ``CacheUnavailable`` if Postgres does not answer.
     """
     global _own
     found = _own
@@ -69,19 +70,19 @@ def own() -> dict[str, str]:
 
 
 def variant(key: str) -> str:
-    """The variant in which this release has the row of *key*: ``item~1f0c9a2e55d0``, or ""."""
+    """The variant that holds this release's row of *key*: ``item~1f0c9a2e55d0``, or ""."""
     start = key.partition(":")[0]
     shape = of(start)
     return shape and f"{start}~{shape}"
 
 
 def of(start: str) -> str:
-    """This release's shape of rows whose keys have *start* before the colon."""
+    """This release's shape of the rows whose keys have *start* before the colon."""
     return own().get(start.rpartition("/")[2], PLAIN)
 
 
 def stored(keys: Iterable[str]) -> list[str]:
-    """The keys under which this release has the rows of *keys*."""
+    """The keys under which this release stores the rows of *keys*."""
     if not own():
         return [*keys]
     return [_stored(key) for key in keys]
@@ -93,24 +94,24 @@ def _stored(key: str) -> str:
 
 
 def plain(key: str) -> str:
-    """The plain key of the row that *key*, of whichever release, is of."""
+    """The plain key for *key*, which may belong to any release."""
     start, colon, text = key.partition(":")
     return f"{start.partition('~')[0]}{colon}{text}"
 
 
 def claim(using: str) -> None:
-    """Give the plain keys of every model of the database *using* to this release, if nobody's.
+    """Give this release the plain keys of every model in the database *using*, unless owned.
 
     Raises ``DatabaseError``.
     """
     prints = _prints(using)
-    # On a connection of its own: a transaction that is rolled back would take it back.
+    # On a separate connection, so that a rollback does not undo it.
     with closing(connections.create_connection(using)) as fresh, fresh.cursor() as cursor:
         cursor.execute(_CLAIM, [list(prints), list(prints.values())])
 
 
 def forget() -> None:
-    """As in a new process."""
+    """Forget the shapes, as in a new process."""
     global _own
     _own = None
 
@@ -140,14 +141,14 @@ def _prints(using: str) -> dict[str, str]:
 
 
 def print_of(cached: Cached) -> str:
-    """The fingerprint of what *cached* shows."""
+    """The fingerprint of the rows of *cached*."""
     if isinstance(cached, Computed):
         return fingerprint.of_function(cached.function, cached.shown_models())
     return fingerprint.of(cached.model, cached.serializer, cached.version)
 
 
 def _follow(*, setting: str, **kwargs: object) -> None:
-    # In a test (``override_settings``): until it is set back this process is another release.
+    # In a test (``override_settings``), this process is another release until the setting is back.
     if setting in fingerprint.SETTINGS:
         forget()
 

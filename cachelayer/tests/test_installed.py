@@ -284,8 +284,8 @@ def test_a_view_can_have_none(register, tables):
     tables("CREATE VIEW bookshop_drawer AS SELECT 1 AS id, now()::date AS day")
     register(drawer())
     assert problems() == [
-        "bookshop_drawer is no table, so that it can have no triggers; register the model whose "
-        "table it shows."
+        "bookshop_drawer is not a table, so it cannot have triggers. Register the model of the "
+        "table that it shows."
     ]
     assert triggers.install("default") == set()
     assert problems() != [], "migrate does not mend it"

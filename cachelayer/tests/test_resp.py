@@ -68,7 +68,7 @@ def test_the_budget_of_a_request_holds():
     get("note:x")
     with timing.measure() as spent:
         spent.redis = 60_000.0
-        with pytest.raises(CacheUnavailable, match="spent its time"):
+        with pytest.raises(CacheUnavailable, match="used up its time"):
             get("note:x")
 
 

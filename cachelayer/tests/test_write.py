@@ -124,7 +124,7 @@ def test_an_sql_error_that_was_caught_does_not_pass_for_a_commit(note, value):
             with connection.cursor() as cursor, suppress(DataError):
                 cursor.execute("SELECT 1/0")
 
-    with pytest.raises(TransactionManagementError, match="separate `transaction.atomic"):
+    with pytest.raises(TransactionManagementError, match=r"separate `transaction\.atomic"):
         catch_an_sql_error()
     assert value(key(note)) == before
     assert Note.objects.get().stars == 1

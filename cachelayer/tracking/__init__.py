@@ -1,1 +1,1 @@
-"""Postgres tells what was written: triggers, their notices, and the repair log."""
+"""How Postgres reports writes: triggers, their notices, and the repair log."""

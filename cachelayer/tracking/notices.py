@@ -1,4 +1,4 @@
-"""What the triggers say of one statement: the message of ``sql/witness.sql``, taken apart."""
+"""The notice of the triggers about one statement: parses the message of ``witness.sql``."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -10,29 +10,29 @@ SQLSTATE: Final = "CL001"
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One statement's writes of one table, and the transaction that they are of."""
+    """One statement's writes to one table, and their transaction."""
 
     #: By key prefix: the primary keys as text, or ``EVERY``.
     keys: dict[str, list[str | None]]
-    #: The JSON of the row, where one is left and it is small.
+    #: The JSON of the row, if the statement left exactly one row and it is small.
     row: str
     xid: int
-    #: Postgres' epoch at that moment, whatever the transaction's snapshot.
+    #: The epoch in Postgres at that moment, independent of the transaction's snapshot.
     epoch: str
     isolation: str
     #: INSERT, UPDATE, DELETE or TRUNCATE.
     operation: str
-    #: 1: by the statement itself, not by a trigger that it set off.
+    #: 1: the statement itself wrote, not a trigger that it fired.
     depth: int
     table: str
-    #: Fewer than 1: a float loses digits on its way out.
+    #: ``extra_float_digits``. Below 1, floats lose digits in text form.
     digits: int = 1
-    #: What SET ROLE has said; "none" where nobody has.
+    #: The role from SET ROLE; "none" without one.
     role: str = "none"
 
     @classmethod
     def of(cls, message: str, detail: str | None, hint: str, table: str | None) -> "Notice":
-        """The notice whose parts these are, as psycopg's ``Diagnostic`` names them."""
+        """The notice from these parts, which have the names of psycopg's ``Diagnostic``."""
         xid, epoch, isolation, operation, depth, digits, role = hint.split(",", 6)
         return cls(
             keys=orjson.loads(message),

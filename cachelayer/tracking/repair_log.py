@@ -1,7 +1,7 @@
-"""The repair log: what was written without a mark, as durable as the row itself.
+"""The repair log: keys that were written without a mark, as durable as their rows.
 
-A key goes into the table in the transaction that writes its row, and out of it
-in a transaction that has deleted it from Redis before it commits.
+The transaction that writes a row inserts its key into the log. Another transaction deletes the key
+from Redis, then deletes it from the log and commits.
 """
 
 from collections.abc import Iterable
@@ -21,14 +21,14 @@ CHANNEL: Final = "cachelayer_repair"
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Keys that wait, and for how long the oldest has (seconds)."""
+    """How many keys wait, and how long the oldest has waited (seconds)."""
 
     keys: int
     lag: float
 
 
 def log(connection: BaseDatabaseWrapper, keys: Iterable[str]) -> None:
-    """Note *keys* in the transaction that runs on *connection*, rows before stamps."""
+    """Log *keys* in the running transaction on *connection*, rows before stamps."""
     with connection.cursor() as cursor:
         for batch in batched(ordered(keys)):
             cursor.execute(
@@ -40,18 +40,18 @@ def log(connection: BaseDatabaseWrapper, keys: Iterable[str]) -> None:
 def ordered(keys: Iterable[str]) -> list[str]:
     """*keys*, rows before stamps.
 
-    1. psql writes a row; row and stamp are in the log. 2. The stamp is repaired. 3. A page is made
-    under a new stamp, and takes the row from the cache, which is the old one. 4. The row is
-    repaired. The page would stay.
+    The other order could go wrong: 1. psql writes a row; row and stamp are in the log. 2. The stamp
+    is repaired. 3. A page is made under a new stamp, with the old row from the cache. 4. The row is
+    repaired, but the page stays.
     """
     return sorted(keys, key=lambda key: (relations.is_stamp(key.partition(":")[0]), key))
 
 
 def backlog() -> Backlog:
-    """What waits in the log. Raises ``DatabaseError`` or ``InterfaceError``.
+    """The keys that wait in the log. Raises ``DatabaseError`` or ``InterfaceError``.
 
-    On a connection of its own: an open one would wait without end for a server
-    that has been paused; for a new one there is ``connect_timeout``.
+    This uses a new connection, which has a ``connect_timeout``. An open connection would wait
+    forever for a paused server.
     """
     keys, lag = 0, 0.0
     for using in registry.databases():
@@ -66,7 +66,7 @@ def backlog() -> Backlog:
 
 
 def has_backlog() -> bool:
-    """Whether anything waits; one index look-up. Raises ``DatabaseError``."""
+    """Whether a key waits; one index look-up. Raises ``DatabaseError``."""
     for using in registry.databases():
         with connections[using].cursor() as cursor:
             cursor.execute("SELECT EXISTS (SELECT FROM cachelayer_repair)")

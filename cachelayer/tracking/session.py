@@ -1,4 +1,4 @@
-"""What a session says of itself: whether it reads as everybody does, and what it can take."""
+"""The state of a session: whether it reads rows as all others do, and what it accepts."""
 
 import logging
 import os
@@ -17,10 +17,10 @@ os.register_at_fork(after_in_child=_log.start_afresh)
 
 
 def is_neutral(connection: BaseDatabaseWrapper) -> bool:
-    """Whether rows come as every other session reads them.
+    """Whether this session reads rows as every other session does.
 
-    Django reads the wall clock of the session, whatever its zone: after a ``SET TIME ZONE`` of
-    the project's own, that of another. The server reports each change by itself.
+    Django takes timestamps in the session's time zone, so they differ after the project's own
+    ``SET TIME ZONE``. The server reports each change by itself.
     """
     raw: Any = connection.connection
     return raw is None or (
@@ -29,15 +29,15 @@ def is_neutral(connection: BaseDatabaseWrapper) -> bool:
 
 
 def note_home(connection: BaseDatabaseWrapper) -> None:
-    """Remember the schemas of a new *connection*: those that it reads from until it says others."""
+    """Remember the schemas that a new *connection* reads from."""
     raw: Any = connection.connection
     raw.cachelayer_home = raw.info.parameter_status("search_path")
 
 
 def is_at_home(connection: BaseDatabaseWrapper) -> bool:
-    """Whether names of tables mean what they did when *connection* was new.
+    """Whether table names still mean the same as when *connection* was new.
 
-    Postgres reports its search_path from version 18 on; before, ``TENANT`` must tell.
+    Postgres reports its search_path from version 18 on. For older versions, ``TENANT`` must tell.
     """
     raw: Any = connection.connection
     if raw is None or tenancy.may_be(connection.alias):
@@ -50,30 +50,30 @@ def is_at_home(connection: BaseDatabaseWrapper) -> bool:
         raw.cachelayer_strayed = True
         _log.say(
             logging.WARNING,
-            f"The search_path of this connection is {here}, and was {home} when it was opened: it "
-            "reads from Postgres. Set it in OPTIONS of DATABASES; with a schema for each tenant, "
-            "name the tenant with CACHELAYER['TENANT'].",
+            f"The search_path of this connection is {here}, but was {home} when it was opened, so "
+            "it reads from Postgres. Set the search_path in OPTIONS of DATABASES. If each tenant "
+            "has a schema, set CACHELAYER['TENANT'].",
         )
     return False
 
 
 def was_neutral(connection: BaseDatabaseWrapper, notice: Notice) -> bool:
-    """Whether the transaction of *notice* reads its rows as any reader does."""
-    # Another role may not be allowed to read, or see other rows.
+    """Whether the transaction of *notice* reads its rows as every reader does."""
+    # Another role may not be allowed to read, or may see other rows.
     own_role = connection.settings_dict["OPTIONS"].get("assume_role") or "none"
     return notice.digits > 0 and notice.role == own_role and is_neutral(connection)
 
 
 def takes_texts_of_several(cursor: Any) -> bool:
-    """Whether several statements may go in one text, by the simple protocol.
+    """Whether one text may hold several statements, by the simple protocol.
 
-    Not with parameters that the server binds, nor in a pipeline.
+    It may not if the server binds parameters, nor in a pipeline.
     """
     is_piped = cursor.connection.pgconn.pipeline_status != PipelineStatus.OFF
     return isinstance(cursor, psycopg.ClientCursor) and not is_piped
 
 
 def has_failed(connection: BaseDatabaseWrapper) -> bool:
-    """Whether Postgres takes nothing more in this transaction but a rollback."""
+    """Whether Postgres accepts only a rollback in this transaction."""
     raw: Any = connection.connection
     return raw is not None and raw.info.transaction_status is TransactionStatus.INERROR

@@ -1,4 +1,4 @@
-"""The tables that cached rows are made of, and the triggers that the database has on them."""
+"""The tables behind cached rows, and the triggers that the database has on them."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -17,33 +17,33 @@ from cachelayer.representation import (
 )
 from cachelayer.representation.registration import CachedModel
 
-#: The trigger function of all of them.
+#: The function of all triggers.
 FUNCTION: Final = "cachelayer_witness"
-#: Types whose values jsonb may refuse: then the write would fail.
+#: Types whose values jsonb may refuse, so that the write would fail.
 _REFUSED_BY_JSONB: Final = ["json", "_json"]
 
 
 @dataclass(slots=True)
 class TrackedTable:
-    """A table of the project: which key prefixes its rows belong to, by which column."""
+    """A table of the project: the key prefixes that its rows belong to, and by which column."""
 
     name: str
     columns: dict[str, str] = field(default_factory=dict)
-    #: The types of columns with which a row's JSON is worth sending: it is the row exactly.
+    #: The column types for which a row's JSON is exactly the row, so that it is worth sending.
     types: Mapping[str, str] | None = None
 
 
 @dataclass(slots=True)
 class Relation:
-    """A table in the database, or a partition of one, and the triggers that it has."""
+    """A table in the database, or a partition of a table, and its triggers."""
 
     watched: TrackedTable
     name: str
     kind: str
     mode: str
-    #: What keys of its rows begin with: a tenant's schema.
+    #: The start of its rows' keys: a tenant's schema.
     start: str = ""
-    #: By kind of statement: whether it fires always, and its arguments.
+    #: By kind of statement: whether the trigger always fires, and its arguments.
     triggers: dict[str, tuple[bool, list[str]]] = field(default_factory=dict)
 
     @property
@@ -52,19 +52,19 @@ class Relation:
 
     @property
     def arguments(self) -> list[str]:
-        # Rows before stamps: so they are logged, and repaired (``repair.ordered``).
+        # Rows before stamps, the order in which to log and repair (``repair_log.ordered``).
         pairs = sorted(self.columns.items(), key=lambda pair: (relations.is_stamp(pair[0]), pair))
         return [self.mode, *(part for pair in pairs for part in pair)]
 
     def lacks(self, operation: str) -> bool:
-        """Whether this release would miss writes: an older one's pairs are among a newer one's."""
+        """Whether this release would miss writes. A newer release's trigger may name more pairs."""
         fires, arguments = self.triggers.get(operation, (False, []))
         have = set(zip(arguments[1::2], arguments[2::2], strict=False))
         return not fires or not set(self.columns.items()) <= have
 
 
 def tables(cached: CachedModel) -> Iterator[tuple[str, str]]:
-    """Each table that a row of *cached* is made of, and the column that has what its key has."""
+    """Each table behind a row of *cached*, and the column with the value of the row's key."""
     if cached.by:
         yield cached.model._meta.db_table, own_tables.column_of(cached.field)
     else:
@@ -72,7 +72,7 @@ def tables(cached: CachedModel) -> Iterator[tuple[str, str]]:
 
 
 def tables_of(using: str) -> list[TrackedTable]:
-    """The tables of the database *using* that cached rows are made of."""
+    """The tables behind cached rows in the database *using*."""
     found: dict[str, TrackedTable] = {}
     for cached in registry.all_cached():
         if cached.database == using:
@@ -88,10 +88,10 @@ def tables_of(using: str) -> list[TrackedTable]:
 
 
 def inspect(connection: BaseDatabaseWrapper) -> tuple[int, list[Relation]]:
-    """The version of the function (0: there is none), and every relation that is to be watched.
+    """The version of the trigger function (0: missing), and every relation that needs triggers.
 
-    A statement that names a partition fires the partition's triggers only, so partitions
-    and tables that inherit are relations of their own. Raises ``DatabaseError``.
+    A statement that names a partition fires only the partition's triggers, so partitions and
+    inheriting tables are separate relations. Raises ``DatabaseError``.
     """
     quoted = {connection.ops.quote_name(table.name): table for table in tables_of(connection.alias)}
     with connection.cursor() as cursor:
@@ -105,7 +105,7 @@ def inspect(connection: BaseDatabaseWrapper) -> tuple[int, list[Relation]]:
         wanted = quoted[table].types
         is_exact = wanted is not None and wanted.items() <= json.loads(types).items()
         mode = "columns" if has_refused else "row" if is_exact else "keys"
-        # Tables that tenants share are in another schema than theirs.
+        # Tables that tenants share are in another schema.
         start = f"{tenant}/" if tenant and schema == tenant else ""
         relation = relations.setdefault(name, Relation(quoted[table], name, kind, mode, start))
         if operation:
@@ -143,5 +143,5 @@ ORDER BY 1, 2
 
 
 def texts(arguments: Any) -> list[str]:
-    """A trigger's arguments, as ``pg_trigger`` has them."""
+    """The arguments of a trigger, from ``pg_trigger.tgargs``."""
     return bytes(arguments).decode().split("\0")[:-1]

@@ -1,11 +1,10 @@
-"""The witness: triggers that tell which cached rows a statement has written, or log them.
+"""The witness: triggers that report which cached rows a statement has written, or log them.
 
-One trigger function (``sql/witness.sql``) stands on every table that a cached row is made
-of (the model's own, those of its parents, those of its many-to-many links) and on every one
-whose rows documents show. ``migrate`` installs it, brings it up to date and removes it; no
-migration of any app is touched. So whoever writes a row, and however, the cache hears of it: the
-sender is answered if its statement says that it listens (``statement_listener.py``), and anybody
-else's keys go into the log.
+Every table behind a cached row (the model's table, those of its parents and of its many-to-many
+links) has triggers with one function (``witness.sql``). So has every table whose rows documents
+show. ``migrate`` installs, updates and removes the triggers; no app needs a migration for them. So
+the cache learns of every write, by any program. If the statement asks for notices
+(``statement_listener.py``), its sender gets one; otherwise the keys go into the repair log.
 """
 
 import logging
@@ -35,7 +34,7 @@ _BODY: Final = resources.files("cachelayer.tracking").joinpath("witness.sql").re
 VERSION: Final = int(_BODY.partition("\n")[0].rpartition(" ")[2])
 _LOG: Final = "cachelayer_repair"
 
-#: Of each kind of statement: the rows that its trigger is given.
+#: For each kind of statement, the rows that its trigger gets.
 _ROWS: Final = {
     "INSERT": "REFERENCING NEW TABLE AS new_rows",
     "UPDATE": "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows",
@@ -45,7 +44,7 @@ _ROWS: Final = {
 
 
 def problems(connection: BaseDatabaseWrapper) -> list[str]:
-    """A sentence for each table whose writes this process would miss. Raises ``DatabaseError``."""
+    """A message for each table whose writes this process would miss. Raises ``DatabaseError``."""
     version, relations = inspect(connection)
     if version < VERSION:
         what = f"has version {version} of" if version else "lacks"
@@ -58,8 +57,8 @@ def problems(connection: BaseDatabaseWrapper) -> list[str]:
         if relation.lacks(operation)
     ]
     found += [
-        f"{relation.name} is no table, so that it can have no triggers; register the model "
-        "whose table it shows."
+        f"{relation.name} is not a table, so it cannot have triggers. Register the model of the "
+        "table that it shows."
         for relation in relations
         if relation.kind not in "rp"
     ]
@@ -67,7 +66,7 @@ def problems(connection: BaseDatabaseWrapper) -> list[str]:
 
 
 def prefixes(connection: BaseDatabaseWrapper) -> set[str]:
-    """The key prefixes that the triggers name, whoever has registered them.
+    """The key prefixes that the triggers name, also those of other programs.
 
     Raises ``DatabaseError``.
     """
@@ -76,16 +75,15 @@ def prefixes(connection: BaseDatabaseWrapper) -> set[str]:
         return {prefix for (found,) in cursor.fetchall() for prefix in texts(found)[1::2]}
 
 
-#: What mends every problem but the last.
+#: The remedy for every problem except the last one.
 MEND: Final = "Run `manage.py migrate`: it installs the triggers of cached tables."
 
 
 def install(using: str) -> set[str]:
-    """Make function and triggers what this release needs; drop those of tables it does not watch.
+    """Install the function and triggers that this release needs; drop triggers of other tables.
 
-    Answers the key prefixes whose rows may have been written unseen, for a trigger was
-    missing, disabled or old. Idempotent; two at a time wait for each other. Raises
-    ``DatabaseError``.
+    Returns the key prefixes whose rows may have been written unseen, because a trigger was missing,
+    disabled or old. Idempotent; two at a time wait for each other. Raises ``DatabaseError``.
     """
     connection = connections[using]
     with transaction.atomic(using=using), connection.cursor() as cursor:
@@ -97,7 +95,7 @@ def install(using: str) -> set[str]:
         )
         [schema] = cursor.fetchone()
         version, relations = inspect(connection)
-        if version <= VERSION:  # A later release's does for this one as well.
+        if version <= VERSION:  # The function of a later release also serves this one.
             _install_function(cursor, schema)
         unseen: set[str] = set()
         for relation in relations:
@@ -106,8 +104,8 @@ def install(using: str) -> set[str]:
                     unseen |= relation.columns.keys()
                 _install_on(cursor, schema, relation)
         _drop_others(cursor, relations)
-        # In this transaction: were it another, and this process killed before it, the triggers
-        # would be there, and nothing would say that rows were written without them.
+        # Log in this transaction. In a second one, this process could be killed before it: the
+        # triggers would exist, but nothing would tell that rows were written without them.
         repair_log.log(connection, [f"{prefix}:{EVERY}" for prefix in unseen])
     return unseen
 
@@ -130,23 +128,23 @@ def _install_on(cursor: Any, schema: str, relation: Relation) -> None:
         name = f"cachelayer_{operation.lower()}"
         arguments = ", ".join(map(_literal, relation.arguments))
         cursor.execute(f"DROP TRIGGER IF EXISTS {name} ON {relation.name}")
-        # A TRUNCATE of a partitioned table fires its partitions' triggers as well: harmless.
+        # A TRUNCATE of a partitioned table also fires its partitions' triggers; that is harmless.
         cursor.execute(
             f"CREATE TRIGGER {name} AFTER {operation} ON {relation.name} {referencing} "
             f"FOR EACH STATEMENT EXECUTE FUNCTION {schema}.{FUNCTION}({arguments})"
         )
-        # Also where session_replication_role is "replica".
+        # Fire also when session_replication_role is "replica".
         cursor.execute(f"ALTER TABLE {relation.name} ENABLE ALWAYS TRIGGER {name}")
 
 
 def _literal(text: str) -> str:
-    # No statement that defines something takes parameters from a server-side binding.
+    # DDL statements accept no parameters that the server binds.
     return "'" + text.replace("'", "''") + "'"
 
 
 def _drop_others(cursor: Any, relations: Iterable[Relation]) -> None:
-    # Where this connection is: other tenants' tables are in schemas of their own, and a table
-    # that a tenant's hides is for those who are at no tenant.
+    # Only tables that this connection sees: other tenants' tables are in other schemas, and a table
+    # that a tenant's table hides belongs to connections without a tenant.
     cursor.execute(
         "SELECT tgname, tgrelid::regclass::text FROM pg_trigger "
         "WHERE tgfoid = to_regproc(%s) AND pg_table_is_visible(tgrelid)",
@@ -159,10 +157,10 @@ def _drop_others(cursor: Any, relations: Iterable[Relation]) -> None:
 
 
 def after_migrate(sender: AppConfig, using: str, plan: Iterable[Any] = (), **kwargs: Any) -> None:
-    """Follow ``migrate``: install, and drop cached rows of tables that it has changed.
+    """After ``migrate``: install the triggers, and drop cached rows of changed tables.
 
-    With the layer switched off, only where triggers are: others may have it on. Where there
-    are none, nothing is logged; whoever has it on reads nothing from the cache without them.
+    With the layer switched off, do so only if there are triggers, because other processes may have
+    it on. Without triggers nothing needs to be logged, because no process reads from the cache.
     """
     if using not in registry.databases() or not _is_migrated(using):
         return
@@ -176,7 +174,7 @@ def after_migrate(sender: AppConfig, using: str, plan: Iterable[Any] = (), **kwa
         for cached in registry.every():
             labels = {model._meta.app_label for model in _models(cached)}
             if cached.database == using and labels & changed:
-                # A tenant's whose table is still to come has nothing cached.
+                # A tenant whose table does not exist yet has no cached rows.
                 with suppress(CacheUnavailable):
                     repair_log.log(connections[using], [f"{cached.start}:{EVERY}"])
 
@@ -194,7 +192,7 @@ def _models(cached: Cached) -> Iterator[AnyModel]:
 
 
 def _is_migrated(using: str) -> bool:
-    """Whether what the triggers need is there: not after ``migrate cachelayer zero``."""
+    """Whether the triggers' tables exist; they do not after ``migrate cachelayer zero``."""
     return _is_there(using, "to_regclass('cachelayer_epoch')")
 
 

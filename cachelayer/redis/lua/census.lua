@@ -1,12 +1,12 @@
--- ARGV: SCAN cursor, COUNT, what this project's keys begin with, then the key prefixes of the
--- cached models. One step of counting: answers the next cursor, how many keys of this step hold a row,
--- and how many do not.
+-- ARGV: SCAN cursor, COUNT, the start of this project's keys, then the key prefixes of the cached
+-- models. One step of a count: returns the next cursor, how many keys of this step hold a row, and
+-- how many do not.
 local prefixes = {}
 for i = 4, #ARGV do
   prefixes[ARGV[i]] = true
 end
--- A value of more than 44 bytes is "raw"; marks, leases and null are shorter. To
--- GET every row would make the server's LRU take all of them for just used.
+-- A value of more than 44 bytes is "raw"; marks, leases and null are shorter. A GET of every row
+-- would make the server's LRU treat all of them as just used.
 local function is_row(key)
   local encoding = redis.call('OBJECT', 'ENCODING', key)
   return encoding == 'raw'
@@ -17,7 +17,7 @@ local rows = 0
 for _, key in ipairs(step[2]) do
   local is_own = string.sub(key, 1, #ARGV[3]) == ARGV[3]
   local prefix = is_own and string.match(key, '^([^:]*):', #ARGV[3] + 1)
-  -- Before it may be a tenant's schema.
+  -- A tenant's schema may precede it.
   prefix = prefix and string.match(prefix, '[^/]*$')
   if prefix and prefixes[prefix] and redis.call('TYPE', key)['ok'] == 'string' and is_row(key) then
     rows = rows + 1

@@ -1,5 +1,5 @@
--- What *value* reads as: of a document the bytes, where every stamp is there under which it was
--- made, the same; else 'd:' and these stamps. *start* is what keys begin with.
+-- What *value* reads as. A document reads as its bytes if every stamp under which it was made is
+-- unchanged, else as 'd:' and these stamps. *start* is the start of keys.
 local function checked(value, start)
   if type(value) ~= 'string' or string.sub(value, 1, 2) ~= 'd:' then
     return value

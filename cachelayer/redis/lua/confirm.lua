@@ -1,7 +1,7 @@
 -- KEYS: pages, and last the incarnation
--- ARGV: what keys begin with, the lease, then a page and its lifetime in ms for each
--- Fills, and answers what each then reads as, false where it did not take; then the incarnation, if
--- it is this very server's. One script, so that no answer is of before the fill.
+-- ARGV: the start of keys, the lease, then a page and its lifetime in ms for each
+-- Fills, and returns what each key then reads as, or false if it was not filled; then the
+-- incarnation, if it is this server's. One script, so that no answer is from before the fill.
 local answers = {}
 for i = 1, #KEYS - 1 do
   local took = fill_one(KEYS[i], ARGV[2], ARGV[2 * i + 1], ARGV[2 * i + 2])

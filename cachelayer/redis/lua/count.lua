@@ -1,7 +1,7 @@
 -- KEYS[1] the totals   KEYS[2] the number of the process's last flush   KEYS[3…] slices of time
 -- ARGV: this flush's number, the lifetime of KEYS[2] and of a slice in seconds, then
 -- the position of a slice in KEYS, outcome, count, …
--- A flush whose answer was lost is sent again; whichever arrives first counts.
+-- A flush without an answer is sent again; the first one that arrives counts.
 if tonumber(redis.call('GET', KEYS[2]) or 0) >= tonumber(ARGV[1]) then
   return 0
 end

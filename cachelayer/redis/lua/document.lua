@@ -1,5 +1,5 @@
--- KEYS: documents, and last the incarnation   ARGV: what keys begin with, 1 to answer the incarnation
--- Answers what each key reads as, then the incarnation, if it is this very server's.
+-- KEYS: documents, and last the incarnation   ARGV: the start of keys, 1 to return the incarnation
+-- Returns what each key reads as, then the incarnation, if it is this server's.
 local values = redis.call('MGET', unpack(KEYS, 1, #KEYS - 1))
 for i, value in ipairs(values) do
   values[i] = checked(value, ARGV[1])

@@ -1,5 +1,6 @@
--- KEYS the rows' keys, and last the variants   ARGV[1] what keys begin with
--- Deletes rows, nulls and leases; a mark stays, for its transaction may be committing. What is no string is somebody else's. Answers how many were deleted.
+-- KEYS the rows' keys, and last the variants   ARGV[1] the start of keys
+-- Deletes rows, nulls and leases. A mark stays, because its transaction may be committing. A value
+-- that is not a string is not ours. Returns how many were deleted.
 local rows = {unpack(KEYS, 1, #KEYS - 1)}
 local deleted = delete_variants(rows, ARGV[1], KEYS[#KEYS])
 for _, key in ipairs(rows) do

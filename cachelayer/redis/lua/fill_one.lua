@@ -1,6 +1,6 @@
--- Stores *value* under *key* if that still holds the *lease*: only the reader whose lease still
--- stands may fill. A write or a clear in the meantime has replaced it, and what the reader loaded
--- may be older than that. An empty value gives the lease back. Answers 1 where it was its own.
+-- Stores *value* under *key* if the key still holds the *lease*. Only then may the reader fill: if
+-- a write or a clear has replaced the lease, the reader's row may be older. An empty value gives
+-- the lease back. Returns 1 if the key held the lease.
 local function fill_one(key, lease, value, lifetime)
   if redis.pcall('GET', key) ~= lease then
     return 0

@@ -1,12 +1,13 @@
--- KEYS: the keys in which this release has the rows; where these are variants, their plain keys;
--- the hash of variants; and last the incarnation
--- ARGV: the lease, its lifetime in ms, the epoch, the variant ('': these are the plain keys), how
--- many rows; then for each what its key must hold ('': nothing), and the same of the plain keys.
--- Answers for each: 1 it took, 0 the key holds something else, 2 the plain key is marked.
+-- KEYS: the keys that hold this release's rows; if these are variants, their plain keys; the hash
+-- of variants; and last the incarnation
+-- ARGV: the lease, its lifetime in ms, the epoch, the variant ('': these are the plain keys), the
+-- number of rows; then for each the value that its key must hold ('': none), and the same for the
+-- plain keys.
+-- Returns for each: 1 leased, 0 the key holds something else, 2 the plain key is marked.
 --
--- No lease unless the incarnation is trusted: after a FLUSHALL the marks of transactions in
--- flight are gone, and a fill could store the row from before their COMMIT. Nor where it has
--- another epoch than Postgres: writers may be marking another server.
+-- There is no lease unless the incarnation is trusted: after a FLUSHALL the marks of transactions
+-- in flight are gone, and a fill could store the row from before their COMMIT. Nor is there one if
+-- its epoch differs from that of Postgres: writers may be marking another server.
 local incarnation = redis.call('GET', KEYS[#KEYS])
 local trusted = ' trusted ' .. ARGV[3]
 if not incarnation or string.sub(incarnation, -#trusted) ~= trusted then
@@ -14,10 +15,10 @@ if not incarnation or string.sub(incarnation, -#trusted) ~= trusted then
 end
 local variant, count = ARGV[4], tonumber(ARGV[5])
 if variant ~= '' then
-  -- From here on every writer marks it; those before have marked the plain key.
+  -- From here on every writer deletes the variant; earlier writers have marked the plain key.
   redis.call('HSET', KEYS[#KEYS - 1], variant, 'live')
 end
--- Of a document that is not valid, its stamps are wanted: no two are made under the same.
+-- For an invalid document, compare the stamps: no two documents of a key have the same stamps.
 local function holds(value, wanted)
   return value == wanted
     or (string.sub(wanted, 1, 2) == 'd:' and string.sub(value, 1, #wanted + 1) == wanted .. '\n')
@@ -31,7 +32,7 @@ for i = 1, count do
   local is_marked = plain and string.sub(plain, 1, 2) == 'w:'
   if is_marked and plain ~= ARGV[5 + count + i] then
     answers[i] = 2
-  -- What was found, and nothing else: another mark may have come since.
+  -- Only exactly what was found, because another mark may have been set since.
   elseif (not value and wanted == '') or (value and holds(value, wanted)) then
     if is_marked then
       redis.call('UNLINK', KEYS[count + i])

@@ -1,14 +1,15 @@
 -- KEYS: the rows' plain keys, the variants, and last the incarnation
--- ARGV: the mark, what keys begin with
--- Answers the incarnation, if it is this very server's: a mark on a server that others do not
--- read is none, and a connection may have been led to one.
+-- ARGV: the mark, the start of keys
+-- Returns the incarnation, if it is this server's. A connection may have been led to a server that
+-- others do not read, and a mark there has no effect.
 --
--- A mark comes behind those that stand there; it replaces none. Were it to, a late command of
--- a writer that has gone on without its mark could hide the mark of the next one, which is in
--- flight: a reader would find a transaction that has ended, and fill the old row.
--- Marks have no TTL: under a volatile-* policy Redis evicts only keys that have one.
+-- A mark is added behind the existing marks and replaces none. If it did, the late command of a
+-- writer that has gone on without its mark could hide the mark of the next writer, which is in
+-- flight. Then a reader would find a transaction that has ended, and fill the old row.
+-- Marks have no TTL, because under a volatile-* policy Redis evicts only keys with a TTL.
 --
--- What holds no mark is set by one command: a thousand commands take three times as long.
+-- All keys without a mark are set by one command, because a thousand commands take three times as
+-- long.
 local rows = {unpack(KEYS, 1, #KEYS - 2)}
 local empty = redis.call('EXISTS', unpack(rows)) == 0
 local unmarked = {}

@@ -1,5 +1,5 @@
--- The incarnation under *key*, if it is this very server's; else ''. A replica has a copy of it, and
--- says its primary's run_id.
+-- The incarnation under *key*, if it is this server's; else ''. A replica has a copy of the key, so
+-- it would name the primary.
 local function own_incarnation(key)
   local incarnation = redis.call('GET', key) or ''
   local info = redis.call('INFO', 'replication')

@@ -1,5 +1,5 @@
--- KEYS[1] the row's key. The first two bytes of its value, which tell its state (a document is a row);
--- none where it is absent or no string.
+-- KEYS[1] the row's key. Returns the first two bytes of its value, which tell its state (a document
+-- counts as a row); '' if it is absent or not a string.
 if redis.call('TYPE', KEYS[1])['ok'] ~= 'string' then
   return ''
 end

@@ -1,6 +1,6 @@
 -- KEYS: the rows' plain keys, the variants, and last the incarnation
--- ARGV: the mark, what keys begin with, then for each a row (or null), its lifetime in ms, and
--- the pusher's shape ('': it has the plain key). Answers for each what became of it.
+-- ARGV: the mark, the start of keys, then for each a row (or null), its lifetime in ms, and the
+-- shape of the pushing release ('': it owns the plain keys). Returns the result for each.
 local own, start = ARGV[1], ARGV[2]
 local behind = ' ' .. own
 
@@ -15,13 +15,13 @@ local function release(key, value)
 end
 
 local variants = read_variants(KEYS[#KEYS - 1])
--- Not while a reconcile sweeps: it may have swept the variant, and come to the plain key later.
+-- Do not push into a variant during a sweep, which may have passed it and not the plain key yet.
 local trusted = string.find(redis.call('GET', KEYS[#KEYS]) or '', ' trusted ', 1, true)
 
--- Where the last mark of the plain key is this one: those before it are of transactions that
--- have ended, says the row's lock, and nobody has marked the row since, says the key that
--- everybody marks. Else a later writer's row is the newer one. Were its mark overwritten and it
--- killed after its COMMIT, this row would stay.
+-- Push only if the last mark of the plain key is this one. Then the transactions of the marks
+-- before it have ended, because this writer had the row's lock. And no writer has marked the row
+-- since, because every writer marks the plain key. Otherwise a later writer has the newer row. If
+-- its mark were overwritten and it were killed after its COMMIT, this old row would stay.
 local function push(key, value, row, lifetime, shape)
   local is_last = value == own or (value and string.sub(value, -#behind) == behind)
   if is_last and shape == '' then
@@ -34,7 +34,7 @@ local function push(key, value, row, lifetime, shape)
     release(key, value)
     return 'pushed'
   end
-  -- Also where the mark was lost (flushed): what stands there may be of before the COMMIT.
+  -- Also if the mark was lost (flushed): the value there may be from before the COMMIT.
   return release(key, value)
 end
 

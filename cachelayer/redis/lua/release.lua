@@ -1,5 +1,5 @@
 -- KEYS the rows' plain keys   ARGV[1] the mark
--- Takes the mark away and puts nothing in its place: the next reader loads the row.
+-- Removes the mark and stores nothing, so that the next reader loads the row.
 local values = redis.call('MGET', unpack(KEYS))
 local answers, gone = {}, {}
 for i, key in ipairs(KEYS) do

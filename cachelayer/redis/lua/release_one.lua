@@ -1,7 +1,7 @@
--- What is left of the marks in *value* without the mark *own*, nil if nothing need be; and what
--- became of the key. The marks of others stay, for these transactions may be committing. Where
--- this one was the last, it becomes a mark of no transaction: else the one before it would be
--- the last again, and its late push would store the older row.
+-- Returns the marks in *value* without the mark *own*, or nil if the key can be deleted; and the
+-- result for the key. Marks of other writers stay, because their transactions may be committing.
+-- If *own* was the last mark, it becomes a mark of no transaction. Otherwise the mark before it
+-- would be the last again, and its writer's late push would store the older row.
 local function without_own(value, own)
   if value == own then
     return nil, 'invalidated'
@@ -19,7 +19,7 @@ local function without_own(value, own)
     end
   end
   if not others then
-    -- Where the mark was lost, what stands here may have been loaded before the COMMIT.
+    -- If the mark was lost, the value here may have been loaded before the COMMIT.
     return nil, found and 'invalidated' or 'lost'
   end
   if last then

@@ -1,11 +1,11 @@
--- KEYS: the rows' keys, the variants, and last the incarnation   ARGV: the repair's own mark, of
--- no transaction; what must follow the server's name in the incarnation; what keys begin with
--- Answers -1, and repairs nothing, unless this is the server that was reconciled last: on
--- another one the repair would be for nothing, and the log row is deleted after it.
+-- KEYS: the rows' keys, the variants, and last the incarnation   ARGV: the repair's mark, of no
+-- transaction; what must follow the server's name in the incarnation; the start of keys
+-- Returns -1 and repairs nothing unless this is the server that was reconciled last. A repair of
+-- another server would be useless, and the log row is deleted after it.
 --
--- A row, null or lease is deleted. A mark may belong to a writer that committed before the
--- write that was logged: the repair's comes behind it, so that a late push stores nothing.
--- Were it deleted, the mark of a transaction in flight might be.
+-- Rows, nulls and leases are deleted. A mark may belong to a writer that committed before the
+-- logged write, so the repair adds its mark behind it, and a late push stores nothing. Marks are
+-- not deleted, because one may belong to a transaction in flight.
 local incarnation = own_incarnation(KEYS[#KEYS])
 if string.sub(incarnation, -#ARGV[2]) ~= ARGV[2] then
   return -1

@@ -1,7 +1,8 @@
 -- KEYS: keys of one variant, the hash of variants, and last the incarnation
--- ARGV: the variant, what it must be (closing and a token), what must follow the server's name in
--- the incarnation, 1 where these were the last keys
--- Takes away what this variant's keys hold; after the last, the variant. Answers -1, and takes nothing away, where somebody uses it again, or on another server.
+-- ARGV: the variant, what its entry must be (closing and a token), what must follow the server's
+-- name in the incarnation, 1 if these are the last keys
+-- Deletes the values of this variant's keys, and the variant after the last keys. Returns -1 and
+-- deletes nothing if the variant is in use again, or on another server.
 local incarnation = own_incarnation(KEYS[#KEYS])
 if string.sub(incarnation, -#ARGV[3]) ~= ARGV[3]
   or redis.call('HGET', KEYS[#KEYS - 1], ARGV[1]) ~= ARGV[2] then

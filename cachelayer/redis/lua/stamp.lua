@@ -1,7 +1,8 @@
--- KEYS: stamps   ARGV: a new value, its lifetime in ms, then for each the marks that may be replaced
--- Answers what each holds from now on: its value, a new one, or marks of writers at work.
+-- KEYS: stamps
+-- ARGV: a new value, its lifetime in ms, then for each the marks that may be replaced
+-- Returns what each stamp now holds: its value, a new value, or marks of writers at work.
 --
--- No trust is asked for: nothing is filled without the lease, and that asks for it.
+-- Trust is not checked here, because nothing is filled without a lease, and the lease checks it.
 local answers = {}
 for i, key in ipairs(KEYS) do
   local value = redis.pcall('GET', key)

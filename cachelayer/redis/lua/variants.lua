@@ -1,8 +1,8 @@
--- Variants: keys in which releases beside the owner of the plain keys have rows of their own
--- shape; `variants.py` says what they are for. A variant holds a row or a lease, never a mark: those
--- of the plain key stand for it too. *start* is what this project's keys begin with.
+-- Variants: keys for rows of releases that do not own the plain keys; see `variants.py`. A variant
+-- holds a row or a lease, never a mark, because the marks of the plain key count for it, too.
+-- *start* is the start of this project's keys.
 
--- What the hash *registry* has, by key prefix; nil where there are none, as nearly always.
+-- The variants in the hash *registry*, by key prefix; nil if there are none, as nearly always.
 local function read_variants(registry)
   local fields = redis.call('HGETALL', registry)
   local found = nil
@@ -17,7 +17,7 @@ local function read_variants(registry)
   return found
 end
 
--- The variants of the row whose plain key is *key*: by shape, the key, and its entry's state.
+-- The variants of the row with the plain key *key*: by shape, the key and the state of its entry.
 local function variants_of(key, start, variants)
   local found = {}
   local colon = variants and string.find(key, ':', #start + 1, true)
@@ -31,7 +31,7 @@ local function variants_of(key, start, variants)
   return found
 end
 
--- The answers to *command* with all *arguments*: unpack() takes no more than some thousands.
+-- The answers to *command* with all *arguments*, in parts, because unpack() takes only thousands.
 local function in_parts(command, arguments)
   local answers = {}
   for i = 1, #arguments, 4000 do
@@ -40,7 +40,7 @@ local function in_parts(command, arguments)
   return answers
 end
 
--- Deletes all variants of the rows whose plain keys are *keys*; answers how many there were.
+-- Deletes all variants of the rows with the plain keys *keys*; returns how many there were.
 local function delete_variants(keys, start, registry)
   local variants = read_variants(registry)
   local found, deleted = {}, 0

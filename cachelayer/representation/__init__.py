@@ -1,1 +1,1 @@
-"""Rows as bytes: what is registered, how it is rendered, and what else it shows."""
+"""Rows as bytes: registrations, how rows are rendered, and which other rows they show."""

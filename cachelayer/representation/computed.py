@@ -1,8 +1,8 @@
-"""Documents that a function computes from the database, for the arguments that it is given.
+"""Documents that a function computes from the database, from its arguments.
 
-What it reads is declared, for triggers name the stamps: all rows of a model, or those that have
-an argument's value in one column. The key has the arguments, so that whoever verifies what is
-cached can compute it again.
+The rows that the function reads are declared, because triggers name the stamps: all rows of a
+model, or the rows with the value of an argument in one column. The key holds the arguments, so that
+``verify`` can compute the document again.
 """
 
 import inspect
@@ -21,7 +21,7 @@ from cachelayer import exceptions
 from cachelayer.representation import declared_reads, neutral, recorder, relations, tenancy
 from cachelayer.representation.relations import EVERY, AnyModel, Column
 
-#: Before the bytes, as they are cached: they may be any, and look like a mark.
+#: Precedes the cached bytes, because they may be any bytes, and could look like a mark.
 VALUE: Final = b"="
 _SCALARS: Final = (str, int, bool, type(None))
 
@@ -29,13 +29,13 @@ _SCALARS: Final = (str, int, bool, type(None))
 class Rows:
     """Rows of *model* (or of ``"app.Model"``): all, or those with an argument's value in a column.
 
-    ``Rows(Book, author="author_id")``: the rows of Book whose author is the argument author_id.
+    ``Rows(Book, author="author_id")``: the books whose author is the argument ``author_id``.
     """
 
     def __init__(self, model: "AnyModel | str", **where: str) -> None:
         if len(where) > 1:
             raise ImproperlyConfigured(
-                f"Rows of {model} are named by one column: those of the others are among them."
+                f"Rows of {model} takes one column. Name the one that selects all rows you read."
             )
         self._model = model
         self.where = where
@@ -52,18 +52,18 @@ class Rows:
         return found._meta.concrete_model or found
 
     def columns(self) -> Iterator[Column]:
-        """The columns by which the stamps are named."""
+        """The columns that name the stamps."""
         named = [self._field(name) for name in self.where]
         yield from (Column(field.model._meta.db_table, field.column) for field in named)
-        # Rows of several tables: which of the others' are meant, no value of theirs says.
+        # The rows of several tables have no common value that says which rows are meant.
         tables = [each._meta.db_table for each in (self.model, *self.model._meta.all_parents)]
         own = {field.model._meta.db_table for field in named}
         yield from (Column(table, "") for table in dict.fromkeys(tables) if table not in own)
 
     def stamps(self, given: Mapping[str, Any]) -> Iterator[tuple[Column, Any]]:
-        """The columns and their values where the arguments are *given*."""
+        """The columns and their values for the *given* arguments."""
         for column in self.columns():
-            # A statement of very many rows names none of them; nor does a stamp for all rows.
+            # A statement that writes very many rows names none; nor does a stamp for all rows.
             yield column, EVERY
             if column.name:
                 [(name, argument)] = self.where.items()
@@ -77,19 +77,19 @@ class Rows:
             raise ImproperlyConfigured(f"{label} has no field {name!r}.") from error
         if not field.concrete or field.many_to_many:
             raise ImproperlyConfigured(
-                f"{label}.{name} is no column. Name the model of the rows that have it."
+                f"{label}.{name} is not a column. Name the model whose rows have the column."
             )
         if not relations.is_written_alike(field):
             raise ImproperlyConfigured(
-                f"{label}.{name} has values that Postgres writes otherwise than Python: nobody "
-                "could tell which rows are meant. Depend on all rows of the model."
+                f"{label}.{name} has values that Postgres writes differently from Python, so the "
+                "cache cannot tell which rows are meant. Depend on all rows of the model."
             )
         return field
 
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """A function's documents: their key prefix, its arguments' names, and what it reads."""
+    """The documents of a function: their key prefix, argument names, and the rows they read."""
 
     prefix: str
     arguments: tuple[str, ...]
@@ -107,12 +107,12 @@ class Computed:
 
     @property
     def label(self) -> str:
-        """Its name for people."""
+        """The name for people."""
         return self.prefix
 
     @property
     def database(self) -> str:
-        """The alias of the database that its models are in."""
+        """The alias of the database of its models."""
         return router.db_for_write(self.reads[0].model)
 
     @property
@@ -121,80 +121,80 @@ class Computed:
         return tenancy.start(self.database, self.reads[0].model._meta.db_table) + self.prefix
 
     def key(self, values: Sequence[Any]) -> str:
-        """The key of the document for *values*; raises as ``start``."""
+        """The key of the document for *values*; raises as ``start`` does."""
         return f"{self.start}:{_text(values)}"
 
     def to_python(self, values: Any) -> tuple[Any, ...]:
-        """*values* as a key has them; ``ValidationError`` where they do not do."""
+        """*values* in the form that a key has; ``ValidationError`` if they cannot be in a key."""
         if isinstance(values, str):
             try:
                 values = orjson.loads(values)
             except orjson.JSONDecodeError as error:
-                raise ValidationError(f"{values!r} is no JSON array.") from error
+                raise ValidationError(f"{values!r} is not a JSON array.") from error
         if not isinstance(values, list | tuple) or len(values) != len(self.arguments):
             raise ValidationError(
                 f"{self.prefix} takes {len(self.arguments)} arguments: {self.arguments}."
             )
         if wrong := [value for value in values if not isinstance(value, _SCALARS)]:
             raise ValidationError(
-                f"{wrong[0]!r} cannot be in a key. Give text, a whole number, a truth or None."
+                f"{wrong[0]!r} cannot be in a key. Give text, a whole number, a boolean or None."
             )
         if any(isinstance(value, int) and not -(2**63) <= value < 2**63 for value in values):
-            raise ValidationError("A whole number in a key has 64 bits at most.")
+            raise ValidationError("A whole number in a key may have at most 64 bits.")
         named = {argument for rows in self.reads for argument in rows.where.values()}
         if any(value is None and name in named for name, value in self._given(values).items()):
-            raise ValidationError(f"{self.prefix} reads the rows of a value, and None is none.")
+            raise ValidationError(f"{self.prefix} reads rows by a value, and None is not a value.")
         return tuple(values)
 
     def _given(self, values: Sequence[Any]) -> dict[str, Any]:
         return dict(zip(self.arguments, values, strict=True))
 
     def pk(self, key: str) -> tuple[Any, ...]:
-        """The arguments in *key*; ``ValueError`` when it is no key of this function's."""
+        """The arguments in *key*; ``ValueError`` if the key does not belong to this function."""
         start, _, text = key.partition(":")
         try:
             values = self.to_python(text)
         except ValidationError as error:
             raise ValueError(f"{key!r}: {error.messages[0]}") from error
         if start.rpartition("/")[2] != self.prefix or key != f"{start}:{_text(values)}":
-            raise ValueError(f"{key!r} is no key of {self.prefix}.")
+            raise ValueError(f"{key!r} is not a key of {self.prefix}.")
         return values
 
     def columns(self) -> Iterator[Column]:
-        """Those by which stamps are named."""
+        """The columns that name stamps."""
         yield from (column for rows in self.reads for column in rows.columns())
 
     def tables(self) -> set[str]:
-        """Those whose writes are followed."""
+        """The tables whose writes are followed."""
         return {column.table for column in self.columns()}
 
     def shown_models(self) -> Iterator[AnyModel]:
-        """Those whose rows it reads."""
+        """The models whose rows it reads."""
         for rows in self.reads:
             yield rows.model
             yield from rows.model._meta.all_parents
 
     def stamps(self, values: Sequence[Any]) -> Iterator[tuple[Column, Any]]:
-        """As ``Rows.stamps``, of all that is read for the arguments *values*."""
+        """Like ``Rows.stamps``, for all rows that are read for the arguments *values*."""
         for rows in self.reads:
             yield from rows.stamps(self._given(values))
 
     def compute(self, values: Sequence[Any], *, fresh: bool) -> tuple[bytes, set[str]]:
-        """The bytes as they are cached, and the tables that were read and are not declared.
+        """The bytes in their cached form, and the tables that were read but not declared.
 
-        Computed as in every thread: not in a language or a time zone that one has switched on.
-        *fresh*: from Postgres alone, for whoever compares.
+        The result is the same in every thread: the project's language and time zone apply. With
+        *fresh*, compute from Postgres alone, to compare.
         """
         read, elsewhere = declared_reads.Tables(), declared_reads.Tables()
         with ExitStack() as stack:
             for connection in connections.all():
-                # A replica has the same tables, and may be behind.
+                # A replica has the same tables, but may lag behind.
                 look = read if connection.alias == self.database else elsewhere
                 stack.enter_context(connection.execute_wrapper(look))
             stack.enter_context(neutral.context())
             found = self.function(*values)
         if not isinstance(found, bytes):
-            raise TypeError(f"The function of {self.prefix!r} gave {found!r:.40}: return bytes.")
+            raise TypeError(f"The function of {self.prefix!r} gave {found!r:.40}. Return bytes.")
         undeclared = read.named - self.tables() - {declared_reads.CONSTANT} | elsewhere.named
         if undeclared and recorder.is_wanted() == "raise":
             raise exceptions.UndeclaredRead(undeclared_message(self.prefix, undeclared))
@@ -208,7 +208,8 @@ def _text(values: Sequence[Any]) -> str:
 def undeclared_message(name: str, tables: Iterable[str]) -> str:
     return (
         f"The document {name!r} reads {', '.join(sorted(tables))}, which its depends_on does not "
-        "name, so it is not cached: it would not follow them. Name these models there."
+        "name. So it is not cached, because it would not follow their changes. Name these models "
+        "in depends_on."
     )
 
 
@@ -219,41 +220,41 @@ def make(
     function: Callable[..., bytes],
     lifetime: float | None,
 ) -> Computed:
-    """A document, checked; ``ImproperlyConfigured`` says what does not do."""
+    """A checked document; ``ImproperlyConfigured`` says what is wrong."""
     if isinstance(arguments, str):
         raise ImproperlyConfigured(
-            f"The arguments of the document {name!r} are a list of names: [{arguments!r}]."
+            f"The arguments of the document {name!r} must be a list of names: [{arguments!r}]."
         )
     reads = tuple(each if isinstance(each, Rows) else Rows(each) for each in depends_on)
     if not reads:
         raise ImproperlyConfigured(
-            f"The document {name!r} depends on nothing, and would never change. Name in "
-            "depends_on the models whose rows it reads."
+            f"The document {name!r} depends on nothing, so it would never change. In depends_on, "
+            "name the models whose rows it reads."
         )
     if unknown := [a for rows in reads for a in rows.where.values() if a not in arguments]:
         raise ImproperlyConfigured(
-            f"{unknown[0]!r} in depends_on of the document {name!r} is none of its arguments."
+            f"{unknown[0]!r} in depends_on of the document {name!r} is not one of its arguments."
         )
     try:
         inspect.signature(function).bind(*arguments)
     except TypeError as error:
         raise ImproperlyConfigured(
-            f"The document {name!r} has the arguments {list(arguments)}, and its function does "
-            f"not take them: {error}."
+            f"The function of the document {name!r} does not take the arguments {list(arguments)}: "
+            f"{error}."
         ) from error
     if lifetime is not None and not 0 < lifetime < math.inf:
         raise ImproperlyConfigured(
-            f"The document {name!r} has a lifetime of {lifetime!r}. Give it seconds, above 0."
+            f"The document {name!r} has a lifetime of {lifetime!r}. Set it to seconds above 0."
         )
     return Computed(name, tuple(arguments), reads, function, lifetime)
 
 
 def problem_of(found: Computed) -> str:
-    """Why *found* cannot be followed; "" where nothing is in the way. For a check."""
+    """Why the cache cannot follow *found*, for a check; "" if it can."""
     try:
         list(found.columns())
     except (ImproperlyConfigured, LookupError) as error:
         return str(error)
     if len({router.db_for_write(model) for model in found.shown_models()}) > 1:
-        return f"{found.prefix!r} reads rows of several databases: no transaction has both."
+        return f"{found.prefix!r} reads rows of several databases, which no transaction spans."
     return ""

@@ -1,4 +1,4 @@
-"""What of the database a row is made of, as a query shows it: the rest would change unnoticed."""
+"""Finds queries that read more than the row. The cache would not notice changes of the rest."""
 
 import re
 from collections.abc import Callable
@@ -12,13 +12,13 @@ from django.db import connections, models
 from cachelayer.representation import own_tables
 
 _TABLE: Final = re.compile(r'\b(?:from|join|into|update)\s+"?(\w+)"?(?:\."?(\w+)"?)?', re.I)
-#: FROM that names no table: ``extract(year FROM created_at)``, ``trim(BOTH FROM name)``,
-#: ``a IS DISTINCT FROM b``. Without brackets there is no subquery before it.
+#: A FROM that does not name a table: ``extract(year FROM created_at)``, ``trim(BOTH FROM name)``,
+#: ``a IS DISTINCT FROM b``. Without brackets, no subquery precedes it.
 _NO_TABLE: Final = re.compile(
     r"\b(?:(?:extract|substring|trim|overlay)\s*\([^()]*?|is\s+(?:not\s+)?distinct\s+)\bfrom\b",
     re.I,
 )
-#: Its rows never change.
+#: A table whose rows never change.
 CONSTANT: Final = "django_content_type"
 
 
@@ -28,12 +28,12 @@ def tables(sql: str) -> set[str]:
 
 
 def _found(sql: str) -> list[tuple[str, str]]:
-    """Names, and what comes after a dot."""
+    """Names, each with the name after a dot."""
     return _TABLE.findall(_NO_TABLE.sub(" ", sql))
 
 
 class Tables:
-    """Around the statements of a connection: notes which tables they name."""
+    """An execute wrapper that notes which tables a connection's statements name."""
 
     def __init__(self) -> None:
         self.named: set[str] = set()
@@ -44,7 +44,7 @@ class Tables:
 
 
 class Queries:
-    """While a row is rendered: which tables it asks that a write of the row does not tell of."""
+    """Notes which tables are queried while a row is rendered, except those of the row itself."""
 
     def __init__(self, model: type[models.Model], serializer: Any, pk: Any, using: str) -> None:
         self._model, self._serializer, self._pk, self._using = model, serializer, pk, using
@@ -76,19 +76,19 @@ class Queries:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Of one model, as one serializer shows it."""
+    """The tables of one model's rows, as one serializer shows them."""
 
-    #: The tables whose rows are the row (the model's, its parents', those of its links), with
-    #: the columns of its key.
+    #: The tables that the row consists of (of the model, its parents, its links), with the columns
+    #: of its key.
     tables: dict[str, str]
-    #: The tables that it links to, with the columns of their keys.
+    #: The tables that the row links to, with the columns of their keys.
     targets: dict[str, str]
-    #: The names of the links that are followed.
+    #: The names of the followed links.
     links: frozenset[str]
 
     def is_read(self, sql: str, params: Any, pk: Any) -> bool:
-        """Whether a write of whatever *sql* reads is a write of the row *pk*."""
-        # A name may come after that of a schema.
+        """Whether *sql* reads only rows whose writes are writes of the row *pk*."""
+        # A name may follow the name of a schema.
         named = [set(names) for names in _found(sql)]
         if all(CONSTANT in names for names in named):
             return True
@@ -108,7 +108,7 @@ class Row:
         )
 
     def is_shown(self, field: Any) -> bool:
-        """Whether *field* is REST framework's own for the keys of a link that is followed."""
+        """Whether *field* is REST framework's field for the keys of a followed link."""
         from rest_framework.relations import ManyRelatedField, PrimaryKeyRelatedField
 
         return (
@@ -120,7 +120,7 @@ class Row:
 
 @cache
 def row(model: type[models.Model], serializer: Any) -> Row:
-    """What is known of the rows of *model*, as *serializer* shows them."""
+    """The ``Row`` of *model*, as *serializer* shows it."""
     links = own_tables.links(model, serializer)
     own = dict(own_tables.tables(model, serializer))
     targets: list[Any] = [link.related_model._meta for link in links]

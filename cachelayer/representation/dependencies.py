@@ -1,9 +1,9 @@
-"""What a serializer shows beside its own row: of which tables, the rows with which value where.
+"""Which other rows a serializer shows: their tables, columns and values.
 
-A row that is shown stands under its primary key (``@shop_author.id:7``), and the rows that refer
-to this one, or that link it to others, under the column that does (``@shop_review.book_id:12``).
-Found from the serializer where it can be seen: nested serializers, dotted sources, related fields.
-``depends_on`` names the rest.
+The stamp of a shown row has its primary key (``@shop_author.id:7``). The stamp of rows that refer
+to this row, or that link it to others, has the column that refers (``@shop_review.book_id:12``).
+They are found from the serializer as far as possible: nested serializers, dotted sources, related
+fields. ``depends_on`` names the rest.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,15 +20,15 @@ from cachelayer.representation.relations import AnyModel
 
 @dataclass(slots=True)
 class Shown:
-    """A model's relations that are shown, by their names on an instance; a tree."""
+    """The shown relations of a model, by their names on an instance; a tree."""
 
     model: AnyModel
     by_name: "dict[str, tuple[Any, Shown]]" = field(default_factory=dict)
-    #: Of a many-to-many relation: only the keys of its rows, which the links have.
+    #: Whether only the keys of a many-to-many relation are shown, which the links hold.
     is_by_key: bool = False
 
     def add(self, path: Iterable[str], *, by_key: bool = False) -> None:
-        """Also the relation at the end of *path*, and those on the way to it."""
+        """Add the relation at the end of *path*, and those on the way to it."""
         node = self
         for name in path:
             relation = relations.find(node.model, name)
@@ -43,22 +43,22 @@ class Shown:
             node = node.by_name[name][1]
 
     def each_model(self) -> Iterator[AnyModel]:
-        """Those whose rows are shown."""
+        """The models whose rows are shown."""
         for _, shown in self.by_name.values():
             yield shown.model
             yield from shown.each_model()
 
     def paths(self, before: str = "") -> Iterator[str]:
-        """From the row, as ``depends_on`` has them."""
+        """The paths from the row, in the form of ``depends_on``."""
         for name, (_, shown) in self.by_name.items():
             yield f"{before}{name}"
             yield from shown.paths(f"{before}{name}__")
 
     def lookups(self, before: str = "") -> "Iterator[str | models.Prefetch[Any]]":
-        """For ``prefetch_related``: with these loaded, showing an instance takes no query.
+        """For ``prefetch_related``: with these loaded, rendering an instance needs no query.
 
-        Rows that nobody has given an order come by their keys: else two looks at the same rows
-        could differ, and a check would take that for stale.
+        Rows without an order are ordered by their keys. Otherwise two loads of the same rows could
+        differ, and a check would take the difference for stale.
         """
         for name, (relation, shown) in self.by_name.items():
             path = f"{before}{name}"
@@ -70,7 +70,7 @@ class Shown:
             yield from shown.lookups(f"{path}__")
 
     def columns(self) -> Iterator[relations.Column]:
-        """Those by which stamps are named."""
+        """The columns that name stamps."""
         for relation, shown in self.by_name.values():
             yield relations.own_column(relation)
             if not shown.is_by_key:
@@ -78,17 +78,17 @@ class Shown:
             yield from shown.columns()
 
     def tables(self) -> set[str]:
-        """Those whose writes are followed."""
+        """The tables whose writes are followed."""
         models = [self.model, *self.each_model()]
         chains = {each for model in models for each in (model, *model._meta.all_parents)}
         return {each._meta.db_table for each in chains} | {each.table for each in self.columns()}
 
     def stamps(self, instance: models.Model) -> Iterator[tuple[relations.Column, Any]]:
-        """What *instance* shows, with its relations loaded: columns and their values."""
+        """The columns and values of the rows that *instance* shows; its relations are loaded."""
         for name, (relation, shown) in self.by_name.items():
             value = getattr(instance, relations.value_of(relation))
             if value is None:
-                continue  # Its own row says that there is none.
+                continue  # The row itself says that there is no related row.
             yield relations.own_column(relation), value
             if shown.is_by_key:
                 continue
@@ -102,10 +102,10 @@ class Shown:
 def of(
     model: AnyModel, serializer: Any, depends_on: tuple[str, ...] = (), links: tuple[str, ...] = ()
 ) -> Shown | None:
-    """What *serializer* shows of rows of *model* beside the row; None where that is nothing.
+    """What *serializer* shows besides a row of *model* itself; None if nothing.
 
-    The row's own *links* are a part of it elsewhere. Raises ``ImproperlyConfigured`` for a path
-    that *model* has not.
+    The row's own *links* are left out, because they are a part of the row. Raises
+    ``ImproperlyConfigured`` for a path that *model* does not have.
     """
     shown = Shown(model)
     for link in links:
@@ -126,7 +126,7 @@ def _fields(serializer: Any) -> Mapping[str, Any]:
     try:
         made: Any = serializer()
         fields: Mapping[str, Any] = made.fields
-    except Exception:  # It fails where it is used, and there it is said.
+    except Exception:  # The error is reported where the serializer is used.
         return {}
     return fields
 
@@ -152,14 +152,14 @@ def _collect_fields(fields: Mapping[str, Any], shown: Shown, path: tuple[str, ..
 
 def _collect_related_field(inner: Any, shown: Shown, path: tuple[str, ...]) -> None:
     relation = _relation_at(shown.model, path)
-    # A manager of its own may hide rows by what is in them.
+    # A custom manager may hide rows by their content.
     is_plain = (
         relations.is_forward(relation)
         or type(relations.target(relation)._default_manager) is models.Manager
     )
     by_key = _shows_keys(inner) and is_plain
     is_link = relations.is_of_links(relation)
-    # Its key is a column of the row before it; and a row's own links are a part of it.
+    # The key is a column of the previous row, and a row's own links are a part of the row.
     if by_key and (
         relations.is_forward(relation)
         or (is_link and not relations.is_reverse(relation) and len(path) == 1)
@@ -177,7 +177,7 @@ def _shows_keys(field: Any) -> bool:
 
 
 def _on_the_way(model: AnyModel, path: tuple[str, ...]) -> tuple[str, ...]:
-    """The first names of *path* that are relations, one of the other."""
+    """The leading names of *path* that are relations, each of the model before it."""
     found: list[str] = []
     for name in path:
         try:

@@ -1,11 +1,10 @@
-"""The shape of a representation: a hash of all that decides which bytes a row becomes.
+"""The shape of a representation: a hash of everything that decides the bytes of a row.
 
-Two releases with the same fingerprint render a row alike. What goes into it: the serializer
-and everything of the project's own code that its code names, the columns of the model, the
-versions of the libraries, and the settings that REST framework and Django render by. A line
-that is changed elsewhere changes nothing, so such a deploy keeps its cache.
+Two releases with the same fingerprint render a row alike. The hash covers the serializer and all
+project code that it names, the columns of the model, the versions of libraries, and the settings
+that REST framework and Django use to render. A deploy that changes other lines keeps its cache.
 
-Code is compared by its bytecode: a file may have changed since it was loaded.
+The hash uses bytecode, because a file may have changed since it was loaded.
 """
 
 import functools
@@ -27,20 +26,20 @@ from django.utils import translation
 from cachelayer import conf
 from cachelayer.representation import plans
 
-#: What Django and REST framework make of a value by.
+#: The settings that Django and REST framework use to render a value.
 SETTINGS: Final = (
     *("TIME_ZONE", "USE_TZ", "LANGUAGE_CODE", "MEDIA_URL", "REST_FRAMEWORK"),
     *("DATE_FORMAT", "DATETIME_FORMAT", "TIME_FORMAT", "USE_THOUSAND_SEPARATOR"),
 )
-#: Of REST framework's: not its throttles, parsers or pages.
+#: REST framework's settings, without those for throttles, parsers or pages.
 _OF_REST_FRAMEWORK: Final = (
     *("DATE_FORMAT", "DATETIME_FORMAT", "TIME_FORMAT", "COERCE_DECIMAL_TO_STRING"),
     *("COERCE_BIGINT_TO_STRING", "UNICODE_JSON", "COMPACT_JSON", "STRICT_JSON"),
     *("UPLOADED_FILES_USE_URL", "URL_FORMAT_OVERRIDE", "FORMAT_SUFFIX_KWARG"),
 )
 _LIBRARIES: Final = ("django", "djangorestframework", "orjson")
-#: A library also where it is a checkout. What its modules hold (connections, the epoch, who has
-#: which shape) is of one process and one moment: workers would have a hash each of one view.
+#: This package counts as a library, even as a checkout. Its modules hold the state of one process
+#: (connections, the epoch, shapes), so workers would get different hashes for the same view.
 _OURS: Final = "cachelayer."
 _TESTS: Final = "cachelayer.tests."
 _ADDRESS: Final = re.compile(r" at 0x[0-9a-f]+")
@@ -48,7 +47,7 @@ _ADDRESS: Final = re.compile(r" at 0x[0-9a-f]+")
 
 def of(model: type[models.Model], serializer: Any, version: str = "") -> str:
     """The fingerprint of *model*'s rows as *serializer* shows them: 12 hexadecimal digits."""
-    # Plain columns need none of the model's code.
+    # Plain columns do not use the model's code.
     code = [serializer] if plans.plan_of(serializer, model) else [serializer, model]
     with translation.override(settings.LANGUAGE_CODE):
         shown = [*_columns(model), *_urls(serializer), *_Code().of(*code)]
@@ -57,7 +56,7 @@ def of(model: type[models.Model], serializer: Any, version: str = "") -> str:
 
 
 def of_function(code: Any, shown: Iterable[type[models.Model]] = ()) -> str:
-    """As ``of``, of what a function or a view makes of rows of the models that are *shown*."""
+    """Like ``of``, for a function or a view that shows rows of the models *shown*."""
     with translation.override(settings.LANGUAGE_CODE):
         columns = [column for model in shown for column in _columns(model)]
         parts = [*_environment(), *columns, *_Code().of(code)]
@@ -84,10 +83,10 @@ def _columns(model: type[models.Model]) -> Iterator[str]:
 
 
 def _urls(serializer: Any) -> Iterator[str]:
-    """What the URLs that *serializer* shows are made of; nothing where it shows none."""
+    """The parts of the URLs that *serializer* shows; nothing if it shows no URLs."""
     if not hasattr(serializer, "to_representation"):
-        return  # A function: what it names is code.
-    # Only here: REST framework is needed by those who use its serializers.
+        return  # A function names only code.
+    # Imported late, because only projects with its serializers need REST framework.
     from cachelayer.representation import serializer_context
 
     if serializer_context.of(serializer) is serializer_context.Needs.BASE_URL:
@@ -117,7 +116,7 @@ def _text(value: Any) -> str:
 
 
 def _query(queryset: models.QuerySet[Any]) -> str:
-    """Not its repr: that asks for its rows, so each process would have another hash of a view."""
+    """Not its repr, which loads the rows, so that each process would hash a view differently."""
     try:
         return str(queryset.query)
     except EmptyResultSet:
@@ -125,7 +124,7 @@ def _query(queryset: models.QuerySet[Any]) -> str:
 
 
 class _Code:
-    """Walks from a piece of code to all that it names of the project's own."""
+    """Walks from a piece of code to all project code that it names."""
 
     def __init__(self) -> None:
         self._seen: set[int] = set()
@@ -168,7 +167,7 @@ class _Code:
             yield _text(code.co_names)
             names.update(code.co_names)
         named = [function.__globals__[name] for name in sorted(names & function.__globals__.keys())]
-        # What a function imports itself is named by its module.
+        # An import inside a function names the module.
         named += [sys.modules[name] for name in sorted(names & sys.modules.keys())]
         of_modules = [
             vars(module)[name]
@@ -195,7 +194,7 @@ class _Code:
 
 
 def _is_own(thing: Any) -> bool:
-    """Whether *thing* is the project's, and not of a library, whose version says enough."""
+    """Whether *thing* belongs to the project, not to a library, whose version is enough."""
     module = sys.modules.get(thing.__module__)
     return module is None or _is_own_module(module)
 
@@ -205,7 +204,7 @@ def _is_own_module(module: types.ModuleType) -> bool:
     if name.startswith(_OURS) and not name.startswith(_TESTS):
         return False
     path = getattr(module, "__file__", None)
-    if path is None:  # Built in, or made by a test.
+    if path is None:  # A built-in module, or one made by a test.
         return module.__name__ not in sys.builtin_module_names
     return "site-packages" not in path and not path.startswith(sys.base_prefix)
 

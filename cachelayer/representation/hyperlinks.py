@@ -1,9 +1,9 @@
 """URLs in cached rows: absolute, from ``CACHELAYER["BASE_URL"]``.
 
-REST framework makes a hyperlink or a file's URL absolute by the request: its host, its format
-suffix, its version. A cached row has no request. It is rendered as for one that came to
-the base, without suffix, format or version; and a view whose request would make other URLs
-answers without the cache.
+REST framework makes the URL of a hyperlink or a file absolute from the request: its host, format
+suffix and version. A cached row has no request. It is rendered as if the request had come to the
+base URL, without suffix, format or version. A view whose request would make other URLs answers
+without the cache.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,24 +24,24 @@ _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 class Base:
-    """What a cached row's serializer has in place of a request: it makes URLs absolute."""
+    """Replaces the request for the serializer of a cached row, and makes URLs absolute."""
 
-    #: In it REST framework looks for the format that links keep.
+    #: REST framework looks here for the format that links keep.
     GET: Mapping[str, str] = MappingProxyType({})
 
     def build_absolute_uri(self, location: str) -> str:
-        """As a request's that came to the base; ``ImproperlyConfigured`` for a relative path."""
+        """The URL for a request to the base URL; ``ImproperlyConfigured`` for a relative path."""
         if not urlsplit(str(location)).netloc and not str(location).startswith("/"):
             raise ImproperlyConfigured(
-                f"{location!r} is relative to the page that shows it, and a cached row has none. "
-                "Give the storage a base_url that begins with a slash or with https://."
+                f"{location!r} is relative to a page, and a cached row has no page. Give the "
+                "storage a base_url that begins with a slash or with https://."
             )
         return _RequestAtBase().build_absolute_uri(location)
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(
-            f"A cached row is rendered for everybody, without a request: there is no {name}. Leave "
-            "it out of the serializer that the model is registered with."
+            f"A cached row is rendered for everybody, without a request, so there is no {name}. "
+            "Leave it out of the serializer that the model is registered with."
         )
 
 
@@ -55,8 +55,8 @@ class _RequestAtBase(HttpRequest):
 
 
 def made(serializer: Any) -> Any:
-    """An instance of *serializer*, a REST framework class, that shows URLs at the base."""
-    # Only here: REST framework is needed by those who use its serializers.
+    """An instance of the REST framework class *serializer* that shows URLs at the base URL."""
+    # Imported late, because only projects with its serializers need REST framework.
     from cachelayer.representation import serializer_context
 
     is_with_base = serializer_context.of(serializer) is serializer_context.Needs.BASE_URL
@@ -69,12 +69,12 @@ def made(serializer: Any) -> Any:
 
 @contextmanager
 def _at_base() -> Iterator[None]:
-    """Inside it, this thread makes URLs as for a request that came to the base."""
+    """Inside, this thread makes URLs as for a request to the base URL."""
     prefix, urlconf = get_script_prefix(), get_urlconf()
     set_script_prefix(urlsplit(_base()).path)
     set_urlconf(None)
     try:
-        with translation.override(settings.LANGUAGE_CODE):  # Of URLs with a language in them.
+        with translation.override(settings.LANGUAGE_CODE):  # For URLs that contain a language.
             yield
     finally:
         set_script_prefix(prefix)
@@ -82,7 +82,7 @@ def _at_base() -> Iterator[None]:
 
 
 def are_of_base(view: Any) -> bool:
-    """Whether *view*'s answer to its request has the URLs that cached rows have."""
+    """Whether *view*'s answer to its request has the same URLs as cached rows."""
     from rest_framework.settings import api_settings
 
     request = view.request
@@ -98,11 +98,11 @@ def are_of_base(view: Any) -> bool:
     try:
         return bool(request.build_absolute_uri(get_script_prefix()) == _base())
     except DisallowedHost:
-        return False  # Which the view itself runs into.
+        return False  # The view itself will meet this error.
 
 
 def keeps_version_out(versioning: Any) -> bool:
-    """Whether *versioning*, a class of REST framework's, makes the same URLs for all versions."""
+    """Whether REST framework's class *versioning* makes the same URLs for all versions."""
     from rest_framework.versioning import BaseVersioning
 
     reverse = getattr(versioning, "reverse", None)
@@ -110,7 +110,7 @@ def keeps_version_out(versioning: Any) -> bool:
 
 
 def problem_of(base: str) -> str:
-    """What is wrong with *base* as a setting, as the end of a sentence; "" if nothing is."""
+    """What is wrong with *base* as a setting, to end a sentence with; "" if nothing is."""
     try:
         parts = urlsplit(base)
         port = parts.port
@@ -121,7 +121,7 @@ def problem_of(base: str) -> str:
     if parts.query or parts.fragment or "@" in parts.netloc:
         return "has more than a scheme, a host, a port and a path"
     if parts.netloc != parts.netloc.lower() or port == _DEFAULT_PORTS[parts.scheme]:
-        return "is not as browsers send it: in lower case, without the scheme's own port"
+        return "is not in the form that browsers send: lower case, without the default port"
     return ""
 
 

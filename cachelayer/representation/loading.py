@@ -1,4 +1,4 @@
-"""Rows as Postgres has them, rendered."""
+"""Loads rows from Postgres and renders them."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
@@ -9,14 +9,14 @@ from cachelayer.representation.computed import Computed
 from cachelayer.representation.registration import CachedModel
 from cachelayer.representation.registry import Cached
 
-#: In place of a row: there is none.
+#: In place of a row that does not exist.
 NULL: Final = b"null"
 
 
 def read_rows(using: str | None, cached: Cached, pks: Iterable[Any]) -> dict[Any, bytes]:
-    """The rows of *pks* as Postgres has them, rendered; ``NULL`` where there is none.
+    """The rendered rows of *pks* from Postgres; ``NULL`` for a row that does not exist.
 
-    Of a function's documents: what it computes for each of these arguments.
+    For the documents of a function, the bytes that it computes for these arguments.
     """
     pks = list(pks)
     if isinstance(cached, Computed):
@@ -31,7 +31,7 @@ def found(
     using: str | None, cached: CachedModel, pks: Sequence[Any]
 ) -> "models.QuerySet[models.Model]":
     """The query for the rows of *pks*."""
-    # Not in the order of Meta.ordering: nobody asked for one.
+    # Without Meta.ordering, because the order does not matter.
     rows = cached.rows(using).order_by()
     name = cached.lookup
     return rows.filter(**{name: pks[0]} if len(pks) == 1 else {f"{name}__in": pks})

@@ -1,8 +1,8 @@
-"""A row is rendered for everybody: in the project's own time zone and language, from the primary.
+"""Renders a row for everybody: in the project's time zone and language, from the primary database.
 
-What a request has switched on in its thread (``timezone.activate``, ``translation.activate``)
-is that request's; and a replica may lag behind the write whose row is rendered. Code that names
-a database itself, by ``using()`` or a cursor, reads there all the same.
+What a request activates in its thread (``timezone.activate``, ``translation.activate``) must not
+apply, and a replica may lag behind the write whose row is rendered. Code that names a database
+itself, by ``using()`` or a cursor, still reads from that database.
 """
 
 import builtins
@@ -28,7 +28,7 @@ _inserting: Final = threading.Lock()
 
 @contextmanager
 def context() -> Iterator[None]:
-    """Inside it, this thread renders as any other would. Costs some microseconds."""
+    """Inside, this thread renders as any other thread would. Costs some microseconds."""
     _route()
     with ExitStack() as stack:
         if not is_zone():
@@ -53,7 +53,7 @@ def is_language() -> bool:
 
 
 class _Primary:
-    """A database router: reads go where writes go, while a row is rendered."""
+    """A database router that sends reads to the database of writes while a row is rendered."""
 
     def db_for_read(self, model: type[models.Model], **hints: Any) -> str | None:
         return router.db_for_write(model, **hints) if _thread.depth else None
@@ -63,7 +63,7 @@ _primary: Final = _Primary()
 
 
 def _route() -> None:
-    """Put ours before the project's routers; a test may have put others in their place."""
+    """Put our router before the project's routers; a test may have replaced them."""
     routers = router.routers
     if routers and routers[0] is not _primary:
         with _inserting:
@@ -71,25 +71,25 @@ def _route() -> None:
                 routers.insert(0, _primary)
 
 
-#: The methods of a serializer's field that make JSON of a column's value.
+#: The methods of a serializer's field that turn a column's value into JSON.
 _CONVERTING: Final = ("to_representation", "enforce_timezone", "default_timezone", "quantize")
 
 
 def is_neutral(field: Any) -> bool:
-    """Whether a serializer's *field* gives every thread the same; it is made to, where it may."""
+    """Whether a serializer's *field* gives every thread the same; sets its time zone if needed."""
     from rest_framework import fields
 
     if not all(_asks_nothing(getattr(type(field), name, None)) for name in _CONVERTING):
         return False
     if isinstance(field, fields.DateTimeField) and settings.USE_TZ:
-        # It would ask for the thread's time zone at each row, which takes longer than the rest.
+        # Otherwise it would look up the thread's time zone for each row, which takes most time.
         field.timezone = getattr(field, "timezone", timezone.get_default_timezone())
     parts = (getattr(field, name, None) for name in ("child", "pk_field"))
     return not getattr(field, "localize", False) and all(map(is_neutral, filter(None, parts)))
 
 
 def _asks_nothing(method: Any) -> bool:
-    """Whether *method* is REST framework's, or is seen to use its argument and builtins only."""
+    """Whether *method* is REST framework's, or only uses its argument and builtins."""
     if method is None or method.__module__.startswith("rest_framework."):
         return True
     if not isinstance(method, FunctionType) or method.__code__.co_freevars:
@@ -104,7 +104,7 @@ def _asks_nothing(method: Any) -> bool:
 
 
 def _names(step: dis.Instruction) -> set[str]:
-    # Of two at once (Python 3.13), a tuple.
+    # For an instruction with two names (Python 3.13), it is a tuple.
     return {*step.argval} if isinstance(step.argval, tuple) else {step.argval}
 
 
@@ -113,6 +113,6 @@ def _is_builtin(name: str, method: FunctionType) -> bool:
 
 
 def reads_alike(model: type[models.Model]) -> bool:
-    """Whether the columns' values are Django's own: another's may be of the current language."""
+    """Whether all fields are Django's own. Others may depend on the current language."""
     own = (getattr(field, "from_db_value", None) for field in model._meta.concrete_fields)
     return all(each is None or each.__module__.startswith("django.") for each in own)

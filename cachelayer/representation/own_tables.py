@@ -1,4 +1,4 @@
-"""The tables that a row is made of: the model's, those of its parents, those of its links."""
+"""The tables behind a row: of the model, of its parents, and of its links."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -25,7 +25,7 @@ def links(model: AnyModel, serializer: Serializer) -> "tuple[Link, ...]":
 
 
 def tables(model: AnyModel, serializer: Serializer) -> Iterator[tuple[str, str]]:
-    """Each of these tables, and the column that has the row's primary key."""
+    """Each of these tables, and the column with the row's primary key."""
     own = model._meta
     yield own.db_table, column_of(own.pk)
     for parent in own.all_parents:
@@ -37,6 +37,6 @@ def tables(model: AnyModel, serializer: Serializer) -> Iterator[tuple[str, str]]
 
 
 def column_of(field: Any) -> str:
-    """The column of *field*, as the database names it."""
+    """The name of *field*'s column in the database."""
     column: str = field.column
     return column

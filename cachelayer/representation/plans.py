@@ -1,10 +1,10 @@
-"""What a plain serializer makes of a row, without asking it a dozen questions for every row.
+"""Plans that render the rows of plain serializers fast.
 
-REST framework asks every field of a serializer a dozen questions for every row. Where
-a serializer is plain (fields that take one column each, nothing of it overridden), they
-are answered once, and a row costs one call of ``to_representation`` for each column; also
-straight from the columns' values, without an instance. The bytes are those that the
-serializer itself gives: its own fields make them.
+REST framework asks every field of a serializer a dozen questions for every row. A plain serializer
+has fields that show one column each, and overrides nothing. For it the questions are answered once,
+and a row costs one call of ``to_representation`` per column. This also works with the columns'
+values alone, without an instance. The bytes are the same as the serializer's, because its own
+fields make them.
 """
 
 import inspect
@@ -25,14 +25,14 @@ from cachelayer.representation.library_classes import is_of_rest_framework, owne
 Serializer = Callable[[Any], Any]
 Convert = Callable[[Any], Any]
 
-#: The methods that decide what a serializer makes of an instance.
+#: The attributes that decide how a serializer renders an instance.
 _OF_SERIALIZER = ("to_representation", "_readable_fields", "fields")
 _OF_LOADING = ("from_db", "__init__", "__setattr__", "__getattribute__")
 _OF_FIELD = ("get_attribute", "get_value")
 
 
 class _Made(threading.local):
-    """Each thread's own serializers: they are not made to be shared."""
+    """Serializer instances of each thread, because they must not be shared."""
 
     def __init__(self) -> None:
         self.serializers: dict[Serializer, Any] = {}
@@ -52,7 +52,7 @@ setting_changed.connect(_forget, dispatch_uid="cachelayer.rendering")
 
 
 class Plan:
-    """What a plain serializer makes of a row: a name, a column and a conversion for each field."""
+    """How to render a row: a name, a column and a conversion for each field of a serializer."""
 
     __slots__ = ("_fields", "columns", "is_neutral", "model")
 
@@ -66,7 +66,7 @@ class Plan:
         self._fields = [(name, i, convert) for i, (name, _, convert) in enumerate(fields)]
         #: The attributes of an instance, or names for ``values_list``, in the order of ``data``.
         self.columns = [column for _, column, _ in fields]
-        #: Whether no conversion can ask for what a thread has switched on.
+        #: Whether no conversion depends on what the thread has activated.
         self.is_neutral = is_neutral
 
     def data(self, values: Sequence[Any]) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class Plan:
 
 
 def plan_of(serializer: Serializer, model: type[models.Model]) -> Plan | None:
-    """This thread's plan of *serializer* for rows of *model*; None where it is not plain."""
+    """This thread's plan for *serializer* and rows of *model*; None if it is not plain."""
     known = (serializer, model)
     if known not in _made.plans:
         _made.plans[known] = _plan(serializer, model)
@@ -85,8 +85,8 @@ def plan_of(serializer: Serializer, model: type[models.Model]) -> Plan | None:
 
 
 def made_by_thread(serializer: Serializer) -> Any:
-    """This thread's instance of *serializer*, a class of REST framework's."""
-    # Making a REST framework serializer costs ten times what it does with one row.
+    """This thread's instance of the REST framework class *serializer*."""
+    # To make a REST framework serializer takes ten times as long as to render one row.
     made = _made.serializers.get(serializer)
     if made is None:
         made = _made.serializers[serializer] = hyperlinks.made(serializer)
@@ -96,7 +96,7 @@ def made_by_thread(serializer: Serializer) -> Any:
 def _plan(serializer: Serializer, model: type[models.Model]) -> Plan | None:
     if not hasattr(serializer, "to_representation"):
         return None
-    # Only here: REST framework is needed by those who use its serializers.
+    # Imported late, because only projects with its serializers need REST framework.
     from rest_framework import serializers
 
     plain = (serializers.Serializer, serializers.ModelSerializer)
@@ -109,7 +109,7 @@ def _plan(serializer: Serializer, model: type[models.Model]) -> Plan | None:
     is_neutral = neutral.reads_alike(model)
     for field in made_by_thread(serializer)._readable_fields:
         column, convert = _of_relation(field, model) or _of_column(field, model)
-        # A property or a descriptor of the model's may come between a column and its name.
+        # A property or a descriptor of the model may replace a column's value.
         if not column or not _is_stored(model, column):
             return None
         fields.append((field.field_name, column, convert))
@@ -118,7 +118,7 @@ def _plan(serializer: Serializer, model: type[models.Model]) -> Plan | None:
 
 
 def _of_column(field: Any, model: type[models.Model]) -> tuple[str, Convert]:
-    """The column that *field* shows, "" if it is not plainly one, and what it makes of it."""
+    """The column that *field* plainly shows, else "", and the conversion of its value."""
     from rest_framework import serializers
 
     source = "".join(field.source_attrs) if len(field.source_attrs) == 1 else ""
@@ -130,7 +130,7 @@ def _of_column(field: Any, model: type[models.Model]) -> tuple[str, Convert]:
 
 
 def _of_relation(field: Any, model: type[models.Model]) -> tuple[str, Convert] | None:
-    """As ``_of_column``, where *field* is a foreign key's: REST framework's shows the column."""
+    """Like ``_of_column``, for a foreign key, whose REST framework field shows the column."""
     from rest_framework.relations import PrimaryKeyRelatedField
 
     if type(field) is not PrimaryKeyRelatedField or len(field.source_attrs) != 1:
@@ -147,7 +147,7 @@ def _as_it_is(value: Any) -> Any:
 
 
 def sources(serializer: Serializer) -> set[str] | None:
-    """The attributes of an instance that *serializer* reads; None where nobody can know."""
+    """The attributes of an instance that *serializer* reads; None if unknown."""
     if not hasattr(serializer, "_readable_fields"):
         return None
     if not all(is_of_rest_framework(serializer, name) for name in _OF_SERIALIZER):
@@ -159,13 +159,13 @@ def sources(serializer: Serializer) -> set[str] | None:
 
 
 def _is_stored(model: type[models.Model], name: str) -> bool:
-    """Whether an instance has the column's value under *name* in its ``__dict__``, as it is."""
+    """Whether an instance has the column's unchanged value under *name* in its ``__dict__``."""
     kind = type(inspect.getattr_static(model, name))
     return kind in (DeferredAttribute, ForeignKeyDeferredAttribute)
 
 
 def are_values_enough(model: type[models.Model]) -> bool:
-    """Whether an instance that is loaded has just the columns' values: nothing changes them."""
+    """Whether a loaded instance has exactly the columns' values, unchanged."""
     plain = all(owner_of(model, name) in (models.Model, object) for name in _OF_LOADING)
     return plain and not (
         signals.pre_init.has_listeners(model) or signals.post_init.has_listeners(model)

@@ -1,9 +1,9 @@
-"""Django's log of queries (``connection.queries``) has what the project sends, as it sends it.
+"""Keeps the layer's own SQL out of Django's log of queries (``connection.queries``).
 
-A project's tests count and compare it (``assertNumQueries``, ``CaptureQueriesContext``), and its
-tools show it. What the layer adds to a write would fail them: its comment, the BEGIN and
-COMMIT of a write in autocommit, the rows that are read again before a COMMIT. The logger
-``django.db.backends`` still has all of it.
+A project's tests count and compare this log (``assertNumQueries``, ``CaptureQueriesContext``), and
+its tools show it. The layer's additions to a write would make the tests fail: its comment, the
+BEGIN and COMMIT of a write in autocommit, and the rows that are read again before a COMMIT. The
+logger ``django.db.backends`` still gets all SQL.
 """
 
 from collections import deque
@@ -16,11 +16,11 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 @contextmanager
 def unnoted(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    """What is sent on *connection* inside is not the project's: its log has nothing of it."""
+    """Statements on *connection* inside are not the project's, so the log does not show them."""
     if not connection.queries_logged:
         yield
         return
-    # Another log, and nothing taken out of it: a log that is full drops its oldest entries.
+    # Use another log instead of removing entries, because a full log drops its oldest entries.
     kept, connection.queries_log = connection.queries_log, deque()
     try:
         yield
@@ -29,11 +29,11 @@ def unnoted(connection: BaseDatabaseWrapper) -> Iterator[None]:
 
 
 def restore(cursor: Any, added: str, before: str = "") -> None:
-    """Let the log have the last statement of *cursor* without what was *added* to it.
+    """Remove the *added* text from the last statement of *cursor* in the log.
 
-    *cursor* is Django's; *before* is what was put in front.
+    *cursor* is Django's; *before* is the text that was put in front.
     """
     query = getattr(cursor.cursor, "_query", None)
-    # Where Django takes the text from; what it is None for was never sent.
+    # Django takes the text from here. If it is None, nothing was sent.
     if query is not None and query.query is not None:
         query.query = query.query.removesuffix(added.encode()).removeprefix(before.encode())

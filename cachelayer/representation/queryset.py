@@ -1,4 +1,4 @@
-"""``CachedManager`` and ``CachedQuerySet``: names of the first release, which do nothing now."""
+"""``CachedManager`` and ``CachedQuerySet``, names of the first release without a function now."""
 
 import warnings
 from typing import Any, TypeVar
@@ -8,13 +8,13 @@ from django.db import models
 T = TypeVar("T", bound=models.Model)
 
 _SENTENCE = (
-    "cachelayer.{} does nothing more than Django's own: triggers follow every write. "
-    "Use models.{} in its place; this name goes with the next release."
+    "cachelayer.{} does no more than Django's own, because triggers follow every write. "
+    "Use models.{} instead; the next release removes this name."
 )
 
 
 class CachedQuerySet(models.QuerySet[T]):
-    """``models.QuerySet``; warns where a subclass is made of it."""
+    """``models.QuerySet``; warns when it is subclassed."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         _warn("CachedQuerySet", "QuerySet")
@@ -22,7 +22,7 @@ class CachedQuerySet(models.QuerySet[T]):
 
 
 class CachedManager(models.Manager[T]):
-    """``models.Manager``; warns where it is made."""
+    """``models.Manager``; warns when an instance is made."""
 
     def __init__(self) -> None:
         _warn("CachedManager", "Manager")

@@ -1,9 +1,10 @@
-"""The recorder: finds what a serializer reads that is not its row, in tests and with ``DEBUG``.
+"""The recorder: finds undeclared reads of serializers, in tests and with ``DEBUG``.
 
-While a row is rendered for the cache it looks at every query, at what is asked of the
-serializer's ``context``, and at who asks for a language or a time zone that requests have of
-their own. In tests the first find is an ``UndeclaredRead``; with ``DEBUG`` an error in the log,
-once for each serializer and field. Elsewhere nothing is recorded, unless the settings say so.
+While a row is rendered for the cache, the recorder watches every query, every access to the
+serializer's ``context``, and every use of the current language or time zone, which may differ
+between requests. In tests, the first find is an ``UndeclaredRead``. With ``DEBUG``, it is an error
+in the log, once for each serializer and field. Otherwise nothing is recorded, unless the settings
+say so.
 """
 
 import logging
@@ -26,17 +27,17 @@ from cachelayer.representation import declared_reads, neutral
 logger = logging.getLogger("cachelayer.recorder")
 
 _TRANSLATES: Final = ("gettext", "ngettext", "pgettext", "npgettext")
-#: Whose lines tell nobody what to change.
+#: Packages whose lines do not show what to change.
 _LIBRARIES: Final = frozenset({"django", "rest_framework", "psycopg", "python", "cachelayer"})
 #: The module whose frames render a row.
 _RENDERING: Final = f"{__package__}.rendering"
 _DECLARE: Final = (
-    "Name the relations that it reads in depends_on of cachelayer.register(), and take their rows "
-    "by .all(), for others are not loaded with it. Or: "
+    "Name the relations that it reads in depends_on of cachelayer.register(), and read their rows "
+    "by .all(), because only those rows are loaded with it. Or: "
 )
 _NEXT: Final = (
-    "Show only what the row has itself; or do not register {model}; or call "
-    "cachelayer.invalidate() wherever that changes, say depends_on=[] in the registration, and "
+    "Show only what the row itself has; or do not register {model}; or call "
+    "cachelayer.invalidate() wherever that changes, set depends_on=[] in the registration, and "
     "set CACHELAYER['RECORDER'] to 'off'."
 )
 
@@ -50,7 +51,7 @@ _logged: set[tuple[Any, str]] = set()
 
 
 def is_wanted() -> str:
-    """What a find becomes: ``raise``, ``log``, or "" where nothing is recorded."""
+    """What happens to a find: ``raise``, ``log``, or "" if nothing is recorded."""
     wanted = conf.get().RECORDER
     if wanted == "auto":
         if _is_tested():
@@ -60,15 +61,15 @@ def is_wanted() -> str:
 
 
 def _is_tested() -> bool:
-    """As ``setup_test_environment()`` leaves it, which every test runner calls."""
-    # Not imported here: that takes 50 ms of every process's start.
+    """Whether a test runner has called ``setup_test_environment()``, as every one does."""
+    # Not imported here, because that would add 50 ms to the start of every process.
     test_utils = sys.modules.get("django.test.utils")
     return test_utils is not None and hasattr(test_utils._TestState, "saved_data")
 
 
 @contextmanager
 def watching(serializer: Any, made: Any, model: type[models.Model], pk: Any) -> Iterator[None]:
-    """Record what is read in it: by *made*, the instance of *serializer*, of the row *pk*.
+    """Inside, record reads by *made*, the instance of *serializer*, for the row *pk*.
 
     Raises ``UndeclaredRead`` in tests.
     """
@@ -88,11 +89,11 @@ def watching(serializer: Any, made: Any, model: type[models.Model], pk: Any) -> 
     finally:
         _thread.watch = None
         if watch.found:
-            raise watch.found  # The serializer may have caught it, or orjson have made it another.
+            raise watch.found  # The serializer may have caught it, or orjson replaced it.
 
 
 class _Watch:
-    """Of one row that is being rendered."""
+    """Watches the rendering of one row."""
 
     def __init__(self, serializer: Any, model: type[models.Model], pk: Any, wanted: str) -> None:
         self._serializer, self._model, self._pk = serializer, model, pk
@@ -117,7 +118,7 @@ class _Watch:
         model = self._model._meta.label
         found = UndeclaredRead(
             f"{model} is cached as {name} shows it, and {name}{field and '.'}{field} {what}"
-            f"{place and f', at {place}'}. The cached row would not follow that. "
+            f"{place and f', at {place}'}. The cached row would not follow changes there. "
             f"{first}{_NEXT.format(model=model)}"
         )
         if self._raises:
@@ -129,7 +130,7 @@ class _Watch:
 
 
 class _Context(dict[str, Any]):
-    """A serializer's ``context`` that notices what the project's code asks of it."""
+    """A serializer's ``context`` that reports accesses by the project's code."""
 
     def __getitem__(self, key: str) -> Any:
         _asked_context(key, sys._getframe(1))
@@ -147,14 +148,14 @@ class _Context(dict[str, Any]):
 def _asked_context(key: object, asker: FrameType) -> None:
     if _thread.watch and _root(asker) != "rest_framework":
         field, _, place = _where()
-        _thread.watch.report(field, place, f"asks its context for {key!r}, which the cache has not")
+        _thread.watch.report(field, place, f"reads {key!r} from its context, which the cache lacks")
 
 
 @cache
 def _notice_translations() -> None:
-    """From now on, in this process: notice who asks for the language and the time zone."""
+    """From now on, report uses of the current language and time zone in this process."""
     if settings.USE_I18N:
-        # Django's functions for texts are attributes of it, put there at the first use.
+        # Django sets its translation functions as attributes of this object at the first use.
         functions: Any = translation._trans  # type: ignore[attr-defined]
         for name in _TRANSLATES:
             setattr(functions, name, _noticed(getattr(functions, name), _asked_language))
@@ -176,7 +177,7 @@ def _asked_language(asker: FrameType) -> None:
     by_request = any(path.endswith("LocaleMiddleware") for path in settings.MIDDLEWARE)
     if watch and (by_request or not watch.is_language):
         field, _, place = _where()
-        watch.report(field, place, "translates, and the language is each request's own")
+        watch.report(field, place, "translates, but each request may have another language")
 
 
 def _asked_zone(asker: FrameType) -> None:
@@ -185,14 +186,14 @@ def _asked_zone(asker: FrameType) -> None:
         frame: FrameType | None = asker
         while frame and _root(frame) == "django":
             frame = frame.f_back
-        # What REST framework's own fields ask for is answered for everybody.
+        # REST framework's own fields get the project's time zone.
         if frame and _root(frame) not in ("rest_framework", "cachelayer"):
             field, _, place = _where()
-            watch.report(field, place, "asks for the time zone, which is each request's own")
+            watch.report(field, place, "uses the time zone, but each request may have another")
 
 
 def _where() -> tuple[str, Any, str]:
-    """The path of the serializer's field that is being read, the first field, and a line."""
+    """The path of the serializer's current field, its first field, and a line of code."""
     names: list[str] = []
     place, shown = "", None
     frame: FrameType | None = sys._getframe(2)
@@ -210,6 +211,6 @@ def _where() -> tuple[str, Any, str]:
 def _root(frame: FrameType) -> str:
     name: str = frame.f_globals.get("__name__", "")
     if name.startswith("cachelayer.tests."):
-        return "tests"  # A project's code, as it were.
+        return "tests"  # The package's tests count as a project's code.
     root = name.partition(".")[0]
     return "python" if root in sys.stdlib_module_names else root

@@ -1,4 +1,4 @@
-"""What is registered: rows of a model, as one serializer shows them, under one key prefix."""
+"""A registration: rows of a model, as one serializer shows them, under one key prefix."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,7 +22,7 @@ from cachelayer.representation import (
 from cachelayer.representation.plans import Serializer
 from cachelayer.representation.relations import AnyModel as AnyModel
 
-#: Keys of the cache layer itself begin with this and a colon.
+#: The cache layer's own keys begin with this and a colon.
 RESERVED_PREFIX = "cachelayer"
 
 
@@ -30,39 +30,39 @@ RESERVED_PREFIX = "cachelayer"
 class CachedModel:
     """A registered model: its key prefix and its serializer.
 
-    The cached bytes are a pure function of one row of the model: of its columns, also those
-    that multi-table inheritance keeps in its parents' tables, and of its many-to-many links. Or
-    they are a document: a function of other rows as well, those in ``shown``.
+    The cached bytes are a pure function of one row of the model: of its columns, including those
+    in the tables of its parents (multi-table inheritance), and of its many-to-many links. Or they
+    are a document: a function of other rows, too, which ``shown`` describes.
     """
 
     model: AnyModel
     serializer: Serializer
     prefix: str
-    #: The project's own word for what neither its code nor its columns show; see ``fingerprint``.
+    #: Set by the project for changes that code and columns do not show; see ``fingerprint``.
     version: str = ""
-    #: Relations that are shown and cannot be seen to be, as paths: ``reviews__user``. Empty: there
-    #: are none, the project says; None: it says nothing.
+    #: Relations that are shown but cannot be found, as paths: ``reviews__user``. Empty: the project
+    #: states that there are none. None: it states nothing.
     depends_on: tuple[str, ...] | None = None
-    #: The attribute of the unique column whose values its keys have; "": the primary key's.
+    #: The attribute of the unique column whose values are in the keys; "": the primary key.
     by: str = ""
-    #: How long a row stays, in seconds; None: as ``ROW_TTL`` says.
+    #: How long a row stays cached, in seconds; None: ``ROW_TTL``.
     lifetime: float | None = None
 
     @property
     def shown(self) -> dependencies.Shown | None:
-        """What is shown beside the row; None where that is nothing. Raises as its ``of``."""
-        # The links of a row are written under its primary key.
+        """What is shown besides the row; None if nothing. Raises as ``dependencies.of`` does."""
+        # Triggers name the links of a row by its primary key.
         own = tuple(link.name for link in links(self)) if self.by else ()
         return dependencies.of(self.model, self.serializer, self.depends_on or (), own)
 
     @property
     def is_document(self) -> bool:
-        """Whether its bytes are those of other rows as well: valid while stamps are."""
+        """Whether the bytes also come from other rows, so that they are valid only with stamps."""
         return self.shown is not None
 
     @property
     def is_query_checked(self) -> bool:
-        """Whether what it queries is looked at: code shows it, and nobody said what that asks."""
+        """Whether its queries are watched: code renders it, and depends_on is not set."""
         if self.is_document:
             return True
         return self.depends_on is None and plans.plan_of(self.serializer, self.model) is None
@@ -73,23 +73,23 @@ class CachedModel:
         return "document" if self.is_document else "row"
 
     def shown_models(self) -> Iterator[AnyModel]:
-        """Those whose rows it shows."""
+        """The models whose rows it shows."""
         yield self.model
         if self.shown:
             yield from self.shown.each_model()
 
     def columns(self) -> Iterator[relations.Column]:
-        """Those by which its stamps are named; of a document only."""
+        """The columns that name its stamps; documents only."""
         return self.shown.columns() if self.shown else iter(())
 
     @property
     def label(self) -> str:
-        """Its name for people."""
+        """The name for people."""
         return f"{self.model._meta.label} by {self.by}" if self.by else self.model._meta.label
 
     @property
     def lookup(self) -> str:
-        """The attribute of an instance whose value is in its key."""
+        """The attribute of an instance whose value is in the key."""
         return self.by or self.field.attname
 
     @property
@@ -100,72 +100,72 @@ class CachedModel:
 
     @property
     def database(self) -> str:
-        """The alias of the database in which its rows are written, and read after a mark."""
+        """The alias of the database where its rows are written, and read after a mark."""
         return router.db_for_write(self.model)
 
     @property
     def start(self) -> str:
-        """What keys begin with before the colon: the prefix, behind the tenant's schema.
+        """The part of keys before the colon: the prefix, after the tenant's schema.
 
-        Raises ``CacheUnavailable`` where the tenant's tables are not followed.
+        Raises ``CacheUnavailable`` if the tenant's tables are not followed.
         """
         return tenancy.start(self.database, self.model._meta.db_table) + self.prefix
 
     def key(self, pk: Any) -> str:
-        """The key of the row *pk*; raises as ``start``."""
+        """The key of the row *pk*; raises as ``start`` does."""
         return f"{self.start}:{pk}"
 
     def keys_of_texts(self, start: str, texts: Iterable[str]) -> list[str]:
-        """The keys of the rows whose primary keys Postgres writes as *texts*, behind *start*."""
+        """The keys, with *start*, of the rows whose primary keys Postgres writes as *texts*."""
         if relations.is_written_alike(self.field):
             return [f"{start}:{text}" for text in texts]
         return [f"{start}:{self.to_python(text)}" for text in texts]
 
     def to_python(self, pk: Any) -> Any:
-        """*pk* in the one form that its key is made of; ``ValidationError`` if it is none."""
+        """*pk* in the canonical form for keys; ``ValidationError`` if it is not a primary key."""
         if pk is None and self.by:
-            # As an argument of a query, that would be some row that has no value.
-            raise ValidationError(f"No row of {self.label} is read by None.")
+            # In a query, None would match a row without a value.
+            raise ValidationError(f"No row of {self.label} can be read by None.")
         return self.field.to_python(pk)
 
     def pk(self, key: str) -> Any:
-        """The primary key in *key*; ``ValueError`` when it is no key of this model."""
+        """The primary key in *key*; ``ValueError`` if the key does not belong to this model."""
         start, _, text = key.partition(":")
         try:
             pk = self.to_python(text)
         except ValidationError as error:
             raise ValueError(f"{key!r} has no {self.prefix} id after the colon.") from error
         if start.rpartition("/")[2] != self.prefix or f"{start}:{pk}" != key:
-            raise ValueError(f"{key!r} is no key of {self.prefix}.")
+            raise ValueError(f"{key!r} is not a key of {self.prefix}.")
         return pk
 
     def render(self, instance: models.Model) -> bytes:
-        """The bytes that the API answers for *instance*, and that the cache holds."""
+        """The bytes of *instance* that the API sends and the cache holds."""
         return self._checked(rendering.render(self.serializer, instance))
 
     def render_loading(self, instance: models.Model) -> bytes:
-        """As ``render``; what a document shows is loaded if it is not yet."""
+        """Like ``render``, but loads the rows that a document shows if they are not loaded yet."""
         with neutral.context():
             models.prefetch_related_objects([instance], *self._lookups())
         return self.render(instance)
 
     def load(self, found: "models.QuerySet[Any]") -> dict[Any, bytes]:
-        """The rows of *found*, a query of this model's, rendered, by primary key."""
+        """The rendered rows of *found*, a query of this model, by primary key."""
         return {pk: self.render_fetched(row) for pk, row in self.fetch(found).items()}
 
     def fetch(self, found: "models.QuerySet[Any]") -> dict[Any, Any]:
-        """The rows of *found*, as ``render_fetched`` takes them, by primary key."""
+        """The rows of *found*, in the form for ``render_fetched``, by primary key."""
         plan = plans.plan_of(self.serializer, self.model)
         if plan is None or self.shown or not plans.are_values_enough(self.model):
             found = found.prefetch_related(*self._lookups())
             with neutral.context():
                 return {getattr(instance, self.lookup): instance for instance in found}
-        # Without instances: half of what a row costs is to make one.
+        # Without instances, because to make one is half the cost of a row.
         with nullcontext() if plan.is_neutral else neutral.context():
             return {pk: values for pk, *values in found.values_list(self.lookup, *plan.columns)}
 
     def _lookups(self) -> Iterator[Any]:
-        """With these loaded, what the serializer is seen to show takes no query."""
+        """With these loaded, the relations found in the serializer need no query."""
         if self.shown:
             yield from self.shown.lookups()
         if plans.sources(self.serializer) is not None:
@@ -180,7 +180,7 @@ class CachedModel:
         return self._checked(rendering.render_values(self.serializer, plan, row))
 
     def render_values(self, attributes: Sequence[str], values: Sequence[Any]) -> bytes:
-        """The bytes of the row whose columns, by the names of attributes, have *values*."""
+        """The bytes of the row whose *attributes* have *values*."""
         plan = plans.plan_of(self.serializer, self.model)
         if plan is None or not plans.are_values_enough(self.model):
             return self.render(self.model.from_db(self.database, attributes, values))
@@ -191,27 +191,27 @@ class CachedModel:
     def _checked(self, row: bytes) -> bytes:
         if row[:1] != b"{":
             raise ImproperlyConfigured(
-                f"The serializer of {self.model._meta.label} gives {row[:20]!r}…: a cached row "
-                "is a JSON object. Register a serializer of one instance."
+                f"The serializer of {self.model._meta.label} gives {row[:20]!r}…, but a cached row "
+                "must be a JSON object. Register a serializer of one instance."
             )
         return row
 
     def rows(self, using: str | None = None) -> "models.QuerySet[Any]":
-        """All rows, read where they are written: a replica may lag behind a mark."""
+        """All rows, from the database of writes, because a replica may lag behind a mark."""
         return self.model._base_manager.using(using or self.database)
 
 
 def refuse_prefix(prefix: str) -> None:
-    """Raise ``ImproperlyConfigured`` where no keys can begin with *prefix*."""
+    """Raise ``ImproperlyConfigured`` if keys cannot begin with *prefix*."""
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", prefix) or prefix == RESERVED_PREFIX:
         raise ImproperlyConfigured(
-            f"{prefix!r} cannot be a key prefix. Use letters, digits, '_', '.' and '-', "
-            f"and not {RESERVED_PREFIX!r}, under which the cache layer keeps its own keys."
+            f"{prefix!r} cannot be a key prefix. Use letters, digits, '_', '.' and '-', but not "
+            f"{RESERVED_PREFIX!r}, which the cache layer uses for its own keys."
         )
 
 
 def by_column(cached: CachedModel, name: str) -> CachedModel:
-    """*cached*, read by another unique column; ``ImproperlyConfigured`` where none is *name*."""
+    """*cached*, read by the unique column *name*; ``ImproperlyConfigured`` if it cannot be."""
     model = cached.model
     try:
         field: Any = model._meta.get_field(name)
@@ -219,14 +219,14 @@ def by_column(cached: CachedModel, name: str) -> CachedModel:
         raise ImproperlyConfigured(f"{model._meta.label} has no field {name!r}.") from error
     why = ""
     if not getattr(field, "concrete", False) or field.many_to_many or not _is_unique(field):
-        why = "has several rows with one value of it: it is not unique"
+        why = "may have several rows with the same value, because the column is not unique"
     elif model._meta.parents:
-        why = "has rows of several tables, of which one only has that column"
+        why = "has rows in several tables, and only one of them has that column"
     elif not relations.is_written_alike(field):
-        why = "has values in it that Postgres writes otherwise than Python"
+        why = "has values there that Postgres writes differently from Python"
     if why:
         raise ImproperlyConfigured(
-            f"{model._meta.label} cannot be read by {name!r}: it {why}. Read it by its primary "
+            f"{model._meta.label} cannot be read by {name!r}: it {why}. Read it by the primary "
             "key, or by a unique column of integers, UUIDs or text."
         )
     return replace(cached, prefix=f"{cached.prefix}.{field.name}", by=field.attname)
@@ -249,11 +249,11 @@ def links(cached: CachedModel) -> "tuple[models.ManyToManyField[Any, Any], ...]"
 
 
 def spans_tables(cached: CachedModel) -> bool:
-    """Whether rows of several tables make one of *cached*: no lock of one row covers it then."""
+    """Whether a row of *cached* spans several tables, so that no single row lock covers it."""
     return bool(cached.model._meta.parents or links(cached) or cached.shown)
 
 
 def is_pushed(cached: CachedModel) -> bool:
-    """Whether a write of its row knows what the key holds from then on, and has its lock."""
-    # Two rows may have had one value of another column, one after the other.
+    """Whether a write to the row knows the new value of the key, and holds its lock."""
+    # Two rows may have the same value in another column, one after the other.
     return not (cached.by or spans_tables(cached))

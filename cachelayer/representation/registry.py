@@ -1,4 +1,4 @@
-"""All that is registered, and whose a key is."""
+"""All registrations, and the registration that a key belongs to."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -10,12 +10,12 @@ from cachelayer.representation.computed import Computed
 from cachelayer.representation.plans import Serializer
 from cachelayer.representation.registration import AnyModel, CachedModel, refuse_prefix
 
-#: The first representation of each model; and by their prefixes all others.
+#: The first representation of each model, and all others by their prefixes.
 _registered: dict[AnyModel, CachedModel] = {}
 _others: dict[str, CachedModel] = {}
 _computed: dict[str, Computed] = {}
 
-#: All that can be cached.
+#: Everything that can be cached.
 Cached = CachedModel | Computed
 
 
@@ -27,24 +27,24 @@ def make(
     depends_on: Iterable[str] | None = None,
     lifetime: float | None = None,
 ) -> CachedModel:
-    """A registration, checked; the key prefix is the model's name unless given.
+    """A checked registration. The default key prefix is the model's name.
 
-    Another serializer's is ``<model>.<serializer>`` where the model has one already.
+    For a further serializer of the model, it is ``<model>.<serializer>``.
     """
     if model._meta.abstract or model._meta.proxy:
         raise ImproperlyConfigured(
-            f"{model.__name__} has no table of its own. Register the model that has."
+            f"{model.__name__} has no table. Register the model that has the table."
         )
     if len(model._meta.pk_fields) > 1:
         raise ImproperlyConfigured(
-            f"{model.__name__} has a composite primary key, which no cache key names as yet. "
+            f"{model.__name__} has a composite primary key, which cache keys do not support yet. "
             "Leave it out, or give it a primary key of one column."
         )
     prefix = prefix or _own_prefix(model, serializer)
     refuse_prefix(prefix)
     if lifetime is not None and not 0 < lifetime < math.inf:
         raise ImproperlyConfigured(
-            f"{model.__name__} has a lifetime of {lifetime!r}. Give it seconds, above 0."
+            f"{model.__name__} has a lifetime of {lifetime!r}. Set it to seconds above 0."
         )
     named = None if depends_on is None else tuple(depends_on)
     return CachedModel(model, serializer, prefix, version, named, lifetime=lifetime)
@@ -59,9 +59,9 @@ def _own_prefix(model: AnyModel, serializer: Serializer) -> str:
 
 
 def add(cached: Cached) -> bool:
-    """Put *cached* into the registry; ``ImproperlyConfigured`` on a clash.
+    """Add *cached* to the registry; ``ImproperlyConfigured`` on a clash.
 
-    Answers False where it is there already: a ``ready()`` that runs twice does nothing.
+    Returns False if it is there already, so that a ``ready()`` may run twice.
     """
     if is_known(cached):
         return False
@@ -82,8 +82,8 @@ def is_known(cached: Cached) -> bool:
         if _is_same(other, cached) or other.prefix == cached.prefix:
             raise ImproperlyConfigured(
                 f"{cached.label} is registered with the key prefix "
-                f"{cached.prefix!r}, which {other.label} has already. "
-                "Register each serializer of a model once, with a prefix of its own."
+                f"{cached.prefix!r}, which {other.label} already has. "
+                "Register each serializer of a model once, with a unique prefix."
             )
     return False
 
@@ -96,9 +96,9 @@ def _is_same(one: Cached, other: Cached) -> bool:
 
 
 def find(model: AnyModel, serializer: Serializer | None = None, by: str = "") -> CachedModel | None:
-    """A registration of *model* (or of the model that it proxies), if there is one.
+    """A registration of *model* (or of the model that it proxies), or None.
 
-    The first, or the one with *serializer*, or the one that is read *by* the field of that name.
+    It is the first one, the one with *serializer*, or the one that is read *by* that field.
     """
     model = model._meta.concrete_model or model
     first = _registered.get(model)
@@ -113,7 +113,7 @@ def find(model: AnyModel, serializer: Serializer | None = None, by: str = "") ->
 
 
 def get(model: AnyModel, serializer: Serializer | None = None, by: str = "") -> CachedModel:
-    """As ``find``; ``ImproperlyConfigured`` when there is none."""
+    """Like ``find``, but raises ``ImproperlyConfigured`` if there is none."""
     cached = find(model, serializer, by)
     if cached is None:
         raise ImproperlyConfigured(_missing(model, serializer, by))
@@ -156,12 +156,12 @@ def every() -> Iterator[Cached]:
 
 
 def databases() -> set[str]:
-    """The aliases of the databases that cached rows are written to."""
+    """The aliases of the databases with cached rows."""
     return {cached.database for cached in every()}
 
 
 def of_prefix(start: str) -> Cached | None:
-    """The registration whose keys have *start* before the colon; another release may have more."""
+    """The registration whose keys have *start* before the colon, or None in other releases."""
     prefix = start.rpartition("/")[2]
     for cached in _registered.values():
         if cached.prefix == prefix:
@@ -170,7 +170,7 @@ def of_prefix(start: str) -> Cached | None:
 
 
 def model_of_prefix(start: str) -> CachedModel | None:
-    """As ``of_prefix``, of those whose keys triggers name: rows of a model."""
+    """Like ``of_prefix``, but only for rows of a model, whose keys triggers name."""
     cached = of_prefix(start)
     return cached if isinstance(cached, CachedModel) else None
 
@@ -185,14 +185,14 @@ def kind_of(key: str) -> str:
 
 
 def is_of_documents(key: str) -> bool:
-    """Whether *key* is one whose cached bytes show other rows as well."""
+    """Whether the cached bytes of *key* also show other rows."""
     cached = of_prefix(key.partition(":")[0])
     return cached is not None and cached.is_document
 
 
 def of_key(key: str) -> Cached:
-    """The registration that *key* belongs to; ``ValueError`` when there is none."""
+    """The registration that *key* belongs to; ``ValueError`` if there is none."""
     if cached := of_prefix(key.partition(":")[0]):
         return cached
     known = ", ".join(f"{cached.prefix}:…" for cached in every())
-    raise ValueError(f"{key!r} is no key of a cached model. Keys look like {known}.")
+    raise ValueError(f"{key!r} is not a key of a cached model. Keys look like {known}.")

@@ -1,4 +1,4 @@
-"""Django's relations: which rows each leads to, and by which column a change of that is seen."""
+"""Django's relations: the rows that each leads to, and the column that shows a change of them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,39 +8,39 @@ from typing import Any, Final
 from django.core.exceptions import ImproperlyConfigured, ObjectDoesNotExist
 from django.db import models
 
-#: What a stamp's key begins with, behind a tenant's schema.
+#: The start of a stamp's key, after a tenant's schema.
 SIGN: Final = "@"
-#: In place of a primary key: every row of the table.
+#: In place of a primary key, it means every row of the table.
 EVERY: Final = "*"
 
 AnyModel = type[models.Model]
 
 
 def is_stamp(start: str) -> bool:
-    """Whether *start*, what a key has before the colon, is a stamp's."""
+    """Whether *start*, the part of a key before the colon, belongs to a stamp."""
     return start.rpartition("/")[2][:1] == SIGN
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table by whose values stamps are named; without a name, one for all rows."""
+    """A column of a table whose values name stamps; without a name, one stamp for all rows."""
 
     table: str
     name: str
 
     @property
     def prefix(self) -> str:
-        """What keys of its stamps have before the colon."""
+        """The part of its stamps' keys before the colon."""
         return f"{SIGN}{self.table}.{self.name}" if self.name else f"{SIGN}{self.table}"
 
 
-#: Fields whose values Postgres writes as Python does.
+#: Fields whose values Postgres and Python write alike.
 _WRITTEN_ALIKE: Final = (models.IntegerField, models.UUIDField, models.CharField, models.TextField)
 
 
 @cache
 def is_written_alike(key: Any) -> bool:
-    """Whether Postgres writes the values of the field *key* as Python does."""
+    """Whether Postgres and Python write the values of the field *key* alike."""
     while key.is_relation:
         key = key.target_field
     own = hasattr(key, "from_db_value") or not type(key).__module__.startswith("django.")
@@ -49,33 +49,34 @@ def is_written_alike(key: Any) -> bool:
 
 @cache
 def find(model: AnyModel, name: str) -> Any:
-    """The relation that instances of *model* have under *name*."""
+    """The relation *name* of instances of *model*."""
     relations: list[Any] = [each for each in model._meta.get_fields() if each.is_relation]
     for each in relations:
         shown_as = each.get_accessor_name() if is_reverse(each) else each.name
         if shown_as == name:
             if each.related_model is None:
                 raise ImproperlyConfigured(
-                    f"{model._meta.label}.{name} may refer to a row of any model, and nobody can "
-                    "follow all of them. Leave it out, or show the row by a relation of one model."
+                    f"{model._meta.label}.{name} may refer to a row of any model, and the cache "
+                    "cannot follow all models. Leave it out, or show the row by a relation to one "
+                    "model."
                 )
             return each
     raise ImproperlyConfigured(
-        f"{model._meta.label} has no relation {name!r}. Name in depends_on what an instance has: "
-        "a foreign key, a many-to-many field, or the way back to one of them."
+        f"{model._meta.label} has no relation {name!r}. In depends_on, name relations of an "
+        "instance: a foreign key, a many-to-many field, or the reverse of one."
     )
 
 
 @cache
 def refuse_odd_keys(model: AnyModel, name: str, relation: Any) -> None:
-    """Triggers name stamps as Postgres writes values, and readers as Python does."""
+    """Refuse keys that Postgres and Python write differently, because both name stamps."""
     back = relation if is_forward(relation) else getattr(relation, "field", None)
     keys = [target(relation)._meta.pk, model._meta.pk, getattr(back, "target_field", None)]
     if odd := next((key for key in keys if key is not None and not is_written_alike(key)), None):
         raise ImproperlyConfigured(
-            f"{model._meta.label}.{name} refers by {odd}, whose values Postgres writes otherwise "
-            "than Python: nobody could tell which row is shown. Leave it out; keys that are "
-            "integers, UUIDs or text can be followed."
+            f"{model._meta.label}.{name} refers by {odd}, whose values Postgres writes differently "
+            "from Python, so the cache cannot tell which row is shown. Leave it out; the cache can "
+            "follow keys that are integers, UUIDs or text."
         )
 
 
@@ -98,7 +99,7 @@ def is_of_links(relation: Any) -> bool:
 
 @cache
 def own_column(relation: Any) -> Column:
-    """Where a change of what *relation* leads to is seen."""
+    """The column that shows which rows *relation* leads to."""
     if is_of_links(relation):
         link = relation.remote_field if is_reverse(relation) else relation
         through = link.remote_field.through
@@ -116,7 +117,7 @@ def own_column(relation: Any) -> Column:
 
 @cache
 def value_of(relation: Any) -> str:
-    """The attribute of an instance that has the value in ``own_column``."""
+    """The attribute of an instance with the value in ``own_column``."""
     name = "pk"
     if is_forward(relation):
         name = relation.attname
@@ -127,9 +128,9 @@ def value_of(relation: Any) -> str:
 
 @cache
 def row_columns(relation: Any, model: AnyModel) -> tuple[tuple[Column, str], ...]:
-    """The tables that a row of *model* is made of: the columns of its key, and the attributes.
+    """The tables behind a row of *model*: the columns of its key, and the attributes.
 
-    Without the table of rows that refer back: ``own_column`` has all of these.
+    The table of rows that refer back is left out, because ``own_column`` covers all of them.
     """
     is_back = not is_forward(relation) and not is_of_links(relation)
     own = own_column(relation).table if is_back else ""

@@ -1,4 +1,4 @@
-"""Rows as JSON bytes, by the serializer that a model is registered with."""
+"""Renders rows as JSON bytes with the registered serializer."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,12 +13,12 @@ from cachelayer.representation import neutral, recorder
 from cachelayer.representation.plans import Plan, Serializer, made_by_thread, plan_of
 
 _encode_odd_types = DjangoJSONEncoder().default
-#: It writes points of time, when a serializer leaves them as they are, in a form of its own.
+#: REST framework formats datetimes that a serializer leaves unchanged in its own way.
 _AS_REST_FRAMEWORK: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME
 
 
 def render(serializer: Serializer, instance: models.Model) -> bytes:
-    """The JSON of what *serializer* makes of *instance*, the same in every thread."""
+    """The JSON of *instance* as *serializer* shows it, the same in every thread."""
     plan = plan_of(serializer, type(instance))
     stored = instance.__dict__
     if plan is not None and all(column in stored for column in plan.columns):
@@ -28,7 +28,7 @@ def render(serializer: Serializer, instance: models.Model) -> bytes:
 
 
 def render_values(serializer: Serializer, plan: Plan, values: Sequence[Any]) -> bytes:
-    """As ``render``, by *plan*, of the values of its columns."""
+    """Like ``render``, from the *values* of the columns of *plan*."""
     if plan.is_neutral:
         return dump(plan.data(values), serializer)
     with _apart(serializer, plan.model, None):
@@ -37,25 +37,25 @@ def render_values(serializer: Serializer, plan: Plan, values: Sequence[Any]) -> 
 
 @contextmanager
 def _apart(serializer: Serializer, model: type[models.Model], pk: Any) -> Iterator[None]:
-    """Away from what the request has switched on, and under the eyes of the recorder."""
+    """Inside, what the request has activated does not apply, and the recorder watches."""
     made = made_by_thread(serializer) if hasattr(serializer, "to_representation") else None
     with recorder.watching(serializer, made, model, pk), neutral.context():
         yield
 
 
 def data(serializer: Serializer, instance: models.Model) -> Any:
-    """What *serializer* makes of *instance*, in the context that this thread is in."""
+    """The data of *instance* from *serializer*, in the current context of this thread."""
     if not hasattr(serializer, "to_representation"):
         return serializer(instance)
     return made_by_thread(serializer).to_representation(instance)
 
 
 def dump(data: Any, serializer: Serializer) -> bytes:
-    """*data*, which *serializer* has made, as JSON: as REST framework's if that is its."""
+    """*data* from *serializer* as JSON, in REST framework's form if the serializer is its."""
     try:
         return _dump(data, serializer)
     except TypeError:
-        # A number too large for orjson, which JSON itself and Postgres have no limit for.
+        # The number is too large for orjson; JSON itself and Postgres have no limit.
         return _dump(_with_large_numbers(data), serializer)
 
 
@@ -67,7 +67,7 @@ def _dump(data: Any, serializer: Serializer) -> bytes:
 
 @cache
 def _encoder_of_rest_framework() -> Callable[[Any], Any]:
-    # Only here: REST framework is needed by those who use its serializers.
+    # Imported late, because only projects with its serializers need REST framework.
     from rest_framework.utils.encoders import JSONEncoder
 
     return JSONEncoder().default

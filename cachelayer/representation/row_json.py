@@ -1,9 +1,9 @@
-"""A row as the witness sends it, made into what Django's own query would give.
+"""Turns a row from the witness's notice into what Django's own query would return.
 
-Only where every column has a type that comes back from JSON without loss, and is read as it
-is. Any other row is read again under its lock; so what is not on the list below costs a
-SELECT, and is right. The witness sends no row of a table with a column of another type than
-its field has (``types``).
+This is done only if every column has a type that JSON carries without loss, and Django reads it
+unchanged. Any other row is read again under its lock, so a type that is not listed below costs a
+SELECT, but is right. The witness sends rows only of tables whose columns have the types of their
+fields (``types``).
 """
 
 import datetime
@@ -24,13 +24,13 @@ from cachelayer.representation.registration import AnyModel, CachedModel
 
 
 class Inexact(Exception):  # noqa: N818  (as CacheUnavailable)
-    """This row cannot be told from its JSON: it must be read."""
+    """This row cannot be restored from its JSON, so it must be read."""
 
 
 def render(cached: CachedModel, text: str) -> bytes:
-    """The bytes of the row of *cached* whose JSON is *text*; raises ``Inexact``.
+    """The bytes of the row of *cached* whose JSON is *text*.
 
-    Also what the model's own code or the serializer raises.
+    Raises ``Inexact``, and what the model's code or the serializer raises.
     """
     columns = _columns(cached.model, cached.database)
     if columns is None:
@@ -45,7 +45,7 @@ def render(cached: CachedModel, text: str) -> bytes:
 
 
 def types(cached: CachedModel) -> dict[str, str] | None:
-    """The type that each column must have, as Postgres calls it; None: no row is exact."""
+    """The type that each column must have, by its name in Postgres; None: no row is exact."""
     columns = _columns(cached.model, cached.database)
     if columns is None:
         return None
@@ -57,7 +57,7 @@ class _Column:
     name: str
     attribute: str
     kind: str
-    #: As Django's compiler has them: the ``from_db_value`` of the field, or of what it refers to.
+    #: As in Django's compiler: the ``from_db_value`` of the field, or of the field it refers to.
     converters: Sequence[Callable[..., Any]]
     expression: Any
 
@@ -90,18 +90,18 @@ def _columns(model: AnyModel, using: str) -> tuple[_Column, ...] | None:
     return tuple(columns)
 
 
-#: A type, without its size. An array of it is another.
+#: A type without its size. An array is another type.
 _KIND: Final = re.compile(r"([a-z ]+)(?:\([0-9, ]+\))?")
 
 
 def _are_read_plainly(model: AnyModel) -> bool:
-    """Whether all rows are read, as they are: a base manager of one's own hides or adds."""
-    # One made of a queryset of one's own is of another class.
+    """Whether all rows are read, unchanged. A custom base manager may hide or add something."""
+    # A manager made from a custom queryset is of another class.
     return type(model._base_manager) is models.Manager
 
 
 def _is_read_plainly(column: Any) -> bool:
-    """Whether a SELECT names the column alone."""
+    """Whether a SELECT names only the column."""
     select_format = getattr(type(column.output_field), "select_format", None)
     return type(column) is Col and select_format is models.Field.select_format
 
@@ -126,22 +126,22 @@ def _boolean(value: Any, connection: Any) -> bool:
 
 def _time(value: Any, connection: Any) -> datetime.time:
     if value.startswith("24"):
-        raise Inexact  # What a later Python takes for midnight cannot be read.
+        raise Inexact  # Only later versions of Python read 24:00 as midnight.
     return datetime.time.fromisoformat(value)
 
 
 def _float(value: Any, connection: Any) -> float:
     number = float(value)
     if number == 0:
-        raise Inexact  # jsonb knows no negative zero.
+        raise Inexact  # jsonb has no negative zero.
     return number
 
 
 def _moment(value: Any, connection: Any) -> datetime.datetime:
-    # As Django's own loader: the session's wall clock, with the zone of the connection.
+    # Like Django's own loader: the session's wall clock, with the connection's time zone.
     moment = datetime.datetime.fromisoformat(value)
     if connection.timezone_name != "UTC":
-        # Of an hour that comes twice in a year, which of the two.
+        # Tells the two hours apart that have the same name when the clock is set back.
         moment = moment.astimezone(ZoneInfo(connection.timezone_name))
     return moment.replace(tzinfo=connection.timezone)
 
@@ -157,5 +157,5 @@ _CONVERSIONS: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "time": _time,
     "timestamp with time zone": _moment,
 }
-#: Where Postgres has another name for a type than Django.
+#: Types whose names in Postgres differ from those in Django.
 _IN_POSTGRES: Final = {"varchar": "character varying", "time": "time without time zone"}

@@ -1,7 +1,7 @@
-"""What a REST framework serializer asks its context for, read off its code without a request.
+"""What a REST framework serializer needs from its context, found in its code without a request.
 
-A cached row is rendered for everybody, so there is no request. What a serializer asks one
-for is either the base of the URLs that it shows, which ``hyperlinks.py`` gives, or anything else.
+A cached row is rendered for everybody, so there is no request. A serializer needs a request either
+for the base of its URLs, which ``hyperlinks.py`` supplies, or for something else.
 """
 
 from collections.abc import Iterator
@@ -19,12 +19,12 @@ from cachelayer.representation import library_classes
 
 
 class Needs(Enum):
-    """What of a request a serializer needs."""
+    """What a serializer needs from a request."""
 
     NOTHING = "nothing"
-    #: What absolute URLs begin with.
+    #: The start of absolute URLs.
     BASE_URL = "base url"
-    #: What only a request has: who asks, and how.
+    #: Something that only a request has, such as the user.
     REQUEST = "request"
 
 
@@ -47,11 +47,11 @@ def of(serializer: Any) -> Needs:
             return Needs.REQUEST
         return Needs.BASE_URL if any(map(shows_url, found)) else Needs.NOTHING
     except Exception:
-        return Needs.REQUEST  # It cannot be made without one.
+        return Needs.REQUEST  # The serializer cannot be made without a request.
 
 
 def is_given(serializer: Any) -> bool:
-    """Whether *serializer* shows a row by itself, or with the base that the settings name."""
+    """Whether *serializer* needs nothing, or only the base URL from the settings."""
     needs = of(serializer)
     return needs is Needs.NOTHING or (needs is Needs.BASE_URL and bool(conf.get().BASE_URL))
 
@@ -60,11 +60,11 @@ def shows_url(field: Any) -> bool:
     """Whether *field* shows a URL, which a request makes absolute."""
     if isinstance(field, serializers.FileField):
         return bool(getattr(field, "use_url", True))
-    return isinstance(field, relations.HyperlinkedRelatedField)  # HyperlinkedIdentityField is one.
+    return isinstance(field, relations.HyperlinkedRelatedField)  # Or HyperlinkedIdentityField.
 
 
 def parts(field: Any) -> Iterator[Any]:
-    """A serializer's instance, its readable fields, and theirs."""
+    """A serializer instance, its readable fields, and their fields."""
     yield field
     if isinstance(field, serializers.Serializer):
         for shown in field._readable_fields:
@@ -82,7 +82,7 @@ def _asks_context(part: Any) -> bool:
 
 
 def own_functions(part: Any) -> Iterator[FunctionType]:
-    """The project's functions, of a serializer or a field, that a read may call."""
+    """The project's functions of a serializer or a field that a read may call."""
     return (
         function
         for base in type(part).__mro__
@@ -94,7 +94,7 @@ def own_functions(part: Any) -> Iterator[FunctionType]:
 
 
 def _reads_request(code: CodeType) -> bool:
-    """Whether *code* may read more of its argument ``request`` than a base can tell."""
+    """Whether *code* may read more from its argument ``request`` than a base URL has."""
     return "request" in code.co_varnames and bool(_OF_REQUEST & set(code.co_names))
 
 

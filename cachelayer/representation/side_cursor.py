@@ -1,4 +1,4 @@
-"""A short question to Postgres, wherever a thread happens to be."""
+"""A cursor for a short query to Postgres, from any thread and at any time."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -11,10 +11,10 @@ from cachelayer.representation import query_log
 
 @contextmanager
 def cursor(using: str) -> Iterator[Any]:
-    """A cursor of the database *using* for a question beside what the thread does.
+    """A cursor of the database *using* for a query besides the thread's other work.
 
-    A thread that has no connection is left with none. Inside a transaction it is the same
-    connection's (it may be the pool's last), and an error does not end the transaction.
+    A thread without a connection has none afterwards. Inside a transaction, the cursor uses the
+    same connection, which may be the pool's last, and an error does not abort the transaction.
     """
     if connections[using].connection is None:
         with closing(connections.create_connection(using)) as fresh, fresh.cursor() as asking:

@@ -1,12 +1,12 @@
-"""A schema for each tenant: whose rows does a connection read and write just now?
+"""A schema for each tenant: which tenant's rows does a connection read and write now?
 
-Keys of a tenant's rows begin with its schema (``tenant_a/item:5``). The triggers of its tables
-say so, and a reader takes it from the connection: django-tenants' ``schema_name``, or what the
-callable that ``TENANT`` names answers for it. Tables that all tenants share have plain keys.
+Keys of a tenant's rows begin with its schema (``tenant_a/item:5``). The triggers of its tables name
+the schema. A reader takes it from the connection: django-tenants' ``schema_name``, or the result of
+the function that ``TENANT`` names. Tables that all tenants share have plain keys.
 
-A tenant is believed in only while its tables have their triggers: that is asked when a process
-meets it, and once a second from then on. A table that is neither the tenant's nor shared (its
-``migrate`` is still to come) has no key: under a plain one, tenants would share what comes.
+A tenant's rows are cached only while its tables have their triggers. A process checks this when it
+first meets the tenant, and then once a second. A table that is neither the tenant's nor shared (its
+``migrate`` has not run yet) has no key, because tenants would share the rows under a plain key.
 """
 
 import os
@@ -23,7 +23,7 @@ from cachelayer import conf
 from cachelayer.exceptions import CacheUnavailable
 from cachelayer.representation import side_cursor
 
-#: Of each table in the schemas, and of those that tenants share: how many of our triggers it has.
+#: For each table in the schemas, and each table that tenants share, the number of our triggers.
 _TABLES: Final = """
 SELECT CASE WHEN nspname = ANY(%s) THEN nspname ELSE '' END, relname,
     (SELECT count(*) FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid
@@ -36,25 +36,25 @@ WHERE relkind IN ('r', 'p') AND (nspname = ANY(%s) OR relnamespace = (
 _TRIGGERS: Final = 4
 
 _Tables = dict[str, int]
-#: By database and schema ("": what tenants share): its tables, with the triggers of each.
+#: By database and schema ("": shared by tenants): its tables, with the triggers of each.
 _tables: dict[str, dict[str, _Tables]] = {}
 
 
 def schema(using: str) -> str:
-    """The schema of the tenant that the connection *using* is at; "" for none."""
+    """The schema of the current tenant of the connection *using*; "" for none."""
     ask = _asks(using)
     return ask(connections[using]) if ask else ""
 
 
 def may_be(using: str) -> bool:
-    """Whether connections to *using* may be a tenant's."""
+    """Whether connections to *using* may have a tenant."""
     return _asks(using) is not None
 
 
 def start(using: str, table: str) -> str:
-    """What keys of rows of *table* begin with, on the connection *using*: ``tenant_a/`` or "".
+    """The start of keys of *table*'s rows on the connection *using*: ``tenant_a/`` or "".
 
-    Raises ``CacheUnavailable`` where nobody can say who writes the tenant's tables.
+    Raises ``CacheUnavailable`` if writes to the tenant's tables are not followed.
     """
     if not _asks(using) or not (name := schema(using)):
         return ""
@@ -66,15 +66,15 @@ def start(using: str, table: str) -> str:
         return f"{name}/"
     if table in shared and table not in own:
         return ""
-    # It may be otherwise the next time.
+    # Ask again the next time, because this may change.
     known.pop(name, None)
     raise CacheUnavailable(
-        f"{name}.{table} is not there, or lacks triggers. Run `migrate` for that tenant."
+        f"{name}.{table} does not exist or lacks triggers. Run `migrate` for that tenant."
     )
 
 
 def refresh() -> None:
-    """Ask again what the tenants that this process has met have; raises ``CacheUnavailable``."""
+    """Check the triggers of all known tenants again; raises ``CacheUnavailable``."""
     for using, known in list(_tables.items()):
         _refresh(using, {*known} - {""})
 
@@ -88,7 +88,7 @@ def _refresh(using: str, names: set[str]) -> None:
                 found[schema][table] = triggers
     except (DatabaseError, InterfaceError) as error:
         raise CacheUnavailable(f"Postgres does not say what tenants have: {error}") from error
-    # Not another dictionary: others may be putting theirs into this one.
+    # Update the same dictionary, because other threads may be adding to it.
     _tables[using].update(found)
 
 
@@ -107,7 +107,7 @@ def _of_django_tenants(connection: Any) -> str:
 
 
 def forget() -> None:
-    """As in a new process."""
+    """Forget all tenants, as in a new process."""
     _tables.clear()
     _asks.cache_clear()
 

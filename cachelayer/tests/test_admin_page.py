@@ -187,7 +187,7 @@ class TestOneRow:
     def test_a_key_of_somebody_else_is_not_cleared(self, admin_client, value):
         transport.client().set("session:1", b"theirs")
         answer = admin_client.post(f"{PAGE}clear-key/", {"key": "session:1"}, follow=True)
-        assert "is no key of a cached model" in answer.content.decode()
+        assert "is not a key of a cached model" in answer.content.decode()
         assert value("session:1") == b"theirs"
         assert not LogEntry.objects.exists()
 

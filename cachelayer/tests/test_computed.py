@@ -210,11 +210,11 @@ def make(*depends_on, args=("writer",), function=lambda writer: b"", **options):
     ("wrong", "why"),
     [
         (lambda: make(), "depends on nothing"),
-        (lambda: make(cachelayer.Rows(Novel, writer="nobody")), "none of its arguments"),
-        (lambda: make(Novel, args=()), "does not take them"),
+        (lambda: make(cachelayer.Rows(Novel, writer="nobody")), "not one of its arguments"),
+        (lambda: make(Novel, args=()), "does not take the arguments"),
         (lambda: make(Novel, args="writer"), r"a list of names: \['writer'\]"),
-        (lambda: make(Novel, lifetime=0), "Give it seconds"),
-        (lambda: cachelayer.Rows(Novel, writer="a", title="b"), "by one column"),
+        (lambda: make(Novel, lifetime=0), "Set it to seconds"),
+        (lambda: cachelayer.Rows(Novel, writer="a", title="b"), "takes one column"),
     ],
 )
 def test_a_document_that_cannot_be(wrong, why):
@@ -226,8 +226,8 @@ def test_a_document_that_cannot_be(wrong, why):
     ("rows", "why"),
     [
         (cachelayer.Rows(Novel, nothing="writer"), "no field 'nothing'"),
-        (cachelayer.Rows(Novel, topics="writer"), "is no column"),
-        (cachelayer.Rows(Note, price="writer"), "Postgres writes otherwise"),
+        (cachelayer.Rows(Novel, topics="writer"), "is not a column"),
+        (cachelayer.Rows(Note, price="writer"), "Postgres writes differently"),
         (cachelayer.Rows("bookshop.Nothing"), "Nothing"),
     ],
 )

@@ -132,7 +132,7 @@ def test_a_base_is_a_scheme_a_host_and_perhaps_a_port_and_a_path(base, url):
 
 
 def test_it_is_said_that_there_is_no_request():
-    with pytest.raises(AttributeError, match="without a request: there is no user"):
+    with pytest.raises(AttributeError, match="without a request, so there is no user"):
         hyperlinks.Base().user  # noqa: B018
 
 

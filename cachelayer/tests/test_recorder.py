@@ -207,7 +207,7 @@ class Looking(Asking):
 @pytest.mark.parametrize("serializer", [Asking, AskingSoftly, Looking])
 def test_the_request(shown, serializer):
     fails(shown, serializer, Note.objects.create(), "mine",
-          "asks its context for 'request'", "self.context")  # fmt: skip
+          "reads 'request' from its context", "self.context")  # fmt: skip
 
 
 class Translated(serializers.ModelSerializer):
@@ -258,7 +258,7 @@ def test_a_time_zone(shown):
     note = Note.objects.create()
     assert shown(Local, note)
     with timezone.override("Asia/Tokyo"):
-        fails(shown, Local, note, "said", "asks for the time zone", "localtime")
+        fails(shown, Local, note, "said", "uses the time zone", "localtime")
         assert shown(Plainly, note), "REST framework's field is given the project's"
 
 

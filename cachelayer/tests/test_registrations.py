@@ -204,10 +204,10 @@ def test_what_is_registered_twice_or_too_much():
     ("model", "name", "why"),
     [
         (Note, "nothing", "has no field 'nothing'"),
-        (Note, "text", "it is not unique"),
-        (Note, "price", "it is not unique"),
-        (Audiobook, "isbn", "rows of several tables"),
-        (Novel, "topics", "it is not unique"),
+        (Note, "text", "is not unique"),
+        (Note, "price", "is not unique"),
+        (Audiobook, "isbn", "rows in several tables"),
+        (Novel, "topics", "is not unique"),
     ],
 )
 def test_a_column_by_which_no_row_can_be_read(model, name, why):

@@ -207,7 +207,7 @@ def test_a_table_that_no_schema_has_yet_has_no_key(tenants, tenant_c):
     try:
         tenancy.forget()
         with at("tenant_c"):
-            with pytest.raises(CacheUnavailable, match="is not there"):
+            with pytest.raises(CacheUnavailable, match="does not exist"):
                 registry.get(Note).key(ID)
             tenant_c.execute(
                 "CREATE TABLE tenant_c.bookshop_note (LIKE public.not_there INCLUDING ALL)"

@@ -23,7 +23,7 @@ _SIGNS: Final = {"ok": "In order", "warning": "Look at this", "error": "Trouble"
 _ROWS: Final = (
     ("hit", "total_hits", "hits", "cyan"),
     ("miss", "total_misses", "misses", "white"),
-    ("bypass", "total_bypasses", "past the cache", "red"),
+    ("bypass", "total_bypasses", "bypasses", "red"),
 )
 
 
@@ -138,7 +138,7 @@ def _redis(found: Overview) -> tuple[str, str, bool]:
 def _gates(found: Overview) -> tuple[str, str, bool]:
     passing, known = found.processes.passing_redis, len(found.processes.gates)
     if found.processes.all_known:
-        return "gates", f"{passing} of {known} processes go past Redis", not passing
+        return "gates", f"{passing} of {known} processes bypass Redis", not passing
     gate = found.stats["gate"]
     reason = f": {gate['reason']}" if gate["reason"] else ""
     return "gate", f"{gate['state']} (this process){reason}", not passing

@@ -1,4 +1,4 @@
-"""Clearing: rows, nulls and leases go, in batches; marks stay."""
+"""Clearing: deletes rows, nulls and leases in batches; marks stay."""
 
 import time
 from collections import Counter
@@ -15,14 +15,14 @@ _peek = scripts.load("peek")
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """The keys by their states. Not ``exact``: there are more, but time was up."""
+    """The number of keys by state. If not ``exact``, there are more, but the time was up."""
 
     states: Mapping[str, int]
     exact: bool
 
     @property
     def deletable(self) -> int:
-        """What a clear would delete; marks of running transactions stay."""
+        """How many keys a clear would delete; marks of running transactions stay."""
         return sum(self.states.get(name, 0) for name in ("row", "value", "null", "lease"))
 
     @property
@@ -31,11 +31,11 @@ class Count:
 
 
 def count(prefixes: Sequence[str], seconds: float) -> Count:
-    """Count what is cached under *prefixes*, for *seconds* at most. Raises ``CacheUnavailable``."""
+    """Count the keys under *prefixes* for at most *seconds*. Raises ``CacheUnavailable``."""
     deadline = time.monotonic() + seconds
     found: Counter[str] = Counter()
     for batch in batched(scan.keys(prefixes)):
-        # A walk may give a key twice.
+        # A scan may return a key twice.
         distinct = dict.fromkeys(batch)
         values = transport.round_trip(*[_peek([key]) for key in distinct])
         found.update(key_states.name(value or None) for value in values)
@@ -45,16 +45,16 @@ def count(prefixes: Sequence[str], seconds: float) -> Count:
 
 
 def clear_all() -> Iterator[int]:
-    """Delete everything cached; give the number deleted after each batch.
+    """Delete everything cached; yield the number deleted after each batch.
 
-    Raises ``CacheUnavailable``; what was deleted by then stays deleted.
+    Raises ``CacheUnavailable``; keys that were deleted by then stay deleted.
     """
     for batch in batched(scan.keys()):
         yield key_states.drop(batch)
 
 
 def clear_keys(names: Sequence[str]) -> int:
-    """Delete these keys; ``ValueError`` for one that belongs to no cached model."""
+    """Delete these keys; ``ValueError`` if one does not belong to a cached model."""
     for name in names:
         registry.of_key(name).pk(name)
     return sum(key_states.drop(batch) for batch in batched(names))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of both, as JSON; empty where it is not there."""
+    """One field of both rows, as JSON; empty if a row does not have it."""
 
     name: str
     cached: str
@@ -19,7 +19,7 @@ class Field:
 
 
 def fields(cached: bytes, row: bytes) -> Sequence[Field]:
-    """Every field of both; none where one of them is no JSON object."""
+    """Every field of both rows; none if one of them is not a JSON object."""
     left, right = _parse(cached), _parse(row)
     if not left or not right:
         return []
@@ -27,7 +27,7 @@ def fields(cached: bytes, row: bytes) -> Sequence[Field]:
 
 
 def text(value: bytes) -> str:
-    """*value* to be read by people, whatever it is."""
+    """*value* as text for people, whatever bytes it has."""
     return value.decode(errors="backslashreplace")
 
 

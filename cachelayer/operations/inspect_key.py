@@ -1,4 +1,4 @@
-"""One key, looked at: its state in Redis beside its row in Postgres."""
+"""Inspects one key: its state in Redis and its row in Postgres."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,30 +14,30 @@ from cachelayer.representation import registry
 from cachelayer.representation.loading import read_rows
 from cachelayer.representation.registry import Cached
 
-#: A key that is being written changes between the two looks; then both are repeated.
+#: If the key changes between the two look-ups because it is being written, both are repeated.
 _TRIES: Final = 3
 
 
 @dataclass(slots=True)
 class Inspection:
-    """What was found. Times in seconds; None: nobody can say, or it does not apply."""
+    """What was found. Times are in seconds. None: unknown, or does not apply."""
 
     cached: Cached
     pk: Any
     key: str
     #: absent, row, null, mark, lease, invalid or foreign; None while Redis is away.
     state: str | None = None
-    #: Of a document that is invalid: the stamps of what has changed, or is being written.
+    #: For an invalid document, the stamps that have changed or are being written.
     changed: Sequence[stamps.Changed] = ()
     value: bytes | None = None
-    #: Until it expires.
+    #: Seconds until the key expires.
     ttl: float | None = None
-    #: Of marks: whether a transaction of theirs is still running.
+    #: For marks, whether one of their transactions is still running.
     is_writing: bool | None = None
-    #: Why Redis or Postgres said nothing.
+    #: Why Redis or Postgres did not answer.
     redis_error: str = ""
     postgres_error: str = ""
-    #: The database row as it would be cached; ``null`` where there is none.
+    #: The database row in its cached form; ``null`` if there is none.
     row: bytes | None = None
     fields: Sequence[differences.Field] = field(default_factory=list)
 
@@ -52,20 +52,20 @@ class Inspection:
 
 
 def inspect(model: type[models.Model], pk: Any) -> Inspection:
-    """The row *pk* of *model* as it is now; raises ``ValidationError`` for what is no *pk*."""
+    """Inspect the row *pk* of *model*; ``ValidationError`` if *pk* has the wrong form."""
     cached = registry.get(model)
     pk = cached.to_python(pk)
     return _inspect(cached, pk)
 
 
 def inspect_text(key: str) -> Inspection:
-    """Inspection at *key*; ``ValueError`` says why it is none of a cached model."""
+    """Inspect *key*; ``ValueError`` says why it does not belong to a cached model."""
     cached = registry.of_key(key)
     return _inspect(cached, cached.pk(key))
 
 
 def parse(prefix: str, text: str) -> str:
-    """The key of what a person typed: a key, or an id of the model with *prefix*."""
+    """The key for *text* that a person typed: a key, or an id of the model with *prefix*."""
     text = text.strip()
     if not text:
         raise ValueError("Give an id or a key.")
@@ -77,7 +77,7 @@ def parse(prefix: str, text: str) -> str:
             try:
                 return cached.key(cached.to_python(text))
             except ValidationError as error:
-                raise ValueError(f"{text!r} is no id of a {cached.prefix}.") from error
+                raise ValueError(f"{text!r} is not an id of a {cached.prefix}.") from error
     raise ValueError(f"No model is cached under {prefix!r}.")
 
 
@@ -86,7 +86,7 @@ def _inspect(cached: Cached, pk: Any) -> Inspection:
         found = Inspection(cached, pk, cached.key(pk))
         _ask_redis(found)
         _ask_postgres(found)
-        # A write between the two looks is no difference: then the key has changed too.
+        # A write between the two look-ups is not a difference. Then the key has changed, too.
         if found.verdict != "differs" or _still_holds(found):
             break
     if found.value is not None and found.row is not None:

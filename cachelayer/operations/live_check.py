@@ -1,10 +1,9 @@
-"""The live check: a sampled share of the hits is compared with Postgres, in the background.
+"""The live check compares a sample of the hits with Postgres, in the background.
 
-So production can say "stale reads: 0 of N", with a bound on what N cannot have
-shown. A hit that differs from its row is not stale yet: the row may have been
-written since. Then the key has changed as well, for a mark goes on before the
-COMMIT that shows the new row. Only where the same bytes are still there, after
-Postgres has shown another row, could a read have got them too late.
+So production can report "stale reads: 0 of N", with an upper bound for the share of stale hits. A
+hit that differs from its row is not necessarily stale, because the row may have been written since.
+Then the key has changed, too, because it is marked before the COMMIT that shows the new row. The
+hit is stale only if the same bytes are still cached after Postgres has shown another row.
 """
 
 import logging
@@ -27,25 +26,25 @@ from cachelayer.representation.registry import Cached
 
 logger = logging.getLogger("cachelayer.livecheck")
 
-#: Hits that wait to be checked; more are not sampled.
+#: How many hits may wait for their check; no more are sampled.
 QUEUE: Final = 5
-#: Seconds between a hit and its check, while nothing is in the way. Short: what is stale
-#: for a shorter time is not found.
+#: Seconds between a hit and its check if nothing delays it. It is short, because staleness that
+#: ends sooner is not found.
 _INTERVAL: Final = 0.05
-#: Seconds after a check in which no hit is sampled. So a process makes at most five checks a
-#: second, on one connection, which costs more than they do.
+#: Seconds after a check without new samples. So a process makes at most five checks per second,
+#: on one connection, which costs more than the checks.
 REST: Final = 1.0
-#: Of the normal distribution: the ends of a 95 % interval.
+#: The ends of a 95 % interval of the normal distribution.
 _Z: Final = 1.96
 
 _Hit = tuple[Cached, Any, str, bytes]
 _waiting: deque[_Hit] = deque(maxlen=QUEUE)
-#: When the rest is over (monotonic seconds).
+#: When sampling continues (monotonic seconds).
 _rested = 0.0
 
 
 def sample(cached: Cached, pk: Any, key: str, value: bytes) -> None:
-    """Note a hit for a check if chance says so. Costs a random number."""
+    """Select a hit for a check at random. Costs one random number."""
     if random.random() >= conf.get().CHECK_SHARE or len(_waiting) >= QUEUE:
         return
     if time.monotonic() >= _rested:
@@ -54,21 +53,21 @@ def sample(cached: Cached, pk: Any, key: str, value: bytes) -> None:
 
 
 def listen() -> None:
-    """Sample the hits that are announced from now on."""
+    """Sample the announced hits from now on."""
     events.value_answered.listen(sample)
 
 
 def check_waiting() -> bool:
-    """Check every hit that waits; never raises. What cannot be checked is not counted."""
+    """Check every waiting hit. Hits that cannot be checked are not counted. Never raises."""
     global _rested
     _rested = time.monotonic() + REST
     try:
         while _waiting:
             _count(*_waiting.popleft())
     except (DatabaseError, InterfaceError, CacheUnavailable) as error:
-        # Later, these hits would be too old to say anything.
+        # Later, these hits would be too old to prove anything.
         _waiting.clear()
-        logger.debug("Live check in vain: %s", error)
+        logger.debug("The live check could not compare: %s", error)
     except Exception:
         _waiting.clear()
         logger.exception("The live check failed.")
@@ -80,13 +79,13 @@ def check_waiting() -> bool:
 def _count(cached: Cached, pk: Any, key: str, value: bytes) -> None:
     row = _load(cached, pk)
     stale = row != value and key_states.get([key])[0] == value
-    # Loaded again: a row without a timestamp may have become another and then
-    # the same again between the two looks.
+    # Load again: between the two look-ups, a row without a timestamp may have changed and then
+    # changed back.
     stale = stale and _load(cached, pk) == row
     events.hit_checked(stale)
     if stale:
-        # Not the rows themselves: a log is no place for them.
-        logger.error("Stale read: %s gave %s, Postgres has %s.", key, etag(value), etag(row))
+        # Log ETags instead of rows, because rows may be confidential.
+        logger.error("Stale read: %s gave %s, but Postgres has %s.", key, etag(value), etag(row))
 
 
 def _load(cached: Cached, pk: Any) -> bytes:
@@ -97,10 +96,10 @@ task = BackgroundTask("cachelayer-livecheck", lambda: _INTERVAL, check_waiting)
 
 
 def report(totals: Mapping[str, int] | None) -> dict[str, Any]:
-    """What the live checks of all processes have found; None while Redis is away.
+    """The results of the live checks of all processes; None while Redis is away.
 
-    ``upper_bound`` is the share of stale hits that is not exceeded, with 95 %
-    confidence; None before the first check.
+    ``upper_bound`` is the upper bound of the share of stale hits, with 95 % confidence; None before
+    the first check.
     """
     if totals is None:
         return {"checked": None, "stale": None, "upper_bound": None}
@@ -109,7 +108,7 @@ def report(totals: Mapping[str, int] | None) -> dict[str, Any]:
 
 
 def upper_bound(stale: int, checked: int) -> float | None:
-    """With 95 % confidence: the rule of three (Hanley 1983), or the end of Wilson's interval."""
+    """The bound with 95 % confidence: the rule of three (Hanley 1983), or Wilson's interval."""
     if not checked:
         return None
     if not stale:

@@ -1,4 +1,4 @@
-"""Everything that somebody on call wants to know, asked once; what nobody can know is None.
+"""Everything that an operator on call wants to know, collected once. Unknown values are None.
 
 The admin page and ``cache_stats --watch`` show it.
 """
@@ -22,15 +22,15 @@ from cachelayer.telemetry.counters import Slice
 from cachelayer.telemetry.processes import Latency, Processes
 from cachelayer.tracking import repair_log
 
-#: A backlog this old (in look intervals) is drained by nobody.
+#: If a backlog is this old (in drain intervals), no process drains it.
 LATE: Final = 5
-#: A server that may evict is full at this share of its memory.
+#: Redis counts as full at this share of its memory.
 _FULL: Final = 0.95
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """A sentence, and whether it is ``error`` or ``warning``."""
+    """A message, and its level: ``error`` or ``warning``."""
 
     level: str
     sentence: str
@@ -38,7 +38,7 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """One look at everything."""
+    """The state of everything at one moment."""
 
     at: float
     stats: Mapping[str, Any]
@@ -57,7 +57,7 @@ class Overview:
 
     @property
     def hit_rate(self) -> float | None:
-        """Of the last full minute, in percent; None without reads or without Redis."""
+        """The hit rate of the last full minute in percent; None without reads or Redis."""
         recent = (self.history or [])[-7:-1]
         hits = sum(piece.counts["hit"] for piece in recent)
         reads = hits + sum(piece.counts["miss"] for piece in recent)
@@ -79,9 +79,9 @@ class Overview:
 
 
 def collect() -> Overview:
-    """Ask Redis, Postgres and the processes' files; never raises for one that is away."""
+    """Ask Redis, Postgres and the processes' files. Does not raise if one of them is away."""
     redis, history = _ask_redis()
-    # After it: what it finds out about the gate belongs into the statistics.
+    # Collect the statistics after that, so that they include changes of the gate.
     collected = stats.collect()
     found = processes.gates()
     repairers = _repairers()
@@ -105,7 +105,7 @@ def _ask_redis() -> tuple[Server | None, Sequence[Slice] | None]:
 
 
 def _repairers() -> int | None:
-    """How many connections listen for the repair log; None when Postgres does not say."""
+    """How many connections listen for the repair log; None if Postgres does not answer."""
     listening = 0
     try:
         for using in registry.databases():
@@ -131,8 +131,8 @@ def _troubles(
         checked = collected["live_check"]["checked"]
         yield Trouble(
             "error",
-            f"The live check found {stale} stale reads among {checked}. The log names the keys: "
-            "run cache_verify, and report it.",
+            f"The live check found {stale} stale reads among {checked}. The log names the keys. "
+            "Run cache_verify, and report this.",
         )
     yield from _gate_troubles(redis, found)
     yield from _memory_troubles(redis)
@@ -140,8 +140,8 @@ def _troubles(
     if backlog is None:
         yield Trouble(
             "error",
-            "Postgres takes no new connection: what waits in the repair log is unknown, and "
-            "writes may be refused. See that it runs and that max_connections is not reached.",
+            "Postgres refuses new connections, so the repair log is unknown, and writes may be "
+            "refused. Check that Postgres runs and that max_connections is not reached.",
         )
     elif backlog and lag > LATE * conf.get().DRAIN_INTERVAL:
         tail = "" if repairers else " No cache_repair is running: start one."
@@ -158,15 +158,16 @@ def _gate_troubles(redis: Server | None, found: Processes) -> Iterator[Trouble]:
     elif redis is None and eviction.FULL in state.reason:
         yield Trouble(
             "error",
-            f"This process goes past Redis: {state.reason} Reads come from Postgres, writes go on "
-            "and are logged for repair; nothing is lost. With room, the gate closes by itself.",
+            f"This process bypasses Redis: {state.reason} Reads come from Postgres; writes work "
+            "and are logged for repair; nothing is lost. Once Redis has room, the gate closes by "
+            "itself.",
         )
     elif redis is None:
         yield Trouble(
             "error",
             f"Redis does not answer this process ({state.reason or 'no reason known'}). Reads "
-            "come from Postgres, writes go on and are logged for repair; nothing is lost. Start "
-            "Redis or mend the network: the gate then closes by itself.",
+            "come from Postgres; writes work and are logged for repair; nothing is lost. Start "
+            "Redis or repair the network; then the gate closes by itself.",
         )
     elif state.mode is not Mode.CLOSED:
         yield Trouble(
@@ -177,7 +178,7 @@ def _gate_troubles(redis: Server | None, found: Processes) -> Iterator[Trouble]:
     if found.all_known and others > 0:
         yield Trouble(
             "warning",
-            f"On this host, {others} of the other processes go past Redis; see the table.",
+            f"On this host, {others} of the other processes bypass Redis; see the table.",
         )
 
 
@@ -186,6 +187,6 @@ def _memory_troubles(redis: Server | None) -> Iterator[Trouble]:
     if redis and share and share > _FULL and redis.policy == "noeviction":
         yield Trouble(
             "warning",
-            f"Redis uses {share:.0%} of its maxmemory and may evict nothing: when it is full, "
-            "it refuses marks. Raise maxmemory, or set maxmemory-policy to volatile-lru.",
+            f"Redis uses {share:.0%} of its maxmemory and may not evict: when it is full, it "
+            "refuses marks. Raise maxmemory, or set maxmemory-policy to volatile-lru.",
         )

@@ -1,8 +1,8 @@
-"""How many rows are cached, without KEYS and without a walk on every call.
+"""Counts the cached rows, without KEYS and without a scan on every call.
 
-A small Redis is counted key by key. In a large one the count is DBSIZE less the
-keys that the last walk found to be no rows; a walk runs in the background, at
-most once per ``REFRESH`` over all processes.
+A small Redis is counted key by key. In a large one, the count is DBSIZE minus the keys that the
+last scan found not to be rows. The scan runs in the background, at most once per ``REFRESH`` over
+all processes.
 """
 
 import threading
@@ -18,16 +18,16 @@ from cachelayer.representation import registry
 
 #: Up to this many keys are counted on the spot.
 SMALL: Final = 5_000
-#: Keys that one step looks at. Redis answers nobody else meanwhile (some 5 µs a key).
+#: How many keys one step checks. Redis answers no other client meanwhile (some 5 µs per key).
 STEP: Final = 200
-#: Seconds from a walk of a large keyspace to the next.
+#: Seconds from one scan of a large keyspace to the next.
 REFRESH: Final = 60.0
-#: In the background, how many times as long as a step the pause after it is.
+#: In the background, the pause after a step is this many times as long as the step.
 _PAUSE: Final = 4
 
-#: Holds the number of keys that are no rows, as the last walk found it.
+#: Holds the number of keys that are not rows, from the last scan.
 KEY: Final = "cachelayer:census"
-#: Is there from the start of a walk until the next one is due.
+#: Exists from the start of a scan until the next one is due.
 _WALKED: Final = f"{KEY}:walked"
 
 _count_step = scripts.load("census")
@@ -35,11 +35,11 @@ _count_step = scripts.load("census")
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """``exact`` says whether every key was looked at just now.
+    """``exact`` says whether every key was checked just now.
 
-    If not, ``rows`` is right up to what has changed since the last walk: how
-    many marks, leases, nulls and other programs' keys there are. Before the
-    first walk it is an estimate from a sample of the keys.
+    If not, ``rows`` is wrong by the change since the last scan in the number of marks, leases,
+    nulls and keys of other programs. Before the first scan, it is an estimate from a sample of the
+    keys.
     """
 
     rows: int
@@ -57,15 +57,15 @@ def count() -> Census:
         threading.Thread(target=_refresh, name="cachelayer-census", daemon=True).start()
     if others is not None:
         return Census(max(0, size - int(others)), exact=False)
-    # Keys come in the order of their hashes: the first ones are a fair sample.
+    # SCAN returns keys in the order of their hashes, so the first keys are a fair sample.
     _, rows, others = _step(b"0")
     return Census(round(size * rows / max(1, rows + others)), exact=False)
 
 
 def walk(*, gently: bool = False) -> tuple[int, int]:
-    """Look at every key, in short steps; answer how many are cached rows and how many not.
+    """Check every key, in short steps; return how many are cached rows and how many are not.
 
-    *gently* leaves most of Redis's time to others, and the walk to this process.
+    With *gently*, leave most of Redis's time to others, and scan only if no other process does.
     """
     cursor = b"0"
     rows = others = 0
@@ -82,7 +82,7 @@ def walk(*, gently: bool = False) -> tuple[int, int]:
 
 
 def _step(cursor: bytes) -> tuple[bytes, int, int]:
-    # Rows of this release's shape: those of others are the same rows.
+    # Count rows of this release's shape only; other releases have the same rows.
     prefixes = [variants.variant(cached.prefix) or cached.prefix for cached in registry.every()]
     command = _count_step([], cursor, STEP, keyspace.prefix(), *prefixes)
     [[cursor, rows, others]] = transport.round_trip(command)
@@ -99,6 +99,6 @@ def _refresh() -> None:
             _, others = walk(gently=True)
             transport.round_trip(("SET", keyspace.of(KEY), others))
     except CacheUnavailable:
-        pass  # The next walk is due in REFRESH seconds.
+        pass  # The next scan is due in REFRESH seconds.
     finally:
-        connections.close_all()  # As in ``counters``.
+        connections.close_all()  # As in ``counters``, a new Redis connection may ask Postgres.

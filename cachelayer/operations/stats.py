@@ -1,4 +1,4 @@
-"""What ``/cache/stats`` and ``manage.py cache_stats`` say, and the cache's part of ``/health``."""
+"""The statistics of ``/cache/stats`` and ``cache_stats``, and the cache's part of ``/health``."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -14,10 +14,10 @@ from cachelayer.tracking import repair_log
 
 
 def collect() -> dict[str, Any]:
-    """The statistics; what nobody can know while Redis or Postgres is away is None.
+    """The statistics; values that are unknown while Redis or Postgres is away are None.
 
-    ``hit_rate`` is in percent of the reads that the cache could answer, hits and
-    misses. Reads past it (marks, an open gate) are ``total_bypasses``.
+    ``hit_rate`` is the percentage of hits among hits and misses. Reads that bypass the cache
+    (because of marks or an open gate) are counted in ``total_bypasses``.
     """
     try:
         totals = counters.totals()
@@ -43,7 +43,7 @@ def _report(totals: Any, rows: int | None, exact: bool | None) -> dict[str, Any]
 
 
 def gate_state() -> dict[str, Any]:
-    """The gate of the process that answers."""
+    """The gate of this process."""
     state, is_on = gate.state, conf.get().ENABLED
     return {
         "state": state.mode.value if is_on else "off",
@@ -63,7 +63,7 @@ def repair_state() -> dict[str, Any]:
 
 
 def repair_backlog() -> repair_log.Backlog | None:
-    """What waits in the repair log; None while Postgres is away."""
+    """The keys that wait in the repair log; None while Postgres is away."""
     try:
         return repair_log.backlog()
     except (DatabaseError, InterfaceError):

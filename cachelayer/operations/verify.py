@@ -1,7 +1,7 @@
-"""Verifying: every cached row is compared, byte by byte, with its database row.
+"""Verifying: compares every cached row, byte by byte, with its database row.
 
-After Meta's Polaris ("Cache made consistent", 2022), with bytes in place of
-versions: their worst bug was an old payload under the newest version.
+This follows Meta's Polaris ("Cache made consistent", 2022), but compares bytes instead of versions,
+because their worst bug was an old payload under the newest version.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,13 +17,13 @@ from cachelayer.representation import registry
 from cachelayer.representation.loading import read_rows
 from cachelayer.representation.registry import Cached
 
-#: Differences that a report lists; after a changed serializer every row is one.
+#: How many differences a report lists. After a change of a serializer, every row may differ.
 LISTED: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A key that holds something else than its row."""
+    """A key whose value differs from its database row."""
 
     key: str
     cached: bytes
@@ -32,16 +32,16 @@ class Difference:
 
 @dataclass(slots=True)
 class Report:
-    """What was looked at so far. Marks and leases hold no row to compare."""
+    """The result so far. Marks and leases hold no row to compare."""
 
     compared: int = 0
     differing: int = 0
-    #: The first ``LISTED`` of those.
+    #: The first ``LISTED`` differences.
     differences: list[Difference] = field(default_factory=list)
 
 
 def verify() -> Iterator[Report]:
-    """Compare everything that is cached; give the report so far after each batch.
+    """Compare everything that is cached; yield the report so far after each batch.
 
     Safe beside live traffic. Raises ``CacheUnavailable`` and ``DatabaseError``.
     """
@@ -56,14 +56,14 @@ def verify() -> Iterator[Report]:
 
 
 def compare(cached: Cached, keys: Iterable[str]) -> tuple[int, list[Difference]]:
-    """How many of *keys* hold a row, and those that hold another one than Postgres has.
+    """How many of *keys* hold a row, and the differences from Postgres.
 
     Safe beside live traffic. Raises ``CacheUnavailable`` and ``DatabaseError``.
     """
     pks = _pks(cached, keys)
     compared, found = _compare(cached, pks)
     if found:
-        # Once more: two writes may have put back the bytes of before.
+        # Compare once more, because two writes may have restored the old bytes.
         again = {difference.key: difference for difference in found}
         _, found = _compare(cached, {key: pks[key] for key in again})
         found = [found for found in found if found.cached == again[found.key].cached]
@@ -73,7 +73,7 @@ def compare(cached: Cached, keys: Iterable[str]) -> tuple[int, list[Difference]]
 def _pks(cached: Cached, keys: Iterable[str]) -> dict[str, Any]:
     pks = {}
     for key in keys:
-        # Somebody else's key may begin like ours, another release's does.
+        # Keys of other programs may begin like ours; keys of other releases do.
         with suppress(ValueError):
             if [key] == variants.stored([plain := variants.plain(key)]):
                 pks[plain] = cached.pk(plain)
@@ -84,8 +84,8 @@ def _compare(cached: Cached, pks: dict[str, Any]) -> tuple[int, list[Difference]
     held = _held(list(pks))
     rows = read_rows(None, cached, [pks[key] for key in held])
     suspects = [key for key, value in held.items() if value != rows[pks[key]]]
-    # A write between the two looks is no difference: then the key has changed
-    # as well, for a mark goes on before the COMMIT that shows the new row.
+    # A write between the two look-ups is not a difference. Then the key has changed, too, because
+    # it is marked before the COMMIT that shows the new row.
     differences = [
         Difference(key, value, rows[pks[key]])
         for key, value in _held(suspects).items()
@@ -95,7 +95,7 @@ def _compare(cached: Cached, pks: dict[str, Any]) -> tuple[int, list[Difference]
 
 
 def _held(keys: list[str]) -> dict[str, bytes]:
-    """The keys that hold a row or a null, with what they hold."""
+    """The values of the keys that hold a row or a null."""
     if not keys:
         return {}
     values = dict(zip(keys, key_states.get(keys), strict=True))

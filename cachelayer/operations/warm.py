@@ -1,4 +1,4 @@
-"""Warming: every row that is not cached yet is loaded and filled, under leases."""
+"""Warming: loads and fills every row that is not cached yet, under leases."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -23,19 +23,19 @@ logger = logging.getLogger("cachelayer.warm")
 def warm(
     model: type[models.Model], serializer: Serializer | None = None, by: str = ""
 ) -> Iterator[tuple[int, int]]:
-    """Fill the rows of *model*; give (rows seen, rows filled) after each batch.
+    """Fill the rows of *model*; yield (rows seen, rows filled) after each batch.
 
-    As the first serializer that it is registered with shows them, or *serializer*.
+    *serializer* renders them (default: the model's first registered serializer).
 
-    Primary keys come through a server-side cursor, so memory does not grow with
-    the table. Each batch takes its leases before it reads its rows: what the
-    cursor's old snapshot saw must not be filled. Raises ``CacheUnavailable``.
+    Primary keys come through a server-side cursor, so memory does not grow with the table. Each
+    batch takes its leases before it reads its rows, because rows from the cursor's old snapshot
+    must not be filled. Raises ``CacheUnavailable``.
     """
     cached = registry.get(model, serializer, by)
     _refuse_transaction(cached)
     seen = filled = 0
     name = cached.lookup
-    # A column by which rows are read may be empty; then there is no key.
+    # A column for ``read_by`` may be NULL; then there is no key.
     rows = cached.rows().exclude(**{f"{name}__isnull": True}).order_by(name)
     pks = rows.values_list(name, flat=True).iterator(chunk_size=1000)
     for batch in batched(pks):
@@ -45,17 +45,17 @@ def warm(
 
 
 def _fill_what_can_be(cached: CachedModel, pks: Sequence[Any]) -> int:
-    """As ``fill``, of *pks* between which there are no others; a row that fails is left out."""
+    """Like ``fill``, for consecutive *pks*; rows that fail are left out."""
     try:
         return patiently(partial(_fill_neighbours, cached), pks)
     except (CacheUnavailable, Error, exceptions.UndeclaredRead):
         raise
-    except Exception:  # A serializer's, of one of them.
+    except Exception:  # The serializer failed for one of the rows.
         if len(pks) > 1:
             middle = len(pks) // 2
             return sum(_fill_what_can_be(cached, half) for half in (pks[:middle], pks[middle:]))
         logger.exception(
-            "%s could not be rendered, so it is not warmed. Mend the serializer: a cached row is "
+            "%s could not be rendered, so it is not warmed. Fix the serializer: cached rows are "
             "rendered without a request.",
             cached.key(pks[0]),
         )
@@ -63,21 +63,21 @@ def _fill_what_can_be(cached: CachedModel, pks: Sequence[Any]) -> int:
 
 
 def fill(cached: CachedModel, pks: Sequence[Any]) -> int:
-    """Load and fill those rows of *pks* that are absent; answer how many."""
+    """Load and fill the absent rows among *pks*; return how many."""
     _refuse_transaction(cached)
     return _fill(cached, pks, read_rows)
 
 
 def _fill_neighbours(cached: CachedModel, pks: Sequence[Any]) -> int:
-    """As ``fill``, of *pks* between which there are no others."""
+    """Like ``fill``, for consecutive *pks*."""
     return _fill(cached, pks, read_neighbours)
 
 
 def read_neighbours(using: str | None, cached: CachedModel, pks: Sequence[Any]) -> dict[Any, bytes]:
-    """As ``read_rows``, by a range: it costs Postgres less than a list. For most of a range."""
+    """Like ``read_rows``, by a range, which costs Postgres less if *pks* are most of it."""
     ends = {f"{cached.lookup}__gte": pks[0], f"{cached.lookup}__lte": pks[-1]}
     found = cached.load(cached.rows(using).order_by().filter(**ends))
-    # Rows that are new in it are not leased.
+    # Rows that are new in the range are not leased.
     return {pk: found.get(pk, key_states.NULL) for pk in pks}
 
 
@@ -102,6 +102,6 @@ def _fill(cached: CachedModel, pks: Sequence[Any], read: Callable[..., dict[Any,
 def _refuse_transaction(cached: CachedModel) -> None:
     if connections[cached.database].in_atomic_block:
         raise TransactionManagementError(
-            "Warming inside a transaction could cache rows that are not committed, or no longer "
-            "the last. Call warm() outside `transaction.atomic()`."
+            "Warming inside a transaction could cache rows that are uncommitted or outdated. Call "
+            "warm() outside `transaction.atomic()`."
         )

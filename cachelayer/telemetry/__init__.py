@@ -1,1 +1,1 @@
-"""Listens to what the protocol announces; nothing in the protocol imports it."""
+"""Listens to the protocol's events. The protocol does not import it."""

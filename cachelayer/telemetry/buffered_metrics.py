@@ -1,8 +1,8 @@
-"""Prometheus metrics for the hot path: noted at once, added up a few times a second.
+"""Prometheus metrics for the hot path: noted at once, added up a few times per second.
 
-In multiprocess mode an observation writes to mapped files under a lock, which costs
-several microseconds; here it is one append. A process that is killed loses what it
-noted in the last ``INTERVAL``; one that exits, or shows its metrics, adds it up first.
+In multiprocess mode, an observation writes to mapped files under a lock, which takes several
+microseconds. Here it is one append. A process that exits, or shows its metrics, adds up its notes
+first. A process that is killed loses the notes of the last ``INTERVAL``.
 """
 
 import atexit
@@ -18,7 +18,7 @@ from prometheus_client import REGISTRY, Counter, Histogram, Metric
 
 from cachelayer.background_task import BackgroundTask
 
-#: Seconds until what was noted can be seen in other processes.
+#: Seconds until other processes can see what was noted.
 INTERVAL: Final = 0.5
 
 _all: list["BatchedCounter | BatchedHistogram"] = []
@@ -26,7 +26,7 @@ _flushing = threading.Lock()
 
 
 class BatchedCounter:
-    """A child of a ``Counter``."""
+    """A child of a ``Counter``, with buffered increments."""
 
     def __init__(self, counter: Counter) -> None:
         self._counter = counter
@@ -46,10 +46,10 @@ class BatchedCounter:
 
 
 class BatchedHistogram:
-    """A child of a ``Histogram``."""
+    """A child of a ``Histogram``, with buffered observations."""
 
     def __init__(self, histogram: Histogram) -> None:
-        # It has no public way to add more than one observation.
+        # A histogram has no public method that adds more than one observation.
         self._bounds: list[float] = histogram._upper_bounds
         self._buckets: list[Any] = histogram._buckets
         self._sum: Any = histogram._sum
@@ -79,7 +79,7 @@ def flush() -> None:
 
 
 def _drain(noted: "deque[Any]") -> list[Any]:
-    # Others may append meanwhile; nobody else takes.
+    # Other threads may append meanwhile, but only this one removes.
     return [noted.popleft() for _ in range(len(noted))]
 
 
@@ -92,7 +92,7 @@ _task = BackgroundTask("cachelayer-metrics", lambda: INTERVAL, _flush_again_late
 
 
 class _FlushFirst:
-    """Collected before the metrics, for it is registered before them."""
+    """Is collected before the metrics, because it is registered before them."""
 
     def collect(self) -> Iterable[Metric]:
         flush()
@@ -100,7 +100,7 @@ class _FlushFirst:
 
 
 def _start_afresh() -> None:
-    # What the parent noted is the parent's to add up, and its lock may be held.
+    # The parent adds up its own notes, and its lock may be held here.
     global _flushing
     _flushing = threading.Lock()
     for each in _all:

@@ -1,9 +1,8 @@
 """Counts of item reads and of live checks, over all processes and hosts.
 
-Each process adds its own up in memory and a background thread adds them to
-Redis, at most once per ``COUNT_INTERVAL`` and at exit: to one hash of totals, and to
-one for each slice of time, for charts. So the totals are exact within a second at no
-cost to a read.
+Each process counts in memory. A background thread adds the counts to Redis, at most once per
+``COUNT_INTERVAL`` and at exit: to one hash of totals, and to one hash per slice of time, for
+charts. So the totals are exact within a second, at no cost to a read.
 """
 
 import atexit
@@ -33,7 +32,7 @@ NAMES: Final = ("hit", "miss", "bypass", "checked", "stale")
 SLICE: Final = 10
 SLICES: Final = 90
 
-#: Seconds for which a flush that was sent twice is known to be the same one.
+#: Seconds for which a repeated flush is recognized.
 _REMEMBERED: Final = 3600
 
 _count = scripts.load("count")
@@ -41,7 +40,7 @@ _count = scripts.load("count")
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """What all processes counted in the ``SLICE`` seconds from *start* (Unix time)."""
+    """The counts of all processes in the ``SLICE`` seconds from *start* (Unix time)."""
 
     start: int
     counts: Mapping[str, int]
@@ -58,11 +57,11 @@ class Counts:
         )
         # One flush at a time; add() never waits for it.
         self._flushing = threading.Lock()
-        #: By slice and name: what waits to be sent, and what was sent and not answered.
+        #: By slice and name: counts that wait to be sent, and counts that were sent without answer.
         self._waiting: Counter[tuple[int, str]] = Counter()
         self._sent: Counter[tuple[int, str]] = Counter()
         self._number = 0
-        # The braces keep it in the slot of KEY on Redis Cluster.
+        # The braces put it into the slot of KEY on Redis Cluster.
         self._last_flush = f"{{{KEY}}}:{secrets.token_hex(8)}"
 
     def add(self, name: str, count: int = 1) -> None:
@@ -71,10 +70,10 @@ class Counts:
         self._task.wake()
 
     def flush(self) -> None:
-        """Add the pending counts to the totals; kept for the next time if Redis is away.
+        """Add the pending counts to the totals; keep them for the next time if Redis is away.
 
-        Counts whose answer did not come are sent again under the same number,
-        alone: a Redis that was only paused has them already.
+        Counts without an answer are sent again separately, under the same number, because a Redis
+        that was only paused already has them.
         """
         with self._flushing:
             self._put_into_slice()
@@ -91,7 +90,7 @@ class Counts:
                 self._sent = Counter()
 
     def _put_into_slice(self) -> None:
-        """When they were counted is kept, so that an outage shows where it was."""
+        """Keep the time of the counts, so that charts show an outage where it was."""
         now = int(time.time()) // SLICE
         with self._lock:
             pending, self._pending = self._pending, Counter()
@@ -113,9 +112,9 @@ class Counts:
         try:
             self.flush()
         except Exception:
-            logger.exception("Counts not flushed; they are kept for the next time.")
+            logger.exception("Counts were not flushed. They are kept for the next time.")
         finally:
-            # A new connection to Redis is compared with what Postgres says.
+            # A new connection to Redis may have asked Postgres for the epoch.
             connections.close_all()
         return bool(self._sent or self._waiting or self._pending)
 
@@ -124,12 +123,12 @@ _counts = Counts()
 
 
 def add(name: str, count: int = 1) -> None:
-    """Count reads: by outcome, or those that a live check has looked at."""
+    """Add to a count: reads by outcome, or hits that the live check has compared."""
     _counts.add(name, count)
 
 
 def listen() -> None:
-    """Count what is announced from now on."""
+    """Count the announced events from now on."""
     events.read_ended.listen(_count_read)
     events.hit_checked.listen(_count_check)
 
@@ -145,7 +144,7 @@ def _count_check(stale: bool) -> None:
 
 
 def flush() -> None:
-    """Add this process's counts to the totals now; without Redis they are kept."""
+    """Add this process's counts to the totals now; keep them if Redis is away."""
     _counts.flush()
 
 
@@ -157,9 +156,9 @@ def totals() -> Mapping[str, int]:
 
 
 def history(slices: int = SLICES) -> list[Slice]:
-    """The last *slices*, oldest first, the running one at the end; raises ``CacheUnavailable``.
+    """The last *slices*, oldest first, including the current one; raises ``CacheUnavailable``.
 
-    What was counted while Redis was away arrives in its own slices when it is back.
+    Counts from an outage of Redis are added to their slices when Redis is back.
     """
     flush()
     newest = int(time.time()) // SLICE
@@ -180,8 +179,8 @@ def _slice_key(number: int) -> str:
 
 
 def _start_afresh() -> None:
-    # The parent's thread does not live in a forked child, its lock may be held,
-    # and its counts are the parent's to flush.
+    # A forked child does not have the parent's thread; the parent's lock may be held; and the
+    # parent flushes its own counts.
     global _counts
     _counts = Counts()
 

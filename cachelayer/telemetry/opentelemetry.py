@@ -1,9 +1,8 @@
-"""Spans of the cache: what a request did in Redis, in the protocol's own terms.
+"""OpenTelemetry spans of the cache: what a request did in Redis, in the protocol's terms.
 
-For OpenTelemetry, of which only the API is needed here: what is recorded, and where it
-goes, is the program's choice. Each operation on keys is a span ``cache.<operation>`` below the
-current one. Where the current span is not recorded there is none; so an operation in the
-background, which belongs to no request, makes no trace.
+Only OpenTelemetry's API is needed here; the program decides what is recorded, and where it goes.
+Each operation on keys is a span ``cache.<operation>`` below the current span. There is no span if
+the current span is not recorded, so an operation outside a request makes no trace.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ _tracer = trace.get_tracer("cachelayer")
 
 
 def listen() -> None:
-    """Make spans of what is announced from now on."""
+    """Make spans of the announced operations from now on."""
     events.surround_operations(_of_operation)
     events.surround_background(_of_background)
     events.read_ended.listen(_outcome)
@@ -37,12 +36,12 @@ def _of_operation(
 
 
 def _of_background(name: str) -> AbstractContextManager[object]:
-    """A trace by itself where no request calls the work."""
+    """A separate trace, because no request calls the work."""
     return _tracer.start_as_current_span(f"cache.{name}")
 
 
 def _outcome(kind: str, name: str, seconds: float | None) -> None:
-    """Note on the current span how a read ended, and of what."""
+    """Set the kind and the outcome of a read on the current span."""
     span = trace.get_current_span()
     if span.is_recording():
         gate_is = gate.mode.value
@@ -50,12 +49,12 @@ def _outcome(kind: str, name: str, seconds: float | None) -> None:
 
 
 def of_keys(keys: Sequence[str] | Mapping[str, Any]) -> events.Attributes:
-    """What every span of the cache says: the key or how many, and the gate as it is now."""
+    """Attributes of every span of the cache: the key, or the number of keys, and the gate."""
     which: events.Attributes = {"cache.keys": len(keys)}
     if len(keys) == 1:
         which = {"cache.key": next(iter(keys))}
     elif len(rows := [key for key in keys if not relations.is_stamp(key.partition(":")[0])]) == 1:
-        # A row's mark goes onto its table's stamp as well.
+        # A write also marks the stamps of its row.
         which = {"cache.key": rows[0], **which}
     return {"db.system.name": "redis", "cache.gate": gate.mode.value, **which}
 
@@ -75,7 +74,7 @@ def _span(
             yield span.set_attributes
         except CacheUnavailable as error:
             if error.__cause__ is None:
-                # Redis was not asked: the gate is not closed, or the budget is spent.
+                # Redis was not asked, because the gate is not closed or the budget is used up.
                 span.set_attribute("cache.refused", str(error))
             else:
                 span.set_attribute("error.type", type(error.__cause__).__name__)
@@ -84,7 +83,7 @@ def _span(
 
 
 def response_headers(span: Span) -> list[tuple[str, str]]:
-    """What a response says of its trace, if it is recorded: how to find it.
+    """The response headers that name the trace, if it is recorded.
 
     ``traceresponse`` (W3C Trace Context Level 2) and, with ``TRACE_LINK``, a ``Link``.
     """

@@ -1,7 +1,7 @@
-"""The gates and the round trips of every process on this host, from the metrics they share.
+"""The gates and round trips of every process on this host, from their shared metrics.
 
-With ``PROMETHEUS_MULTIPROC_DIR`` each process keeps its metrics in files there;
-without it, or without prometheus_client, only the process that answers is known.
+With ``PROMETHEUS_MULTIPROC_DIR``, each process keeps its metrics in files there. Without it, or
+without prometheus_client, only this process is known.
 """
 
 import os
@@ -23,7 +23,7 @@ _SECONDS: Final = "cachelayer_redis_seconds"
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """Whether a process goes past Redis, and since when (Unix time; 0: from its start)."""
+    """Whether a process bypasses Redis, and since when (Unix time; 0: since its start)."""
 
     pid: int
     passes_redis: bool
@@ -32,7 +32,7 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """``all_known`` says whether every process of this host is among them."""
+    """``all_known`` says whether it includes every process of this host."""
 
     gates: Sequence[Process]
     all_known: bool
@@ -44,7 +44,7 @@ class Processes:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Round trips of one operation since the processes began; seconds."""
+    """Round trips of one operation since the processes started, in seconds."""
 
     operation: str
     count: int
@@ -70,7 +70,7 @@ def gates() -> Processes:
 
 
 def latencies() -> list[Latency]:
-    """Of each operation that was used; nothing is known without prometheus_client."""
+    """The latency of each operation that was used; empty without prometheus_client."""
     if not _has_prometheus():
         return []
     buckets: dict[str, list[tuple[float, float]]] = {}
@@ -86,9 +86,9 @@ def latencies() -> list[Latency]:
 
 
 def quantile(buckets: Sequence[tuple[float, float]], share: float) -> float:
-    """As Prometheus' ``histogram_quantile``: linear inside the bucket that holds it.
+    """Like Prometheus's ``histogram_quantile``: linear inside the bucket that holds the quantile.
 
-    *buckets* are (upper bound, how many are not above it), ascending, the last one infinite.
+    *buckets* are pairs (upper bound, cumulative count), ascending; the last bound is infinite.
     """
     wanted = share * buckets[-1][1]
     below, lower = 0.0, 0.0
@@ -110,7 +110,7 @@ def _samples() -> "Iterable[Sample]":
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         families = MultiProcessCollector(CollectorRegistry()).collect()  # type: ignore[no-untyped-call]
     else:
-        # Of the histogram only: other collectors may ask servers.
+        # Collect only the histogram, because other collectors may ask servers.
         families = REGISTRY.restricted_registry([f"{_SECONDS}_bucket"]).collect()
     return [sample for family in families if family.name == _SECONDS for sample in family.samples]
 
@@ -127,7 +127,7 @@ def _value(path: Path, name: str) -> float:
 
 
 def _is_written(path: Path) -> bool:
-    """Not so when the process has only just made it, or has ended and taken it along."""
+    """Whether the file has content. A process may have just created it, or have deleted it."""
     try:
         return path.stat().st_size > 0
     except FileNotFoundError:
@@ -135,7 +135,7 @@ def _is_written(path: Path) -> bool:
 
 
 def _is_alive(pid: int) -> bool:
-    """Whether it runs: nobody takes away the files of a process that no gunicorn watches."""
+    """Whether the process runs. Without gunicorn, nothing deletes the files of a dead process."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -1,6 +1,6 @@
-"""What Prometheus may ask, of one process or, in prometheus_client's multiprocess mode, of all.
+"""The Prometheus metrics of one process or, in prometheus_client's multiprocess mode, of all.
 
-Children are bound once; those of the hot path are batched.
+Children are bound once; those of the hot path are buffered.
 """
 
 import time
@@ -10,12 +10,12 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
-# Before any metric is registered: what it has noted is added up first.
+# Imported before any metric is registered, so that notes are added up first.
 from cachelayer import events
 from cachelayer.representation import registry
 from cachelayer.telemetry.buffered_metrics import BatchedCounter, BatchedHistogram
 
-#: The protocol's operations: the plain commands, and the scripts by their names.
+#: The protocol's operations: plain commands, and scripts by name.
 _OPERATIONS: Final = (
     "get", "lease", "stamp", "fill", "mark", "push", "release", "repair", "drop", "other"
 )  # fmt: skip
@@ -30,7 +30,7 @@ _OF_COMMAND: Final = {
 _OUTCOMES: Final = ("hit", "miss", "bypass")
 _reads = Counter(
     "cachelayer_reads",
-    "Reads through the cache. row: of a row's own columns. document: of other rows as well, or "
+    "Reads through the cache. row: of a row's own columns. document: also of other rows, or "
     "computed by a function. page: of a list.",
     ["outcome", "kind"],
 )
@@ -52,7 +52,7 @@ read_seconds: Final = {outcome: BatchedHistogram(_read.labels(outcome)) for outc
 _write = Histogram(
     "cachelayer_write_seconds",
     "Time of a committed transaction that wrote cached rows, from its first statement to "
-    "the end of its push: total, and of that in Postgres and in Redis.",
+    "the end of its push: in total, in Postgres and in Redis.",
     ["part"],
     buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
 )
@@ -60,21 +60,21 @@ _write_seconds: Final = {part: _write.labels(part) for part in ("total", "postgr
 
 _redis = Histogram(
     "cachelayer_redis_seconds",
-    "Time of one round trip to Redis, also of one that failed.",
+    "Time of one round trip to Redis, also if it failed.",
     ["operation"],
     buckets=(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25),
 )
 _redis_seconds: Final = {name: BatchedHistogram(_redis.labels(name)) for name in _OPERATIONS}
 
-#: Live ones only: a worker that was killed with an open gate is no open gate.
+#: Only live processes count: the open gate of a killed worker does not.
 gate_open: Final = Gauge(
     "cachelayer_gate_open",
-    "How many processes go past Redis now (gate open, or settling).",
+    "How many processes bypass Redis now (gate open or settling).",
     multiprocess_mode="livesum",
 )
 _gate_changed = Gauge(
     "cachelayer_gate_changed_timestamp_seconds",
-    "When a gate last changed, in any process; 0: never.",
+    "When a gate last changed in any process; 0: never.",
     multiprocess_mode="livemax",
 )
 _changes = Counter("cachelayer_gate_changes", "Changes of a gate's mode.", ["to"])
@@ -82,11 +82,11 @@ _gate_changes: Final = {mode: _changes.labels(mode) for mode in ("closed", "sett
 
 _pushes = Counter(
     "cachelayer_pushes",
-    "Rows after COMMIT. invalidated: the next reader loads it. superseded: others' marks stand. "
-    "lost: the mark was gone. unsent: Redis was away.",
+    "Rows after COMMIT. invalidated: the next reader loads it. superseded: other writers' marks "
+    "are there. lost: the mark was gone. unsent: Redis was away.",
     ["result", "kind"],
 )
-#: By kind and result. A stamp's is no row: documents that are made under it are invalid.
+#: By kind and result. A stamp is not a row; its push makes the documents under it invalid.
 pushes: Final = {
     (kind, result): _pushes.labels(result, kind)
     for kind in ("row", "document", "stamp")
@@ -94,7 +94,7 @@ pushes: Final = {
 }
 
 _stampede_waits: Final = Counter(
-    "cachelayer_stampede_waits", "Reads that waited for the row that another was loading."
+    "cachelayer_stampede_waits", "Reads that waited for a row that another reader was loading."
 )
 _checked_reads: Final = Counter(
     "cachelayer_checked_reads", "Hits that the live check compared with Postgres."
@@ -110,7 +110,7 @@ _redis_of_name: Final = _redis_seconds | {
 
 
 def listen() -> None:
-    """Count and time what is announced from now on."""
+    """Count and time the announced events from now on."""
     events.read_ended.listen(_read_ended)
     events.round_trip_ended.listen(observe_redis)
     events.write_ended.listen(_write_ended)
@@ -132,7 +132,7 @@ def _write_ended(total: float, postgres: float, redis: float) -> None:
 
 
 def observe_redis(name: str, seconds: float) -> None:
-    """Note a round trip: *name* is that of a command or of a script."""
+    """Note a round trip; *name* is the name of a command or of a script."""
     (_redis_of_name.get(name) or _redis_seconds["other"]).observe(seconds)
 
 

@@ -152,9 +152,9 @@ class TestOneRow:
         ("key", "sentence"),
         [
             ("note:7", "no note id after the colon"),
-            ("7", "is no id of a note"),
-            ("<b>", "is no id of a note"),
-            ("session:1", "is no id of a note"),
+            ("7", "is not an id of a note"),
+            ("<b>", "is not an id of a note"),
+            ("session:1", "is not an id of a note"),
         ],
     )
     def test_that_is_no_key(self, admin_client, key, sentence):
@@ -256,7 +256,7 @@ class TestTrouble:
             outage.setitem(connection.settings_dict, "PORT", 1)
             text = page()
         assert "Postgres refuses no new connection" in text
-        assert "Postgres takes no new connection: what waits in the repair log is unknown" in text
+        assert "Postgres refuses new connections, so the repair log is unknown" in text
 
     def test_a_gate_that_settles(self, page, monkeypatch):
         monkeypatch.setattr(gate, "_run", lambda: None)

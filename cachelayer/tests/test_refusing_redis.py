@@ -79,7 +79,7 @@ def test_a_full_redis_is_said_once_and_the_gate_stays_open(note, full, looks, ca
     assert "Redis is full" in gate.state.reason
     assert "maxmemory" in gate.state.reason
     [sentence] = [
-        each.sentence for each in overview.collect().troubles if "past Redis" in each.sentence
+        each.sentence for each in overview.collect().troubles if "bypasses Redis" in each.sentence
     ]
     assert eviction.FULL in sentence
     assert "nothing is lost" in sentence

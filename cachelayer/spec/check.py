@@ -1,9 +1,8 @@
 """Check the protocol exhaustively: ``python -m cachelayer.spec.check [NAME...]``.
 
-For every configuration and mutant, ``spin`` makes a program of ``protocol.pml``, of
-``documents.pml`` or of ``pages.pml``, that visits every state, and gcc compiles it. Exit code 1:
-the protocol has a stale read (or a gate that never closes), or a mutant has none; 2: it could not
-be checked.
+For every configuration and mutant, ``spin`` turns ``protocol.pml``, ``documents.pml`` or
+``pages.pml`` into a program that visits every state, and gcc compiles it. Exit code 1: the protocol
+has a stale read (or a gate that never closes), or a mutant has none; 2: the check could not run.
 """
 
 import argparse
@@ -25,29 +24,29 @@ from cachelayer.spec.mutants import MUTANTS
 
 Variant = Configuration | Mutant
 
-#: Where a search gives up; all of them need far less. In megabytes and steps.
+#: Limits of a search, in megabytes and steps; all searches need far less.
 _MEMORY: Final = 6000
 _DEPTH: Final = 1_000_000
-#: Of an interleaving's steps, those that change or assert something; not the counting of loops.
+#: Matches steps of an interleaving that change or assert something, without loop counters.
 _TELLING: Final = r"(?![ijv] = |used = |seen = 0|\w+\[j\])[\w\[\]]+ = |assert"
-#: What the checker prints when it has not seen everything.
+#: What the checker prints if the search was incomplete.
 _INCOMPLETE: Final = ("max search depth too small", "Search not completed", "Bit statespace")
 
 
 class CannotCheck(Exception):  # noqa: N818
-    """The model could not be checked; says what to do."""
+    """The model could not be checked; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What the search of one variant found."""
+    """The result of the search of one variant."""
 
     variant: Variant
     states: int
     seconds: float
-    #: Or, where liveness is asked for, that the gate never closes.
+    #: In a search for liveness: the gate never closes.
     stale: bool
-    #: Lines of the protocol that no interleaving executes.
+    #: The lines of the protocol that no interleaving executes.
     unreached: tuple[str, ...]
 
     @property
@@ -70,23 +69,23 @@ class Result:
 
 
 def missing_tools() -> str:
-    """A sentence on what to install, or nothing."""
+    """A message on what to install, or ""."""
     missing = " and ".join(tool for tool in ("spin", "gcc") if shutil.which(tool) is None)
     if not missing:
         return ""
     return (
-        f"The model cannot be checked without {missing}: install spin and gcc "
+        f"The model cannot be checked without {missing}. Please install spin and gcc "
         "(Debian, Ubuntu: apt-get install spin gcc; macOS: brew install spin gcc)."
     )
 
 
 def may_skip() -> bool:
-    """Whether a test run may go on without the tools: on a desk, but not in CI."""
+    """Whether tests may run without the tools: on a developer's machine, but not in CI."""
     return not os.environ.get("CI")
 
 
 def named(names: Iterable[str], *, long: bool = False) -> list[Variant]:
-    """The variants called *names*; without names all, the long ones only with *long*."""
+    """The variants in *names*; without names all variants, with *long* also the long ones."""
     variants: dict[str, Variant] = {variant.name: variant for variant in CONFIGURATIONS}
     variants |= {mutant.name: mutant for mutant in MUTANTS}
     if not (names := list(names)):
@@ -97,7 +96,7 @@ def named(names: Iterable[str], *, long: bool = False) -> list[Variant]:
 
 
 def text_of(variant: Variant) -> str:
-    """The protocol, or the mutant's edition of it."""
+    """The text of the protocol, with the mutant's edits."""
     name = configuration_of(variant).protocol
     text = Path(__file__).with_name(name).read_text()
     for old, new in variant.edits if isinstance(variant, Mutant) else ():
@@ -113,28 +112,28 @@ def macros_of(variant: Variant) -> list[str]:
 
 
 def configuration_of(variant: Variant) -> Configuration:
-    """*variant* itself, or the configuration in which a mutant is checked."""
+    """*variant* itself, or the configuration of a mutant."""
     if isinstance(variant, Mutant):
         (variant,) = (c for c in CONFIGURATIONS if c.name == variant.configuration)
     return variant
 
 
 def asks_liveness(variant: Variant) -> bool:
-    """Whether *variant* asks not for stale reads but whether the gate closes again."""
+    """Whether *variant* checks that the gate closes again, instead of stale reads."""
     return "-DLIVENESS" in macros_of(variant)
 
 
 def check(variant: Variant) -> Result:
-    """Search every state of *variant*, or of a mutant until its first stale read."""
+    """Search every state of *variant*; for a mutant, until the first stale read."""
     with tempfile.TemporaryDirectory(prefix="model-") as folder:
-        # A mutant is found soon, so its compilation takes longer than its search.
+        # A mutant's stale read is found soon, so compilation takes longer than the search.
         optimize = "-O0" if isinstance(variant, Mutant) else "-O2"
         started = time.perf_counter()
         output = _search(variant, Path(folder), optimize)
         seconds = time.perf_counter() - started
     stale = "assertion violated" in output or "acceptance cycle (" in output
     states = re.search(r"errors: (\d+)\s+(\d+) states, stored", output)
-    # The search ends at the first stale read; without one, it must have seen everything.
+    # The search ends at the first stale read. Without one, it must be complete.
     if states is None or (not stale and any(sign in output for sign in _INCOMPLETE)):
         raise CannotCheck(f"{variant.name}: the search did not finish.\n{output}")
     if stale != (states[1] != "0"):
@@ -145,10 +144,10 @@ def check(variant: Variant) -> Result:
 
 
 def interleaving(variant: Variant) -> Iterator[str]:
-    """The shortest way to a stale read: who executes which line of the protocol."""
+    """The shortest way to a stale read: which process executes which line of the protocol."""
     with tempfile.TemporaryDirectory(prefix="model-") as name:
         folder = Path(name)
-        # The shortest way by breadth first, which knows no cycles.
+        # Breadth-first search finds the shortest way, but no cycles.
         _search(variant, folder, "-O1", *([] if asks_liveness(variant) else ["-DBFS"]))
         if not (folder / "protocol.pml.trail").exists():
             return
@@ -167,16 +166,16 @@ def interleaving(variant: Variant) -> Iterator[str]:
 
 
 def _search(variant: Variant, folder: Path, *options: str) -> str:
-    # Of any protocol, under one name.
+    # One file name for every protocol.
     (folder / "protocol.pml").write_text(text_of(variant))
     _run(["spin", "-a", *macros_of(variant), "protocol.pml"], folder)
-    # Fairness: a process that can move does; else nothing would ever close again.
+    # Fairness: a process that can move does. Otherwise nothing would ever close again.
     fair = asks_liveness(variant)
     if getattr(variant, "long", False):
         options = ("-DCOLLAPSE", *options)  # slower, but a third of the memory
     gcc = ["gcc", *(["-DNFAIR=3"] if fair else ["-DSAFETY", "-DNOFAIR"])]
     _run([*gcc, f"-DMEMLIM={_MEMORY}", *options, "-w", "-o", "pan", "pan.c"], folder)
-    # -E: a process may stop for good anywhere, that is no deadlock.
+    # -E: a process may stop forever at any point; that is not a deadlock.
     return _run(["./pan", "-E", f"-m{_DEPTH}", *(["-a", "-f"] if fair else [])], folder)
 
 
@@ -190,8 +189,8 @@ def _run(command: Sequence[str], folder: Path) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m cachelayer.spec.check", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="only these (default: all)")
-    parser.add_argument("--list", action="store_true", help="say what there is, check nothing")
-    parser.add_argument("--long", action="store_true", help="also what takes minutes")
+    parser.add_argument("--list", action="store_true", help="list the names, check nothing")
+    parser.add_argument("--long", action="store_true", help="also run searches that take minutes")
     parser.add_argument("--show", action="store_true", help="print the way to each stale read")
     parser.add_argument("--jobs", type=int, default=2, help="searches at a time (default: 2)")
     options = parser.parse_args(arguments)

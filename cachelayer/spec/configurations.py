@@ -1,8 +1,8 @@
-"""What is checked: configurations of the protocols, and what a mutant of one is.
+"""The configurations of the protocols that are checked, and the definition of a mutant.
 
-A configuration gives ``protocol.pml`` its sizes and faults. A mutant takes one
-part of the protocol away by editing its text, so that the protocol itself can
-be read without them; it must give a stale read in its configuration.
+A configuration sets the sizes and faults of ``protocol.pml``. A mutant removes one part of the
+protocol by an edit of its text, so that the protocol itself stays readable. It must give a stale
+read in its configuration.
 """
 
 from dataclasses import dataclass
@@ -10,28 +10,28 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """Macros for the protocol, and what they stand for."""
+    """Macros for the protocol, and their meaning."""
 
     name: str
     macros: tuple[str, ...]
     about: str
     #: The file that is checked.
     protocol: str = "protocol.pml"
-    #: Every line of the protocol is executed here, or something is wrong with it.
+    #: Whether some interleaving must execute every line of the protocol.
     reaches_all: bool = False
-    #: Takes minutes; only checked when it is asked for.
+    #: Whether it takes minutes, so that it is checked only on request.
     long: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """The protocol with ``edits``: pairs of a text that occurs once and its replacement."""
+    """The protocol with ``edits``: pairs of a text that occurs exactly once and its replacement."""
 
     name: str
     configuration: str
-    #: What the protocol lacks now.
+    #: The part that the mutant lacks.
     lacks: str
-    #: How it comes to a stale read.
+    #: How a stale read comes about.
     story: str
     edits: tuple[tuple[str, str], ...]
     #: As for a configuration.
@@ -41,7 +41,7 @@ class Mutant:
 def _macros(
     writers: int, readers: int, reconcilers: int = 0, faults: int = 0, *flags: str
 ) -> tuple[str, ...]:
-    """Every macro of ``protocol.pml`` that has a value, and *flags*; those may give it too."""
+    """Every macro of ``protocol.pml`` with a value, and *flags*, which may override values."""
     sizes = {
         "WRITERS": writers,
         "READERS": readers,
@@ -60,7 +60,7 @@ def _macros(
 def _document(
     writers: int, readers: int, stamps: int, reconcilers: int = 0, faults: int = 0, *flags: str
 ) -> tuple[str, ...]:
-    """As ``_macros``, of ``documents.pml``."""
+    """Like ``_macros``, for ``documents.pml``."""
     sizes = {
         "WRITERS": writers,
         "READERS": readers,
@@ -76,7 +76,7 @@ def _document(
 def _page(
     writers: int, readers: int, reconcilers: int = 0, faults: int = 0, *flags: str
 ) -> tuple[str, ...]:
-    """As ``_macros``, of ``pages.pml``."""
+    """Like ``_macros``, for ``pages.pml``."""
     sizes = {
         "WRITERS": writers,
         "READERS": readers,
@@ -102,7 +102,7 @@ CONFIGURATIONS = (
     Configuration(
         "unfollowed",
         _macros(3, 1, 1, 0, "UNFOLLOWED=1"),
-        "one of three writers is psql: the repair log alone knows of it",
+        "one of three writers is psql: only the repair log knows its write",
     ),
     Configuration(
         "outage",
@@ -115,7 +115,7 @@ CONFIGURATIONS = (
     Configuration(
         "partition",
         _macros(2, 2, 1, 0, "PARTITION"),
-        "any process gets no answer from Redis, any time; its commands may arrive late",
+        "any process may get no answer from Redis at any time; its commands may arrive late",
     ),
     Configuration(
         "partition-unlocked",
@@ -126,18 +126,19 @@ CONFIGURATIONS = (
         "partition-outage", _macros(1, 1, 1, 2, "PARTITION"), "partition and two outages"
     ),
     Configuration(
-        "strict", _macros(2, 1, 1, 0, "PARTITION", "STRICT"), "partition under the strict choice"
+        "strict", _macros(2, 1, 1, 0, "PARTITION", "STRICT"), "partition in the strict mode"
     ),
     Configuration(
         "strict-outage",
         _macros(1, 1, 1, 2, "PARTITION", "STRICT"),
-        "partition and two outages under the strict choice",
+        "partition and two outages in the strict mode",
         reaches_all=True,
     ),
     Configuration(
         "servers",
         _macros(2, 1, 1, 0, "SERVERS=2", "LEADS=2"),
-        "two servers alive, the second a replica of the first; twice are commands led to the other",
+        "two servers alive, the second a replica of the first; commands are led to the other one "
+        "twice",
     ),
     Configuration(
         "servers-outage",
@@ -157,7 +158,7 @@ CONFIGURATIONS = (
     Configuration(
         "servers-strict",
         _macros(1, 1, 1, 0, "SERVERS=2", "LEADS=2", "STRICT"),
-        "twice, under the strict choice",
+        "twice, in the strict mode",
     ),
     Configuration(
         "servers-strict-reconcilers",
@@ -174,7 +175,7 @@ CONFIGURATIONS = (
     Configuration(
         "variant-removers",
         _macros(1, 1, 0, 0, "VARIANT=1", "REMOVERS=2"),
-        "a variant that two remove at once",
+        "a variant that two processes remove at once",
     ),
     Configuration(
         "variant-unlocked",
@@ -210,21 +211,20 @@ CONFIGURATIONS = (
     Configuration(
         "variant-outage-writers",
         _macros(2, 1, 1, 1, "VARIANT=1"),
-        "a variant that nobody removes, an outage, and two writers",
+        "a variant that is not removed, an outage, and two writers",
         long=True,
     ),
     Configuration(
         "variant-partition-writers",
         _macros(2, 1, 1, 0, "VARIANT=1", "PARTITION"),
-        "a variant that nobody removes, a partition, and two writers",
+        "a variant that is not removed, a partition, and two writers",
         long=True,
     ),
     Configuration(
         "liveness",
         _macros(1, 1, 2, 1, "LIVENESS"),
-        "not whether a read is stale, but whether the gate closes again once faults have "
-        "stopped, with "
-        "two reconcilers, of which one may be killed",
+        "no stale reads, but that the gate closes again once faults have stopped, with two "
+        "reconcilers, of which one may be killed",
     ),
     Configuration("outage-2-2", _macros(2, 2, 1, 1), "outage, two of each", long=True),
     Configuration(
@@ -270,13 +270,13 @@ CONFIGURATIONS = (
     Configuration(
         "document-unfollowed",
         _document(2, 1, 1, 1, 0, "UNFOLLOWED=1"),
-        "one of two writers is psql: the repair log alone knows of it",
+        "one of two writers is psql: only the repair log knows its write",
         protocol="documents.pml",
     ),
     Configuration(
         "pure",
         _document(2, 2, 2, 0, 0, "PURE"),
-        "a document without a row of its own, and two stamps: kills, rollbacks, evictions",
+        "a document that has no own row, and two stamps: kills, rollbacks, evictions",
         protocol="documents.pml",
     ),
     Configuration(
@@ -308,19 +308,19 @@ CONFIGURATIONS = (
     Configuration(
         "page",
         _page(2, 2),
-        "a page of rows that the cache has: kills, rollbacks, expiry and eviction of any key",
+        "a page of cached rows: kills, rollbacks, expiry and eviction of any key",
         protocol="pages.pml",
     ),
     Configuration(
         "page-bulk",
         _page(2, 1, 1, 0, "BULK"),
-        "and writers that mark the stamp alone, and log their rows",
+        "and writers that mark only the stamp, and log their rows",
         protocol="pages.pml",
     ),
     Configuration(
         "page-unfollowed",
         _page(2, 1, 1, 0, "UNFOLLOWED=1"),
-        "one of two writers is psql: the repair log alone knows of it",
+        "one of two writers is psql: only the repair log knows its write",
         protocol="pages.pml",
     ),
     Configuration(
@@ -345,7 +345,7 @@ CONFIGURATIONS = (
     Configuration(
         "page-partition-writers",
         _page(2, 1, 1, 0, "PARTITION", "ELSEWHERE", "UNFOLLOWED=1"),
-        "a partition, and a second writer, who is psql",
+        "a partition, and a second writer, which is psql",
         protocol="pages.pml",
         long=True,
     ),

@@ -1,19 +1,19 @@
-/* Documents: bytes made of several rows, for one document. `protocol.pml` says how to read
- * this, and has what a document has in common with a row: gate, log, reconcile.
+/* Documents: bytes made from several rows, for one document. `protocol.pml` explains how to
+ * read this, and has the parts that documents share with rows: gate, log, reconcile.
  *
- * Key 0 is the document's own: it holds the document, and the writers of its own row mark it.
- * Each other key is the stamp of something that the document shows: of a row, or of the rows
- * of a table that have a value in a column. A stamp's value is random, and new after every
- * change; what the document was made under is stored with it.
+ * Key 0 holds the document, and the writers of the document's own row mark it. Each other key
+ * is the stamp of something that the document shows: of a row, or of the rows of a table with
+ * a value in a column. A stamp's value is random, and new after every change. The document is
+ * stored with the stamps under which it was made.
  *
- * What is proved is the assertion at HIT: of everything that the document shows, it has what
- * Postgres has at that moment, though it was loaded by several statements. No writer waits
- * for another here: two may write rows of the same table, or the same stamp, at once.
+ * The model proves the assertion at HIT: everything in the document is what Postgres has at
+ * that moment, although several statements loaded it. No writer waits for another here: two
+ * may write rows of the same table, or the same stamp, at once.
  *
  * Macros: WRITERS, READERS, RECONCILERS, STAMPS, FAULTS; and
  *   PARTITION   any process may get no answer from Redis at any time
- *   UNFOLLOWED  so many of the writers are psql: nobody marks for them
- *   PURE        the document has no row of its own: no writer marks key 0 */
+ *   UNFOLLOWED  the number of writers that are psql, which never marks
+ *   PURE        the document has no row of its own, so no writer marks key 0 */
 #define PROCESSES (WRITERS + READERS + RECONCILERS)
 #define KEYS (1 + STAMPS)
 #define BIT(p) (1 << (p))
@@ -35,7 +35,7 @@ byte log = 0;              /* the repair log: which writers' keys are in it */
 #define DOCUMENT 1         /* key 0 */
 #define VALUE    1         /* a stamp's; SAME says who has this very value */
 #define LEASE(r) (16 + (r))
-/* Marks are a set: nothing is pushed, so it does not matter which is the last. */
+/* Marks are a set: nothing is pushed, so it does not matter which mark is the last. */
 #define MINE(w)  (w)
 #define LATE(w)  (3 + (w))
 #define REPAIR   6
@@ -48,9 +48,9 @@ byte log = 0;              /* the repair log: which writers' keys are in it */
 
 byte key[KEYS];
 
-/* What a reader has loaded, and what is stored, is one of these. Only which are equal counts:
- * of what it shows, which keys are as Postgres has them; and of the stamps under which it was
- * made, which are the very values that Redis has. */
+/* A loaded and a stored document are both one of these. Only equality matters: which shown keys
+ * are as Postgres has them; and which stamps under which it was made have the same values in
+ * Redis. */
 #define STORED READERS
 byte fresh[READERS + 1];
 byte same[READERS + 1];
@@ -83,7 +83,7 @@ inline reach(p) {
   fi
 }
 
-/* Key *k* becomes another: whoever goes by its value does not any more. */
+/* Key *k* gets a new value: documents under its old value are not valid any more. */
 #define PUT(k, value) \
   key[k] = value; for (n : 0 .. READERS) { same[n] = same[n] & ~BIT(k) }; n = 0; \
   if :: key[0] != DOCUMENT -> fresh[STORED] = 0; same[STORED] = 0 :: else fi
@@ -112,8 +112,8 @@ inline mark() {
   od
 }
 
-/* Mine goes. When no transaction's is left, the key is absent, and the next reader makes a
- * new stamp. Where mine was lost, what stands there may have been loaded before the COMMIT. */
+/* Remove my mark. When no transaction's mark is left, the key is absent, and the next reader makes
+ * a new stamp. If mine was lost, the value there may have been loaded before the COMMIT. */
 inline take_back() {
   for (k : 0 .. KEYS - 1) {
     if
@@ -163,7 +163,7 @@ proctype Writer(byte w) {
 /* ---- A reader: the document and its stamps; no hit: lease, stamps, load, fill ---- */
 #define ME (r - WRITERS)
 
-/* Of an absent stamp a new one is made, and of marks whose transactions have ended. */
+/* A new stamp replaces an absent one, and marks whose transactions have ended. */
 inline note() {
   if :: key[k] != VALUE && FREE(key[k]) -> key[k] = VALUE :: else fi;
   if
@@ -209,7 +209,7 @@ stamps:
     :: else -> goto start
     fi
   }
-  do                                                   /* SELECT, one thing after the other */
+  do                                                   /* SELECT, one after another */
   :: atomic { k < KEYS -> fresh[ME] = fresh[ME] | BIT(k); k++ }
   :: atomic { k == KEYS -> k = 0; break }
   od;
@@ -279,7 +279,7 @@ start:
   atomic { if :: CONNECTED(p) && SETTLING_MINE -> state = TRUSTED :: else fi; goto start }
 }
 
-/* ---- What befalls them ---- */
+/* ---- Faults ---- */
 inline forget() { for (i : 0 .. KEYS - 1) { PUT(i, ABSENT) }; i = 0; state = NONE }
 
 proctype Environment() {
@@ -301,7 +301,7 @@ proctype Environment() {
               :: select(v : WRITERS .. WRITERS + READERS - 1); key[0] = LEASE(v)
               fi;
               for (i : 1 .. KEYS - 1) {
-                if :: key[i] = VALUE;                  /* one that a reader knows, perhaps */
+                if :: key[i] = VALUE;                  /* a reader may know this value */
                       if :: n = 0 :: n = 1 fi;
                       for (v : 0 .. READERS - 1) { same[v] = same[v] | (n -> BIT(i) : 0) }
                    :: select(v : 1 .. BIT(WRITERS) - 1); key[i] = MARKS(v)

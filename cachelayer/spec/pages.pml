@@ -1,23 +1,23 @@
-/* Pages: a list made of rows that the cache has, for one page and one of its rows.
- * `protocol.pml` says how to read this, and has what a page has in common with a row: gate,
- * log, reconcile, and all about the row's own key. `documents.pml` has stamps.
+/* Pages: a list made from cached rows, for one page and one of its rows. `protocol.pml`
+ * explains how to read this, and has the parts that pages share with rows: gate, log,
+ * reconcile, and everything about the row's key. `documents.pml` has stamps.
  *
- * Three keys. The page is stored under the stamp of its table, which every writer of the table
- * marks; no writer marks the page. The row is written by some of them, under its lock.
+ * There are three keys. The page is stored under the stamp of its table, which every writer of
+ * the table marks; no writer marks the page. Some of the writers write the row, under its lock.
  *
- * Who fills a page asks Postgres which rows it has, and takes a row as the row's own key has it.
- * That key's promise is of one moment, and the page outlives it: whatever mends an old row has to
- * end, after it, what was made of it.
+ * The filler of a page asks Postgres for the list of rows, and takes each row from its key. The
+ * promise of that key holds for one moment, and the page outlives it. So whatever repairs an
+ * old row must end afterwards what was made from it.
  *
- * What is proved: at HIT, the page has of its list and its row what Postgres has at that moment.
- * At TAKEN, so has the row. At ANSWER, so has what its filler answers: all is of one moment, and
- * no row is shown that this list would not have.
+ * The model proves: at HIT, the list and the row of the page are what Postgres has at that
+ * moment. At TAKEN, so is the row. At ANSWER, so is the filler's answer: everything is from one
+ * moment, and no row is shown that is not in this list.
  *
  * Macros: WRITERS (two at most), READERS, RECONCILERS, FAULTS; and
  *   PARTITION   any writer or repair may get no answer from Redis at any time
- *   UNFOLLOWED  so many of the writers are psql: nobody marks for them
- *   BULK        a writer may write so many rows that it marks the stamp alone, and logs the rows
- *   ELSEWHERE   a reader's connection may lead to another server, for a command */
+ *   UNFOLLOWED  the number of writers that are psql, which never marks
+ *   BULK        a writer may write so many rows that it marks only the stamp, and logs the rows
+ *   ELSEWHERE   a reader's connection may lead to another server, for one command */
 #define PROCESSES (WRITERS + READERS + RECONCILERS)
 #define BIT(p) (1 << (p))
 
@@ -60,13 +60,13 @@ bool up = true;
 byte late = 0;             /* writers whose marks got no answer and have not arrived */
 #define BELIEVED (state == TRUSTED && own)
 
-/* Of each reader, while it makes a page: whether it has noted the stamp, and whether this is still
- * the value that it noted; whether its list, and its row, is what Postgres has; and whether both
- * are of one moment: the row is still the one of which the list was made. */
+/* For each reader that makes a page: whether it has noted the stamp, and whether the stamp still
+ * has the noted value; whether its list and its row are what Postgres has; and whether both are
+ * from one moment: the row is still the row from which the list was made. */
 byte noted = 0, same = 0, listed = 0, rowed = 0, one = 0;
 byte mine[WRITERS];        /* what to push; ABSENT: release */
 
-/* The stamp becomes another: a page that was made under the last is as good as none. */
+/* The stamp gets a new value: a page that was made under the old one is not valid any more. */
 #define AS_NONE(c) (IS_KNOWN(c) -> ABSENT : c)
 #define PUT_STAMP(c) stamp = c; page = AS_NONE(page); same = 0; listed = 0; one = 0
 
@@ -117,7 +117,7 @@ inline mark() {
   od
 }
 
-/* Where mine was lost, what stands there may have been loaded before the COMMIT. */
+/* If mine was lost, the value there may have been loaded before the COMMIT. */
 inline push() {
   if
   :: !IS_MARKS(row) -> row = ABSENT
@@ -132,7 +132,7 @@ inline push() {
   fi
 }
 
-/* When no transaction's is left, the stamp is absent, and the next reader makes a new one. */
+/* When no transaction's mark is left, the stamp is absent, and the next reader makes a new one. */
 inline release() {
   if
   :: !IS_MARKS(stamp) -> PUT_STAMP(ABSENT)
@@ -239,7 +239,7 @@ note:
        READ(row == EXACT); goto fill
     :: gate[r] == TRUSTING && state == TRUSTED && !IS_KNOWN(row) && FREE(row) ->
        row = LEASE(r); leased = true
-    :: !(gate[r] == TRUSTING && IS_KNOWN(row))         /* past the cache */
+    :: !(gate[r] == TRUSTING && IS_KNOWN(row))         /* a bypass */      
 #ifdef ELSEWHERE
     :: gate[r] == TRUSTING -> skip                     /* its answer has another epoch */
 #endif
@@ -291,7 +291,7 @@ inline repair(keys) {
   }
 }
 
-/* Rows first. Else a page is made between the two: of the old row, under the new stamp. */
+/* Rows first. Otherwise a page may be made in between, from the old row under the new stamp. */
 inline drain() {
   atomic { take = log };                               /* SELECT of the rows */
   if
@@ -338,7 +338,7 @@ start:
   atomic { if :: CONNECTED(p) && SETTLING_MINE -> state = TRUSTED :: else fi; goto start }
 }
 
-/* ---- What befalls them ---- */
+/* ---- Faults ---- */
 inline forget() { page = ABSENT; PUT_STAMP(ABSENT); row = ABSENT; state = NONE }
 
 proctype Environment() {

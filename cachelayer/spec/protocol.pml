@@ -1,34 +1,34 @@
 /* The protocol of the write-through cache, for one key. The checker `spin` tries
- * every interleaving of what stands here: `python -m cachelayer.model.check`.
+ * every interleaving of this model: `python -m cachelayer.spec.check`.
  *
  * How to read it. One step is one `atomic { }`: a command to Redis, a statement
- * to Postgres, or something that befalls them; between two steps anything else
- * may come. `if` and `do` choose freely among the `::` whose first statement can
- * be executed, and wait while there is none; `(a -> b : c)` is C's `a ? b : c`.
+ * to Postgres, or a fault. Any other step may come between two steps. `if` and `do`
+ * choose freely among the `::` whose first statement can be executed, and wait while
+ * there is none. `(a -> b : c)` is C's `a ? b : c`.
  *
- * A process that is killed takes no further step. Every interleaving is tried,
- * also those in which somebody never moves again; so a kill needs no words, only
- * what Postgres does then: it rolls back.
+ * A process that is killed takes no further step. Every interleaving is tried, also
+ * those in which a process never moves again. So the model needs no step for a kill,
+ * only for what Postgres does then: it rolls back.
  *
- * What is proved are the assertions at HIT: a row that a reader takes from Redis
- * is the row that Postgres has at that moment. So every read is exact at some
- * moment between its beginning and its end, a write counts from its COMMIT on
- * (also that of a killed writer), and the key is a linearizable register.
- * `null` (known absent) is a row like any other. Rows are committed versions.
+ * The model proves the assertions at HIT: a row that a reader takes from Redis is
+ * the row that Postgres has at that moment. So every read is exact at some moment
+ * between its beginning and its end, a write counts from its COMMIT on (also if the
+ * writer is killed), and the key is a linearizable register. `null` (known absent)
+ * is a row like any other. Rows are committed versions.
  *
- * WRITERS run one transaction each, READERS read for ever, RECONCILERS are
+ * WRITERS run one transaction each, READERS read forever, RECONCILERS are
  * `cache_repair`; FAULTS is how often Redis may lose its data. Other macros:
  *   PARTITION   any process may get no answer from Redis at any time
- *   STRICT      the strict choice
- *   SERVERS=2   two servers are alive; LEADS times are commands led to the other,
- *               from START on: a fail-over and back, a split brain, a silent proxy
- *   UNLOCKED    the row is made of several tables: writers have no lock in common
- *   UNFOLLOWED  so many of the writers are psql: nobody marks for them
- *   LIVENESS    ask whether the gate closes again, instead of for stale reads
- *   VARIANT     two releases that render differently run side by side: so many of the
- *               readers are of the second, which has a key of its own, the variant;
- *               REMOVERS take the variant away when they like
- * `configurations.py` gives them their values; `mutants/` takes the protocol apart, a piece at a time. */
+ *   STRICT      the strict mode
+ *   SERVERS=2   two servers are alive; commands are led to the other one LEADS times,
+ *               from START on: a failover and back, a split brain, a silent proxy
+ *   UNLOCKED    the row consists of several tables: writers have no lock in common
+ *   UNFOLLOWED  the number of writers that are psql, which never marks
+ *   LIVENESS    check that the gate closes again, instead of stale reads
+ *   VARIANT     two releases that render differently run side by side: the number of
+ *               readers of the second release, which has another key, the variant;
+ *               REMOVERS remove the variant at any time
+ * `configurations.py` sets the values; each of `mutants/` removes one part of the protocol. */
 #define PROCESSES (WRITERS + READERS + RECONCILERS + REMOVERS)
 #define BIT(p) (1 << (p))
 
@@ -38,8 +38,8 @@ byte begun = 0;            /* the transactions that have begun; a writer's numbe
 byte ended = 0;            /* and those that have ended, one way or the other */
 byte log = 0;              /* the repair log: which writers' rows in it are committed */
 #define RUNNING (begun & ~ended)
-/* The epoch is a sequence; everybody sees its last value at once. Only which are
- * equal counts, so one is held as its age: 1 is the last value, 0 is none. */
+/* The epoch is a sequence; all processes see its last value at once. Only equality
+ * matters, so an epoch is stored as its age: 1 is the last value, 0 is none. */
 #define LAST_VALUE 1
 byte known[PROCESSES];            /* the epoch that a process has been told, while that matters */
 
@@ -47,9 +47,9 @@ byte known[PROCESSES];            /* the epoch that a process has been told, whi
 #define ABSENT   0
 #define ROW(v)   (1 + (v))
 #define LEASE(r) (8 + (r))
-/* Marks are a list, each with its writer's xid. Of a list counts which marks are
- * in it, and which is the last. LATE is a mark that got no answer; nobody knows
- * whether and when it arrives. REPAIR is a mark of nobody's, its xid has ended. */
+/* Marks are a list, each with its writer's xid. The model keeps which marks are in
+ * the list, and which is the last. LATE is a mark without an answer; it may arrive
+ * at any time or never. REPAIR is a mark of no transaction; its xid has ended. */
 #define MINE(w)  (w)
 #define LATE(w)  (3 + (w))
 #define REPAIR   6
@@ -75,10 +75,10 @@ byte at = START;           /* the server to which commands are led just now */
 #define BELIEVED_IN(e) (state == TRUSTED && own && its == e)
 #define BELIEVED BELIEVED_IN(LAST_VALUE)
 
-/* The variant holds a row or a lease, never a mark: those of the plain key stand for it too.
- * While it is registered, each mark deletes it. While it is CLOSING, and somebody deletes
- * its rows, each mark does so still, but nothing new is put there. Each attempt to remove
- * it has a token of its own. */
+/* The variant holds a row or a lease, never a mark: the marks of the plain key count for it, too.
+ * While it is registered, each mark deletes it. While it is CLOSING and a process deletes its
+ * rows, each mark still deletes it, but nothing new is stored. Each attempt to remove it has
+ * another token. */
 #define LIVE       1
 #define CLOSING(p) (2 + (p))
 byte registered_of[SERVERS];
@@ -90,11 +90,11 @@ bool up = true;
 byte late = 0;             /* writers whose mark got no answer and has not arrived */
 
 /* ---- Each process: its gate ----
- * OPEN       no use of Redis; the last look is less than a probe interval ago
- * DUE        it is longer ago, or a lease was refused: look before anything else
- * BROKEN     the connection broke; nobody has noticed
- * MARKING    connected, but not to what is believed: writes mark and push, reads use Postgres
- * TRUSTING   connected to what was believed at the look */
+ * OPEN       Redis is not used; the last probe is less than a probe interval ago
+ * DUE        it is longer ago, or a lease was refused: probe before anything else
+ * BROKEN     the connection broke, but the process has not noticed
+ * MARKING    connected, but not to a trusted server: writes mark and push, reads use Postgres
+ * TRUSTING   connected to a server that was trusted at the probe */
 #define OPEN     0
 #define DUE      1
 #define BROKEN   2
@@ -104,14 +104,14 @@ byte gate[PROCESSES];
 #define CONNECTED(p) (gate[p] >= MARKING)
 #define LOOK(p) (!up -> OPEN : (p >= WRITERS && BELIEVED -> TRUSTING : MARKING))
 
-/* Before a command to Redis. A new connection looks first, and one that is broken
- * is replaced by a new one at once; any other gate may look (a probe, a new thread). */
+/* Before a command to Redis. A new connection probes first, and a broken connection
+ * is replaced by a new one at once; any other gate may probe (a new thread, for example). */
 inline reach(p) {
   if
-#ifndef LIVENESS                                       /* there: looks once a second */
+#ifndef LIVENESS                                       /* there: probes once per second */
   :: gate[p] == OPEN || CONNECTED(p)
 #endif
-#if SERVERS == 1                                       /* else: led elsewhere after any look */
+#if SERVERS == 1                                       /* else: led elsewhere after any probe */
   :: gate[p] = LOOK(p)
 #endif
 #ifdef PARTITION
@@ -121,16 +121,16 @@ inline reach(p) {
   fi
 }
 
-/* ---- The strict choice ---- */
-byte outage = 0;           /* 1: a row in Postgres says that somebody writes without marks;
-                            * 2: and it is locked by who is about to delete it */
-byte held = 0;             /* who relies on it: it is share-locked by their transactions */
+/* ---- The strict mode ---- */
+byte outage = 0;           /* 1: a row in Postgres declares that a process writes without marks;
+                            * 2: and a process that will delete the row has locked it */
+byte held = 0;             /* the processes that rely on it: their transactions share-lock it */
 byte trust[PROCESSES];            /* the epoch in which a process has seen no such row within the
                             * last second; 0: it has not */
 #define NOBODY_TRUSTS (trust[WRITERS] == 0 && trust[WRITERS + READERS - 1] == 0)
 
-/* Nobody commits without a mark before every trust from before the declaration
- * has run out. The share lock keeps it from being lifted. */
+/* A commit without a mark waits until every trust from before the declaration
+ * has run out. The share lock keeps the declaration from being lifted. */
 inline declare(p) {
   do
   :: atomic { outage == 0 -> outage = 1 }              /* INSERT, in a transaction of its own */
@@ -165,8 +165,8 @@ inline mark() {
   od
 }
 
-/* The last in the plain key: nobody has marked behind me, so no row is newer than mine. Trusted: the sweep
- * may have come to the variant, and to the plain key not yet. */
+/* LAST: no writer has marked behind me, so no row is newer than mine. TRUSTED: a sweep may have
+ * passed the variant, but not the plain key yet. */
 #define PUSHES_VARIANT \
   (second && registered == LIVE && state == TRUSTED && IS_MARKS(cache) && LAST(cache) == w)
 
@@ -229,8 +229,8 @@ proctype Writer(byte w) {
   atomic { answered = false; mine = ABSENT; second = false; gate[w] = OPEN }
 }
 
-/* ---- A reader: GET; no row: lease, SELECT, fill. All else is a SELECT, which
- * is exact and leaves no trace; so it is simply the way back to `start`. ---- */
+/* ---- A reader: GET; no row: lease, SELECT, fill. Any other read is a SELECT, which
+ * is exact and leaves no trace, so the model just goes back to `start`. ---- */
 #define FREE(c) (!(XIDS(c) & ~ended))                  /* what a lease may replace */
 #if VARIANT > 0
 #define LEASABLE(r)   (FREE(KEY(r)) && (!SECOND(r) || (registered == LIVE && FREE(cache))))
@@ -251,12 +251,12 @@ start:
     if
 #ifdef STRICT
     :: gate[r] == TRUSTING && IS_ROW(KEY(r)) && BELIEVED_IN(known[r]) ->     /* HIT: */
-       assert(KEY(r) >= seen)                          /* as of the look at the trust, or later */
+       assert(KEY(r) >= seen)                          /* as of the check of trust, or later */
 #else
     :: gate[r] == TRUSTING && IS_ROW(KEY(r)) ->        /* HIT: */
 #if defined(PARTITION) || SERVERS > 1 || UNFOLLOWED > 0
-       assert(KEY(r) == ROW(db) || log || !BELIEVED)   /* exact while the log is empty, as far as
-                                                        * a look, once a second, can tell */
+       assert(KEY(r) == ROW(db) || log || !BELIEVED)   /* exact while the log is empty, and while
+                                                        * a probe, once per second, trusts it */
 #else
        assert(KEY(r) == ROW(db))                       /* exact */
 #endif
@@ -264,9 +264,9 @@ start:
 #if SERVERS == 1
     :: gate[r] == TRUSTING && state != TRUSTED -> gate[r] = DUE        /* the lease is refused */
 #endif
-    /* The lease: for exactly what GET found, after pg_xact_status has said of each of the marks
-     * in it that its transaction has ended. So it is as if the three were one step. A lease
-     * of the variant asks for the marks of the plain key, and takes them away. */
+    /* The lease: for exactly the value that GET found, after pg_xact_status has said that the
+     * transaction of each mark in it has ended. So the three are like one step. The lease of
+     * the variant also checks the marks of the plain key, and removes them. */
     :: gate[r] == TRUSTING && state == TRUSTED && !IS_ROW(KEY(r)) && LEASABLE(r) ->
        TAKE_PLAIN(r); KEY(r) = LEASE(r); seen = 0; known[r] = 0; goto load
     :: else
@@ -311,7 +311,7 @@ inline drain() {
   fi
 }
 
-/* nextval: all that are remembered become older by one, up to a number that is not in use. */
+/* nextval: all remembered epochs become older by one, up to a number that is not in use. */
 #define OLDER(e) e = (0 < e && e < i -> e + 1 : e)
 inline nextval() {
   i = 0;
@@ -325,9 +325,9 @@ inline nextval() {
   i = 0; j = 0; used = false
 }
 
-/* LIVENESS says in words what else goes without: a kill, and that the others find
- * out; and the advisory lock that a reconcile holds from its look to its `settling`.
- * (No stale read comes of going without it, but two could put each other off for ever.) */
+/* LIVENESS models what is implicit otherwise: a kill, and that the others find out; and the
+ * advisory lock that a reconcile holds from its probe to its `settling`. (Without the lock
+ * there is no stale read, but two reconcilers could delay each other forever.) */
 #ifdef LIVENESS
 byte dead = 0, settler = 0, beginner = 0;
 #define BEGINS   atomic { !BELIEVED && beginner == 0 && !(state == SETTLING && own && \
@@ -400,9 +400,9 @@ gone:
 #endif
 }
 
-/* ---- Removes a variant that nobody has used for long: closes it, deletes its rows
- * and leases, takes it off the register. A reader that needs it after all registers it
- * again, at any moment. ---- */
+/* ---- Removes a variant that has long been unused: closes it, deletes its rows and
+ * leases, takes it off the register. A reader that still needs it may register it
+ * again at any moment. ---- */
 #if REMOVERS > 0
 #define CLOSING_MINE (up && registered == CLOSING(p) && own && its == known[p])
 
@@ -415,7 +415,7 @@ start:
 }
 #endif
 
-/* ---- What befalls them ---- */
+/* ---- Faults ---- */
 inline stop() {
   up = false; cache = ABSENT; variant = ABSENT; registered = 0; state = NONE; its = 0;
   for (i : 0 .. PROCESSES - 1) { if :: CONNECTED(i) -> gate[i] = BROKEN :: else fi }
@@ -466,7 +466,7 @@ proctype Environment() {
               append(LATE(v)); v = 0 }                               /* a late mark */
 #endif
 #ifdef STRICT
-  :: atomic { outage == 1 && !held && !log -> outage = 0 }           /* anybody lifts it */
+  :: atomic { outage == 1 && !held && !log -> outage = 0 }           /* any process lifts it */
   :: atomic { select(i : WRITERS .. WRITERS + READERS - 1);
               if :: trust[i] -> trust[i] = 0                         /* a second is over */
                  :: outage == 0 -> trust[i] = LAST_VALUE             /* asks Postgres */

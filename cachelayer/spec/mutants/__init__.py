@@ -1,4 +1,4 @@
-"""The protocol with one part taken away at a time: each must come to a stale read."""
+"""The mutants: the protocol without one part each. Every mutant must have a stale read."""
 
 from cachelayer.spec.mutants import documents, outages, pages, rows, servers, shapes
 

@@ -122,8 +122,8 @@ MUTANTS = (
         "pure-stamps-late",
         "pure",
         "stamps that are read before the load: they are read when it is filled",
-        "A reader loads; a write comes and goes, and nobody marks the document's key; the reader "
-        "makes a new stamp and fills.",
+        "A reader loads; a write comes and goes, and no writer marks the document's key; the "
+        "reader makes a new stamp and fills.",
         ((_NOTE, "       k = 0;\n"), (_FILL, _NOTE + _FILL)),
     ),
     Mutant(

@@ -76,7 +76,7 @@ MUTANTS = (
         "note-before-interval",
         "outage",
         "the order of the two waits: running transactions are noted before the probe interval",
-        "A writer whose gate is still open begins after the note and goes without a mark; Redis "
+        "A writer whose gate is still open begins after the note and writes without a mark; Redis "
         "is trusted, a reader fills the old row, the writer commits.",
         (
             ("i = 0; noted = RUNNING ", "i = 0 "),
@@ -216,7 +216,7 @@ MUTANTS = (
         "liveness",
         "the advisory lock from the look to `settling`",
         "Two reconcilers, in step: each draws a new epoch after the other has written "
-        "`settling`, which is then not the last, for ever.",
+        "`settling`, which is then not the last, forever.",
         (("!BELIEVED && beginner == 0 &&", "!BELIEVED &&"),),
     ),
     Mutant(

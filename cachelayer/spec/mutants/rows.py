@@ -80,7 +80,7 @@ MUTANTS = (
     Mutant(
         "release-bares",
         "base",
-        "that a release leaves a mark of nobody's where it was the last",
+        "that a release leaves a mark of no transaction where its own was the last",
         "The first writer commits and pauses; the second marks, commits and releases; the first's "
         "mark is the last again, and its push puts the older row.",
         (
@@ -127,8 +127,8 @@ MUTANTS = (
         "mark-before-lock",
         "base",
         "that the mark comes after the row lock",
-        "Both writers mark, the first waits for the lock; the second commits and pushes, for its "
-        "mark is the last; a reader hits that row after the first has committed.",
+        "Both writers mark, the first waits for the lock; the second commits and pushes, "
+        "because its mark is the last; a reader hits that row after the first has committed.",
         (
             ("byte begun = 0; ", "bool locked = false; byte begun = 0; "),
             ("    !RUNNING -> begun = begun", "    begun = begun"),
@@ -169,8 +169,8 @@ MUTANTS = (
     Mutant(
         "not-logged",
         "unfollowed",
-        "the log row of a write that nobody follows",
-        "psql commits; the old row stays, and nobody hears of it.",
+        "the log row of a write that is not followed",
+        "psql commits; the old row stays, and no process learns of it.",
         (("log = (counts -> log : log | BIT(w))", "skip"),),
     ),
 )

@@ -149,7 +149,9 @@ class TestClear:
         assert answer == {"status": "cleared", "keys_deleted": 2}
 
     def test_a_key_of_no_cached_model(self, rows, value):
-        with pytest.raises(CommandError, match=r"'session:1' is not a key .* Keys look like .*note:…"):
+        with pytest.raises(
+            CommandError, match=r"'session:1' is not a key .* Keys look like .*note:…"
+        ):
             run("cache_clear", rows[0], "session:1")
         assert value(rows[0]) is not None
 

@@ -38,7 +38,7 @@ MUTANTS = (
     Mutant(
         "document-stamps-not-compared",
         "document",
-        "the look at the stamps: a document that is there is a hit",
+        "the comparison of the stamps: a document that is there is a hit",
         "A writer of what the document shows commits; the document stays.",
         (("(key[0] == DOCUMENT && same[STORED] == STAMPED)", "(key[0] == DOCUMENT)"),),
     ),
@@ -54,7 +54,7 @@ MUTANTS = (
         "document-no-lease",
         "document",
         "the lease: a reader fills whenever the key is absent",
-        "A reader loads its own row and pauses; a write of it comes and goes; the reader fills.",
+        "A reader loads the row and pauses; a write of it comes and goes; the reader fills.",
         (("key[0] == LEASE(r) ->", "(key[0] == ABSENT || key[0] == LEASE(r)) ->"),),
     ),
     Mutant(
@@ -114,7 +114,7 @@ MUTANTS = (
     Mutant(
         "pure-one-stamp",
         "pure",
-        "the comparison of every stamp: one that is the same is enough",
+        "the comparison of every stamp: one unchanged stamp is enough",
         "A writer of what the other stamp stands for commits; the document stays.",
         (("same[STORED] == STAMPED)", "same[STORED])"),),
     ),
@@ -122,8 +122,8 @@ MUTANTS = (
         "pure-stamps-late",
         "pure",
         "stamps that are read before the load: they are read when it is filled",
-        "A reader loads; a write comes and goes, and no writer marks the document's key; the "
-        "reader makes a new stamp and fills.",
+        "A reader loads; a write comes and goes, and nobody marks the document's key; the reader "
+        "makes a new stamp and fills.",
         ((_NOTE, "       k = 0;\n"), (_FILL, _NOTE + _FILL)),
     ),
     Mutant(

@@ -15,7 +15,7 @@ MUTANTS = (
     Mutant(
         "no-incarnation",
         "outage",
-        "the look: connections are replaced silently",
+        "the question of a new connection who the server is: connections are replaced silently",
         "Redis restarts with an old row, and a reader takes it.",
         (
             (
@@ -41,7 +41,7 @@ MUTANTS = (
     Mutant(
         "mismatch-opens",
         "outage",
-        "that writes mark also in a Redis that is not believed: they treat it as down",
+        "that writes also mark a Redis that is not trusted: they treat it as down",
         "FLUSHALL; a new process finds no incarnation and writes without a mark, while a reader "
         "whose connection is whole still hits what was pushed or filled there.",
         (
@@ -76,8 +76,8 @@ MUTANTS = (
         "note-before-interval",
         "outage",
         "the order of the two waits: running transactions are noted before the probe interval",
-        "A writer whose gate is still open begins after the note and writes without a mark; Redis "
-        "is trusted, a reader fills the old row, the writer commits.",
+        "A writer whose gate is still open begins after the note and goes without a mark; Redis is "
+        "trusted, a reader fills the old row, the writer commits.",
         (
             ("i = 0; noted = RUNNING ", "i = 0 "),
             (
@@ -117,7 +117,7 @@ MUTANTS = (
     Mutant(
         "sweep-leaves-marks",
         "outage-writers",
-        "that the sweep of a new Redis adds its own mark to a list",
+        "that the sweep of a new Redis adds a mark to a list",
         "The first writer commits, the second marks behind it; Redis restarts with the first "
         "mark alone, the second commits and is killed, and the first pushes its row, which is "
         "older.",
@@ -158,7 +158,7 @@ MUTANTS = (
     Mutant(
         "repair-leaves-mark",
         "partition",
-        "that a repair adds its own mark to a list: it leaves the list as it is",
+        "that a repair adds a mark to a list: it leaves the list as it is",
         "The first writer has committed, the second, cut off, commits without a mark; the repair "
         "is done when the first pushes its row, which is older.",
         ((_REPAIR, "cache = (IS_MARKS(cache) -> cache : ABSENT)"),),
@@ -208,15 +208,15 @@ MUTANTS = (
         "abandoned-stays",
         "liveness",
         "that a settling which was abandoned is taken over",
-        "The reconciler is killed after `settling`; everybody leaves it to the dead.",
+        "The reconciler is killed after `settling`; all others wait for it.",
         ((" && !(dead & BIT(settler))", ""),),
     ),
     Mutant(
         "no-advisory-lock",
         "liveness",
         "the advisory lock from the look to `settling`",
-        "Two reconcilers, in step: each draws a new epoch after the other has written "
-        "`settling`, which is then not the last, forever.",
+        "Two reconcilers, in step: each draws a new epoch after the other has written `settling`, "
+        "which is then never the last.",
         (("!BELIEVED && beginner == 0 &&", "!BELIEVED &&"),),
     ),
     Mutant(

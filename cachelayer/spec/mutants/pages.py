@@ -107,7 +107,7 @@ MUTANTS = (
     Mutant(
         "page-row-untrusted",
         "page-outage",
-        "that a row is taken only from a Redis that is believed",
+        "that a row is taken only from a trusted Redis",
         "Redis restarts with an old row while a page is being made.",
         ((_TAKEN, "CONNECTED(r) && IS_KNOWN(row) ->\n"),),
     ),
@@ -127,11 +127,11 @@ MUTANTS = (
     Mutant(
         "page-answer-untaken",
         "page-outage",
-        "that what was gathered is answered only if it was filled: that the stamp is the same "
-        "will do",
+        "that a reader answers with what it gathered only if it was filled: an unchanged stamp is "
+        "enough",
         "FLUSHALL takes a writer's marks and the lease. A reader makes a stamp and asks for the "
-        "list; the writer commits; the reader asks for the row: it may be one that this list "
-        "would not have, and the stamp is the same.",
+        "list; the writer commits; the reader asks for the row: this list might not contain that "
+        "row, and the stamp is unchanged.",
         (
             (
                 "    fi;\n    NO_MORE;",
@@ -144,8 +144,8 @@ MUTANTS = (
     Mutant(
         "page-answer-unasked",
         "page",
-        "that what was gathered is answered only if the stamp is the same still",
-        "A reader has the list; a row is written so that the list would not have it; the reader "
+        "that a reader answers with what it gathered only if the stamp is unchanged",
+        "A reader has the list; a row is written so that the list would not contain it; the reader "
         "takes the new row and answers both.",
         (
             (_FORGETS, " same = 0; listed = 0"),
@@ -156,7 +156,7 @@ MUTANTS = (
     Mutant(
         "page-answer-untrusted",
         "page-outage",
-        "that the answer of a fill counts only from a Redis that is believed",
+        "that the answer of a fill counts only from a trusted Redis",
         "Redis restarts with old data while a page is being made: the lease and the noted stamp "
         "are back, and the marks of the writer that came between list and row are not.",
         (("if :: gate[r] == TRUSTING && same & ME -> MUST", "if :: same & ME -> MUST"),),
@@ -164,7 +164,7 @@ MUTANTS = (
     Mutant(
         "page-repaired-first",
         "page-unfollowed",
-        "that a repair comes to rows before stamps: it comes to stamps first",
+        "that a repair handles rows before stamps: it handles stamps first",
         "psql commits. The stamp is repaired; a reader notes a new one and takes the old row; the "
         "row is repaired, the log row goes, the page stays.",
         (("repair(OF_ROW); repair(OF_STAMP);", "repair(OF_STAMP); repair(OF_ROW);"),),
@@ -195,7 +195,7 @@ MUTANTS = (
     Mutant(
         "page-row-elsewhere",
         "page-partition",
-        "the epoch, and the server's own run_id, in the same round trip as the rows",
+        "the epoch, and the server's run_id, in the same round trip as the rows",
         "For one command a reader is led to another server, which has an old row: it is stored "
         "here, under a stamp that nothing ends.",
         (

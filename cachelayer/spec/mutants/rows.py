@@ -33,7 +33,7 @@ MUTANTS = (
     Mutant(
         "fill-any-lease",
         "base",
-        "that a fill needs the reader's own lease: any does",
+        "that a fill needs the reader's lease: any lease is enough",
         "A reader loads the old row and pauses; a write comes and goes, its row is evicted, and "
         "another reader takes its lease; the first fills.",
         (
@@ -80,7 +80,7 @@ MUTANTS = (
     Mutant(
         "release-bares",
         "base",
-        "that a release leaves a mark of no transaction where its own was the last",
+        "that a release leaves a mark without a transaction where its mark was the last",
         "The first writer commits and pauses; the second marks, commits and releases; the first's "
         "mark is the last again, and its push puts the older row.",
         (
@@ -169,8 +169,8 @@ MUTANTS = (
     Mutant(
         "not-logged",
         "unfollowed",
-        "the log row of a write that is not followed",
-        "psql commits; the old row stays, and no process learns of it.",
+        "the log row of a write that nobody follows",
+        "psql commits; the old row stays, and nobody knows.",
         (("log = (counts -> log : log | BIT(w))", "skip"),),
     ),
 )

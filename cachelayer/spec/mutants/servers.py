@@ -75,9 +75,9 @@ MUTANTS = (
     Mutant(
         "mark-counts-by-epoch",
         "servers",
-        "the server's own run_id in a mark's answer: the epoch alone is compared",
-        "A replica has a copy of the incarnation: a writer that is led to it reads there the "
-        "epoch of the day, goes on, and the row in the primary stays.",
+        "the server's run_id in a mark's answer: the epoch alone is compared",
+        "A replica has a copy of the incarnation: a writer that is led to it reads the current "
+        "epoch there, continues, and the row in the primary stays.",
         ((_COUNTS, "counts = (its == known[w]); break"),),
     ),
     Mutant(
@@ -92,8 +92,8 @@ MUTANTS = (
         "look-without-run-id",
         "servers",
         "the comparison of run_id in the look",
-        "A replica says `trusted` with the epoch of the day, and has rows that were never "
-        "invalidated there.",
+        "A replica says `trusted` with the current epoch, and has rows that were never invalidated "
+        "there.",
         ((_BELIEVED, _BELIEVED.replace(" && own", "")),),
     ),
     Mutant(
@@ -107,7 +107,7 @@ MUTANTS = (
     Mutant(
         "drain-by-epoch",
         "servers",
-        "the server's own run_id in a repair's answer",
+        "the server's run_id in a repair's answer",
         "A process that is led to a replica repairs the key there and deletes the log row; the "
         "row in the primary stays.",
         (
@@ -129,9 +129,9 @@ MUTANTS = (
     Mutant(
         "drain-renews-epoch",
         "servers-reconcilers",
-        "that a reconcile goes by the epoch that it drew itself: it takes the last one for its own",
+        "that a reconcile uses the epoch that it drew: it takes the last one for its epoch",
         "Another has drawn a new one and written it as `settling` after the first had waited and "
-        "swept; the first takes this for its own and makes it `trusted`.",
+        "swept; the first takes this epoch for its epoch and makes it `trusted`.",
         ((":: known[p] == 0 -> known[p] = LAST_VALUE\n", ":: known[p] = LAST_VALUE\n"),),
     ),
     Mutant(
@@ -184,11 +184,11 @@ MUTANTS = (
     Mutant(
         "replica-keeps-run-id",
         "servers-outage",
-        "that a server which was a replica in between is not itself any more: by run_id alone it "
-        "is",
-        "A->B->A without a reconcile in between: the first is made a replica of the second and "
-        "is promoted again. It never restarted, so it takes the incarnation for its own, and it "
-        "has lost its last writes.",
+        "that a server which was a replica in between counts as another server: only its run_id "
+        "counts",
+        "A->B->A without a reconcile in between: the first is made a replica of the second and is "
+        "promoted again. It never restarted, so the incarnation names it, but it has lost its last "
+        "writes.",
         (("own_of[1 - at] = false; faults++", "own_of[1 - at] = (at == 1); faults++"),),
     ),
     Mutant(
@@ -201,7 +201,7 @@ MUTANTS = (
     Mutant(
         "strict-hit-by-epoch",
         "servers-strict",
-        "the server's own run_id in the same round trip as the GET",
+        "the server's run_id in the same round trip as the GET",
         "The reader's connection leads to a replica, which has a copy of the incarnation, and an "
         "old row.",
         (

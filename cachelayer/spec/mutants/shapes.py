@@ -130,7 +130,7 @@ MUTANTS = (
     Mutant(
         "variant-any-token",
         "variant-removers",
-        "the token of a removal: any removal's closing is taken for its own",
+        "the token of a removal: the closing of any removal counts",
         "The first has deleted the rows; the variant is registered again, filled, and closed by "
         "the second; the first takes it off the register, and a writer marks the plain key alone.",
         (("#define CLOSING(p) (2 + (p))", "#define CLOSING(p) 2"),),
@@ -164,7 +164,8 @@ MUTANTS = (
     Mutant(
         "variant-removed-elsewhere",
         "variant-servers",
-        "that each step of a removal is for the server of the first: only the token is compared",
+        "that each step of a removal needs the server of the first step: only the token is "
+        "compared",
         "The variant is closed, and the other server becomes a replica; commands are led there, "
         "its rows are deleted there, and back: it is taken off the register with an old row.",
         ((_CLOSING, "(up && registered == CLOSING(p))"),),
@@ -172,7 +173,7 @@ MUTANTS = (
     Mutant(
         "variant-removed-by-epoch",
         "variant-servers",
-        "the server's own run_id in the steps of a removal: token and epoch are compared",
+        "the server's run_id in the steps of a removal: token and epoch are compared",
         "The replica has a copy of both.",
         ((_CLOSING, _CLOSING.replace(" && own", "")),),
     ),

@@ -65,7 +65,7 @@ def count() -> Census:
 def walk(*, gently: bool = False) -> tuple[int, int]:
     """Check every key, in short steps; return how many are cached rows and how many are not.
 
-    With *gently*, leave most of Redis's time to others, and scan only if no other process does.
+    With *gently*, leave most of Redis's time to others, and keep other processes from scanning.
     """
     cursor = b"0"
     rows = others = 0

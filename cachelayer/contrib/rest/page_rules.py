@@ -103,7 +103,7 @@ def _is_of_url(part: Any, view: View) -> bool:
         return bool(part.same_for_anonymous)
     if f"{part.__module__}.{part.__qualname__}" == visibility.DJANGO_FILTER:
         return getattr(view, "filterset_class", None) is None
-    # Its subclasses outside the libraries may set numbers and names, but define no code.
+    # The project may set numbers and names in subclasses, but no code.
     owners = [
         base for base in part.__mro__ if not f"{base.__module__}.".startswith(visibility.PLAIN)
     ]

@@ -87,7 +87,7 @@ READ_HEADERS: Final = [
     header(
         "X-Cache",
         [200, 304],
-        "HIT: from Redis. MISS: from Postgres, now cached. BYPASS: from Postgres, not cached.",
+        "HIT: from Redis. MISS: from Postgres, now cached. BYPASS: from Postgres, past Redis.",
         enum=["HIT", "MISS", "BYPASS"],
     ),
     *_row_headers([200, 304]),

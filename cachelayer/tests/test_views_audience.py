@@ -166,7 +166,7 @@ def test_a_version_that_was_never_shown_is_not(report, monkeypatch, view, empty)
 
 def test_a_version_that_was_not_shown_yet_is_not(report, monkeypatch):
     """Its bytes are read while it is secret, and it is public when the view decides."""
-    calls = after(monkeypatch, "_look_up", change(report, is_public=True, title="open"))
+    calls = after(monkeypatch, "_fetch", change(report, is_public=True, title="open"))
     answer = get("public_rows", report)
     assert calls
     assert answer.json()["title"] == "open"

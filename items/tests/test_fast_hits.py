@@ -201,7 +201,7 @@ def test_a_mark_is_never_taken_for_a_row(site, item):
 
 def test_it_asks_redis_only_while_the_gate_is_closed(site, item, monkeypatch):
     site.is_fast()
-    monkeypatch.setattr(gate, "_reconcile", lambda gate: None)
+    monkeypatch.setattr(gate, "reconcile", lambda gate: None)
     for mode, change in (
         (Mode.SETTLING, gate.settle),
         (Mode.OPEN, lambda why: gate.open(OSError(why))),

@@ -1,30 +1,14 @@
-"""The errors that REST framework has no class for. ``errors.py`` answers them."""
+"""The errors of a body that REST framework would take for an empty object."""
 
 from rest_framework import status
-from rest_framework.exceptions import APIException
+from rest_framework.exceptions import APIException, ParseError
 
 
-class BodyTooLarge(APIException):
-    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
-    default_detail = "The body is larger than 1 MB. Send a smaller one."
-    default_code = "too_large"
+class EmptyBodyError(ParseError):
+    default_detail = 'The body is empty. Send a JSON object, such as {"name": "Tea", "price": 4}.'
 
 
 class LengthRequired(APIException):
     status_code = status.HTTP_411_LENGTH_REQUIRED
     default_detail = "The body came in chunks of unknown length. Send it with Content-Length."
     default_code = "length_required"
-
-
-class Conflict(APIException):
-    status_code = status.HTTP_409_CONFLICT
-    default_detail = "Another write got in the way. Send the request again."
-    default_code = "conflict"
-
-
-class DatabaseAway(APIException):
-    """503, with ``Retry-After``."""
-
-    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
-    default_code = "database_away"
-    wait = 2

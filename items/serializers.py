@@ -19,23 +19,20 @@ DESCRIPTION_LENGTH: Final = 10_000
 def _messages(field: str, form: str) -> dict[str, Any]:
     """What is said about *field*, which must be *form*; always how to set it right."""
     must = f"{field} must be {form}."
+    limits = ("max_length", "max_string_length", "min_value")
+    digits = ("max_digits", "max_decimal_places", "max_whole_digits")
     return {
+        **dict.fromkeys(("invalid", *limits, *digits), must),
         "required": f"{field} is missing: it must be {form}.",
         "null": f"{must[:-1]}, not null.",
-        "invalid": must,
         "blank": f"{field} is blank: it must be {form}.",
-        "max_length": must,
         "nul": f"{field} contains a NUL character (\\u0000). Remove it.",
         "surrogate": f"{field} contains half of a surrogate pair. Remove it or send the pair.",
-        "min_value": must,
-        "max_digits": must,
-        "max_decimal_places": must,
-        "max_whole_digits": must,
     }
 
 
 class TextField(serializers.CharField):
-    """A JSON string; unlike REST framework's, no number is taken for one."""
+    """A JSON string; unlike REST framework's field, it refuses numbers."""
 
     def run_validation(self, data: Any = serializers.empty) -> Any:
         # REST framework would look at str(data) first.
@@ -51,8 +48,8 @@ class TextField(serializers.CharField):
         return str(super().to_internal_value(data))
 
 
-# The messages stand in classes, not in arguments: a serializer makes its fields anew for
-# every request, and copies their arguments deeply.
+# The messages are attributes of classes, not arguments: for every request a serializer makes
+# its fields anew, with deep copies of their arguments.
 class NameField(TextField):
     default_error_messages: ClassVar = _messages(
         "name", f"a string of 1 to {NAME_LENGTH} characters"
@@ -66,19 +63,17 @@ class DescriptionField(TextField):
 
 
 class PriceField(serializers.DecimalField):
-    """A JSON number, in and out; exact, as ``BoundedJSONParser`` reads numbers."""
+    """A JSON number, in and out; as exact as the parser reads numbers."""
 
     default_error_messages: ClassVar = _messages(
         "price", "a JSON number from 0 to 99999999.99 with at most two decimals, such as 42.99"
     )
 
     def to_internal_value(self, data: Any) -> Decimal:
-        if not isinstance(data, Decimal):
-            self.fail("invalid")
-        if not data.is_finite():
+        if isinstance(data, bool) or not isinstance(data, int | float | Decimal):
             self.fail("invalid")
         # A negative zero is zero to Postgres.
-        return self.quantize(self.validate_precision(data)) + Decimal(0)
+        return super().to_internal_value(data) + Decimal(0)
 
     def to_representation(self, value: Any) -> float:  # type: ignore[override]
         # A float holds 15 digits exactly, a price has 10.
@@ -88,7 +83,7 @@ class PriceField(serializers.DecimalField):
 class ItemSerializer(serializers.Serializer[Item]):
     """An item as JSON: a function of the row's columns, and of nothing else.
 
-    No ``ModelSerializer``: that looks through the model again for every write.
+    Not a ``ModelSerializer``, which looks through the model again for every write.
     """
 
     id = serializers.UUIDField(read_only=True)

@@ -4,19 +4,15 @@ import uuid
 
 from django.urls import path, register_converter
 
-from items.views import ItemViewSet, not_an_id
+from items.views import ItemViewSet
 
 
 class AnyCaseUUID:
     """Django's converter of UUIDs takes lower case only."""
 
     regex = "[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
-
-    def to_python(self, value: str) -> uuid.UUID:
-        return uuid.UUID(value)
-
-    def to_url(self, value: uuid.UUID) -> str:
-        return str(value)
+    to_python = uuid.UUID
+    to_url = str
 
 
 register_converter(AnyCaseUUID, "any-case-uuid")
@@ -35,5 +31,4 @@ single = ItemViewSet.as_view(
 urlpatterns = [
     path("items", collection, name="items"),
     path("items/<any-case-uuid:pk>", single, name="item"),
-    path("items/<str:text>", not_an_id),
 ]

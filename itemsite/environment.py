@@ -5,6 +5,7 @@ Nothing else in the project looks at ``os.environ``.
 
 import json
 import os
+import re
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +81,7 @@ class Environment:
             allowed_hosts=hosts or (["localhost", "127.0.0.1", "[::1]"] if lab else []),
             csrf_trusted_origins=_words(environ, "CSRF_TRUSTED_ORIGINS"),
             https=_flag(environ, "HTTPS"),
-            write_rate=environ.get("WRITE_RATE", ""),
+            write_rate=_rate(environ, "WRITE_RATE"),
             partition=environ.get("PARTITION", "") or "bounded",
             log_level=environ.get("LOG_LEVEL", "INFO").upper(),
             service_name=environ.get("OTEL_SERVICE_NAME") or SERVICE_NAME,
@@ -253,6 +254,16 @@ def _number(
             f"{name}={value!r} does not do. Set it to a whole number from {at_least} to {at_most}."
         )
     return int(value)
+
+
+def _rate(environ: Mapping[str, str], name: str) -> str:
+    value = environ.get(name, "").strip()
+    if value and not re.fullmatch(r"[1-9]\d*/(s|sec|m|min|h|hour|d|day)", value, re.ASCII):
+        raise ImproperlyConfigured(
+            f"The rate limit of writes is {value!r}. Set {name} to a number per second, minute, "
+            "hour or day, such as 100/min, or to nothing for no limit."
+        )
+    return value
 
 
 def _writable_folder(environ: Mapping[str, str], name: str) -> str:

@@ -156,15 +156,20 @@ REST_FRAMEWORK: dict[str, Any] = {
         "rest_framework.authentication.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["items.permissions.LoginToWrite"],
+    "DEFAULT_PERMISSION_CLASSES": ["itemsite.api.permissions.LoginToWrite"],
     # The peer's own address counts: a header that a client may forge does not.
     "NUM_PROXIES": 0,
-    "DEFAULT_RENDERER_CLASSES": ["cachelayer.contrib.rest.RowRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["items.parsers.BoundedJSONParser"],
-    "EXCEPTION_HANDLER": "items.errors.answer",
+    "DEFAULT_RENDERER_CLASSES": [
+        "cachelayer.contrib.rest.RowRenderer",
+        "itemsite.api.browsable.ItemPages",
+    ],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "itemsite.api.negotiation.JSONUnlessHTML",
+    "DEFAULT_THROTTLE_CLASSES": ["itemsite.api.throttles.WriteThrottle"],
+    "DEFAULT_PARSER_CLASSES": ["itemsite.api.parsers.BoundedJSONParser"],
+    "EXCEPTION_HANDLER": "itemsite.api.errors.answer",
     "DEFAULT_THROTTLE_RATES": {"write": ENVIRONMENT.write_rate or None},
     "COERCE_DECIMAL_TO_STRING": False,
-    "DEFAULT_SCHEMA_CLASS": "itemsite.schema.Schema",
+    "DEFAULT_SCHEMA_CLASS": "itemsite.api.schema.Schema",
 }
 
 SPECTACULAR_SETTINGS: dict[str, Any] = {
@@ -179,7 +184,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "COMPONENT_SPLIT_REQUEST": True,
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "itemsite.schema.complete",
+        "itemsite.api.schema.complete",
     ],
     # From the package, not from somewhere else on the internet.
     "SWAGGER_UI_DIST": "SIDECAR",

@@ -6,17 +6,19 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from itemsite import views
+from itemsite.api import items_schema  # noqa: F401  (registers what it documents)
 
 urlpatterns = [
     path("", include("itemsite.console.urls")),
     path("", include("items.urls")),
+    path("items/<str:text>", views.not_an_id),
     path("cache/", include("cachelayer.urls")),
     path("health", views.health, name="health"),
     path("metrics", views.prometheus, name="metrics"),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path(
         "api/docs",
-        SpectacularSwaggerView.as_view(template_name="items/api_docs.html"),
+        SpectacularSwaggerView.as_view(template_name="api/docs.html"),
         name="docs",
     ),
     # For the pages of the API: log in and out.

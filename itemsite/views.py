@@ -14,8 +14,8 @@ from django.views.decorators.csrf import csrf_exempt
 from cachelayer.contrib import metrics_page
 from cachelayer.operations import stats
 from cachelayer.redis import transport
-from items import errors
 from itemsite import metrics_files
+from itemsite.api import errors
 from itemsite.environment import WebEnvironment
 
 View = Callable[[HttpRequest], HttpResponseBase]
@@ -75,6 +75,14 @@ def _postgres_answers() -> bool:
         except Error:
             return False
     return True
+
+
+@csrf_exempt
+def not_an_id(request: HttpRequest, text: str) -> JsonResponse:
+    """404 for ``/items/<something else than a UUID>``."""
+    return errors.respond(
+        404, "There is no such item: an id is a UUID, such as 550e8400-e29b-41d4-a716-446655440001."
+    )
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:

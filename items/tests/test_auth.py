@@ -2,6 +2,7 @@
 
 import pytest
 from rest_framework.authtoken.models import Token
+from rest_framework.throttling import ScopedRateThrottle
 
 from items.models import Item
 
@@ -77,9 +78,8 @@ def test_the_lab_lets_everybody_write_also_with_a_session_and_no_csrf_token(sett
     assert write_all(api, item) == [201, 200, 200, 204]
 
 
-def test_each_user_has_a_rate_of_their_own(settings, item, writer, admin_user):
-    rates = {"write": "1/day"}
-    settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, "DEFAULT_THROTTLE_RATES": rates}
+def test_each_user_has_a_rate_of_their_own(monkeypatch, item, writer, admin_user):
+    monkeypatch.setattr(ScopedRateThrottle, "THROTTLE_RATES", {"write": "1/day"})
     statuses = []
     for user in (writer, writer, admin_user):
         api = Api()

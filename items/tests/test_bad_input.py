@@ -1,15 +1,11 @@
 """What is not a good request is refused with a sentence; nothing is stored or cached."""
 
-import pytest
-from django.core.exceptions import ImproperlyConfigured
-from django.test import override_settings
-from rest_framework.request import Request
+import uuid
 
-from cachelayer.exceptions import CacheUnavailable
-from items.exceptions import BodyTooLarge
-from items.pagination import Cursor
-from items.parsers import MAX_BYTES, BoundedJSONParser
-from items.throttles import write_rate
+import pytest
+from django.core.signing import Signer
+from django_redis.exceptions import ConnectionInterrupted
+from rest_framework.throttling import ScopedRateThrottle
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -143,25 +139,6 @@ def test_a_body_of_more_than_a_megabyte_is_a_413(api, item, content_type):
         assert is_sentence(answer.json()["detail"])
 
 
-class Endless:
-    """A stream of spaces that counts what is read."""
-
-    read_so_far = 0
-
-    def read(self, size):
-        self.read_so_far += size
-        return b" " * size
-
-
-@pytest.mark.parametrize(("announced", "read"), [("1", MAX_BYTES + 1), (str(MAX_BYTES + 1), 0)])
-def test_no_more_than_a_megabyte_is_read_whatever_is_announced(rf, announced, read):
-    request = Request(rf.post("/items", CONTENT_LENGTH=announced))
-    stream = Endless()
-    with pytest.raises(BodyTooLarge):
-        BoundedJSONParser().parse(stream, None, {"request": request})
-    assert stream.read_so_far == read
-
-
 def test_a_body_without_a_length_is_a_411(api):
     answer = api.client.generic("POST", "/items", b"", HTTP_TRANSFER_ENCODING="chunked")
     assert answer.status_code == 411
@@ -186,8 +163,9 @@ def test_a_bad_cursor_is_refused(api, cursor):
     assert answer.json()["detail"].startswith("cursor is not one that this API gave.")
 
 
-def test_a_cursor_that_was_changed_anywhere_is_refused(api, item):
-    text = str(Cursor(item.created_at, item.pk))
+def test_a_cursor_that_was_changed_anywhere_is_refused(api):
+    # The fixtures know of one item only, and a page of one has no cursor.
+    text = Signer(salt="items.cursor").sign_object(["2026-01-02 03:04:05+00", str(uuid.uuid4())])
     assert api.get(f"/items?cursor={text}").status_code == 200
     for n, character in enumerate(text):
         changed = text[:n] + ("B" if character == "A" else "A") + text[n + 1 :]
@@ -195,9 +173,8 @@ def test_a_cursor_that_was_changed_anywhere_is_refused(api, item):
 
 
 @pytest.fixture
-def two_writes_an_hour(settings):
-    rates = {"write": "2/hour"}
-    settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, "DEFAULT_THROTTLE_RATES": rates}
+def two_writes_an_hour(monkeypatch):
+    monkeypatch.setattr(ScopedRateThrottle, "THROTTLE_RATES", {"write": "2/hour"})
 
 
 @pytest.mark.usefixtures("two_writes_an_hour")
@@ -217,17 +194,8 @@ def test_a_write_too_many_is_a_429_and_reads_go_on(api, item):
 @pytest.mark.usefixtures("two_writes_an_hour")
 def test_without_redis_no_write_is_too_many(api, monkeypatch):
     def away(*args, **kwargs):
-        raise CacheUnavailable("away")
+        raise ConnectionInterrupted(None)
 
-    monkeypatch.setattr("cachelayer.redis.transport.round_trip", away)
+    monkeypatch.setattr("django_redis.client.DefaultClient.get", away)
+    monkeypatch.setattr("django_redis.client.DefaultClient.set", away)
     assert [api.post({}).status_code for _ in range(4)] == [400] * 4
-
-
-@pytest.mark.parametrize("rate", ["fast", "0/min", "10", "10/min/s", "-1/s"])
-def test_a_rate_that_nobody_can_read_stops_the_start(settings, rate):
-    framework = {**settings.REST_FRAMEWORK, "DEFAULT_THROTTLE_RATES": {"write": rate}}
-    with (
-        override_settings(REST_FRAMEWORK=framework),
-        pytest.raises(ImproperlyConfigured, match="Set WRITE_RATE"),
-    ):
-        write_rate()

@@ -16,8 +16,8 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods
 
 import cachelayer
-from items import errors
 from items.models import Item
+from itemsite.api import errors
 from itemsite.console import naive
 from itemsite.console.lab_only import lab_only
 

@@ -10,7 +10,7 @@ from django.views.decorators.http import require_POST
 
 from cachelayer.operations import stats
 from cachelayer.redis import transport
-from items import errors
+from itemsite.api import errors
 from itemsite.console import faults, links, listed_page, waterfall
 from itemsite.console import live as numbers
 from itemsite.console.lab_only import is_lab, lab_only

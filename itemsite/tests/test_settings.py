@@ -52,6 +52,12 @@ def test_a_write_rate_that_nobody_can_read_stops_the_start():
     assert "ImproperlyConfigured: The rate limit of writes is 'fast'." in error
 
 
+@pytest.mark.parametrize("rate", ["fast", "0/min", "10", "10/min/s", "-1/s"])
+def test_a_write_rate_is_a_number_per_time(rate):
+    with pytest.raises(ImproperlyConfigured, match="Set WRITE_RATE to a number per second"):
+        Environment.read({**NEEDED, "WRITE_RATE": rate})
+
+
 def test_by_default_nothing_is_open():
     debug, lab, hosts = load(["DEBUG", "LAB", "ALLOWED_HOSTS"], **NEEDED)
     assert (debug, lab, hosts) == (False, False, [])

@@ -15,9 +15,9 @@ from rest_framework.permissions import SAFE_METHODS
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
-from items.exceptions import BodyTooLarge, Conflict, DatabaseAway
+from itemsite.api.exceptions import BodyTooLarge, Conflict, DatabaseAway
 
-logger = logging.getLogger("items.errors")
+logger = logging.getLogger("itemsite.api.errors")
 
 #: SQLSTATEs after which the same request can succeed at once: another
 #: transaction was in the way (serialization failure, deadlock).

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class JSONUnlessHTML(DefaultContentNegotiation):
-    """JSON, unless ``Accept`` names ``text/html``, as browsers do, and nothing of JSON.
+    """JSON, unless ``Accept`` names ``text/html`` (as browsers do) and the view has a page.
 
-    So whoever does not ask for a page gets JSON without a look at the rest. A 406 would
-    help nobody: JSON it is then, too (RFC 9110, section 12.5.1, allows it).
+    REST framework would answer 406 where it has nothing that ``Accept`` names; here that is
+    JSON, too (RFC 9110, section 12.5.1, allows it).
     """
 
     same_for_anonymous = True

@@ -22,7 +22,7 @@ class ItemPages(BrowsableAPIRenderer):
     A page is another representation than the row, so it has no ``ETag`` of the row's.
     """
 
-    template = "items/browsable.html"
+    template = "api/browsable.html"
     renders_rows = True
 
     def render(

@@ -1,4 +1,4 @@
-"""OpenAPI of the items API, for drf-spectacular; imported by ``apps.py``."""
+"""OpenAPI of the items API, for drf-spectacular; imported by ``itemsite/urls.py``."""
 
 from typing import Any, Final
 
@@ -16,8 +16,10 @@ from rest_framework import serializers
 
 from cachelayer.contrib import openapi as cache
 from cachelayer.contrib.openapi import error
-from items import exceptions, pagination
+from items import pagination
+from items.exceptions import LengthRequired
 from items.serializers import ItemSerializer
+from itemsite.api.exceptions import BodyTooLarge, Conflict
 
 SAMPLE: Final = "550e8400-e29b-41d4-a716-446655440001"
 _ITEM: Final = {
@@ -116,7 +118,7 @@ _BAD_BODY: Final = OpenApiResponse(
 _NOT_FOUND: Final = error(
     "There is no such item.", "There is no such item. GET /items lists those there are."
 )
-_CONFLICT: Final = error("Another write got in the way.", exceptions.Conflict.default_detail)
+_CONFLICT: Final = error("Another write got in the way.", Conflict.default_detail)
 _READS_AWAY: Final = error(
     "Postgres is away.",
     "Postgres does not answer. Try again when /health says that it is ok.",
@@ -135,8 +137,8 @@ _WRITE_ERRORS: Final = {
 _BODY_ERRORS: Final = {
     **_WRITE_ERRORS,
     400: _BAD_BODY,
-    411: error("The body has no length.", exceptions.LengthRequired.default_detail),
-    413: error("The body is too large.", exceptions.BodyTooLarge.default_detail),
+    411: error("The body has no length.", LengthRequired.default_detail),
+    413: error("The body is too large.", BodyTooLarge.default_detail),
     415: error(
         "The body is not JSON.",
         "The body must be JSON. Send it with Content-Type: application/json.",

@@ -1,0 +1,1 @@
+from items.tests.conftest import api, item  # noqa: F401

@@ -1,7 +1,7 @@
 """Which renderer answers."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.http import Http404
 from rest_framework.exceptions import NotAcceptable
@@ -27,7 +27,8 @@ class JSONUnlessHTML(DefaultContentNegotiation):
         renderers: Sequence[BaseRenderer],
         format_suffix: str | None = None,
     ) -> tuple[BaseRenderer, str]:
-        if "text/html" in request.META.get("HTTP_ACCEPT", ""):
+        asks_for_page = "text/html" in request.META.get("HTTP_ACCEPT", "")
+        if asks_for_page and _has_page(request.parser_context["view"]):
             try:
                 renderer, media_type = super().select_renderer(request, renderers, format_suffix)
             except (NotAcceptable, Http404):
@@ -35,3 +36,8 @@ class JSONUnlessHTML(DefaultContentNegotiation):
             else:
                 return renderer, media_type
         return renderers[0], str(renderers[0].media_type)
+
+
+def _has_page(view: Any) -> bool:
+    """A page has forms, which are made from the view's serializer."""
+    return hasattr(view, "get_serializer")

@@ -69,6 +69,11 @@ def test_an_error_is_a_page_for_a_browser_and_json_for_a_program(api, item):
     assert api.get(path).json()["detail"].startswith("There is no such item.")
 
 
+def test_a_view_without_forms_answers_a_browser_in_json(api):
+    answer, _ = look(api, "/cache/stats")
+    assert answer["Content-Type"] == "application/json"
+
+
 @pytest.mark.parametrize("lab", [True, False])
 def test_the_login_is_offered_outside_the_lab(settings, api, item, lab):
     settings.LAB = lab

@@ -80,7 +80,7 @@ class Storm:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=_Help)
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="where the API answers")
-    parser.add_argument("--seconds", type=float, default=15, help="how long it blows (15)")
+    parser.add_argument("--seconds", type=float, default=15, help="how long it lasts (15)")
     parser.add_argument("--clients", type=int, default=12, help="how many at a time (12)")
     parser.add_argument("--writes", type=float, default=30, help="percent of PUTs (30)")
     parser.add_argument("--item", default=SAMPLE, help="the id of the hot row")

@@ -13,7 +13,7 @@ def add(parser: LocustArgumentParser, **_: Any) -> None:
         "--plain",
         action="store_true",
         include_in_web_ui=False,
-        help="only load, no story of an outage (in the browser: shape Default)",
+        help="only load, no Redis outage (in the browser: shape Default)",
     )
     parser.add_argument(
         "--max-fail-ratio",
@@ -34,12 +34,12 @@ def add(parser: LocustArgumentParser, **_: Any) -> None:
         is_secret=True,
         help="a token for writing; the lab needs none",
     )
-    # Not in the browser: who reaches that page must not run commands on this machine.
+    # Not in the browser: people who reach that page must not run commands on this machine.
     parser.add_argument(
         "--outage-command",
         default="",
         include_in_web_ui=False,
-        help="stops Redis when the story is there, such as './lab redis stop'; without it, "
+        help="stops Redis when the outage begins, such as './lab redis stop'; without it, "
         "you are asked to",
     )
     parser.add_argument(

@@ -4,9 +4,9 @@
     locust -f loadtest/locustfile.py --headless --users 20 --run-time 60s
     locust -f loadtest/locustfile.py --headless --processes 2 --tags read
 
-``--users`` and ``--run-time`` are the size and the length of the story that
-``RedisOutage`` tells; with ``--plain`` (in the browser: shape "Default") there is no
-story, only load. Exit code 1: too many requests failed, they took too long, or a read
+``--users`` and ``--run-time`` are the size and the length of the run that ``RedisOutage``
+divides into stages; with ``--plain`` (in the browser: shape "Default") there are no
+stages, only load. Exit code 1: too many requests failed, they took too long, or a read
 was stale.
 """
 
@@ -26,9 +26,9 @@ from locust.runners import MasterRunner, WorkerRunner
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from loadtest import locust_options
-from loadtest.gates import STALE, Gates
 from loadtest.redis_outage import RedisOutage
 from loadtest.rows import Rows
+from loadtest.thresholds import STALE, Thresholds
 
 ROW: Final = "/items/[id]"
 _USERS, _SECONDS = 40, 180
@@ -205,12 +205,12 @@ def _begin(environment: Environment, **_: Any) -> None:
     if options is None or isinstance(environment.runner, WorkerRunner):
         return
     _leave_out_idlers(environment, set(options.tags or ()), set(options.exclude_tags or ()))
-    # In a headless story, Locust listens to SIGTERM only when it is over.
+    # A headless Locust listens to SIGTERM only after its run.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if options.plain:
         environment.shape_class = None
         return
-    # Locust would take 1 for want of a number.
+    # Without a number, Locust would take 1.
     options.num_users = options.num_users or _USERS
     options.run_time = options.run_time or _SECONDS
 
@@ -247,7 +247,7 @@ def _judge(environment: Environment, **_: Any) -> None:
     if options is None or isinstance(environment.runner, WorkerRunner):
         return
     errors = environment.stats.errors.values()
-    broken = Gates(options.max_fail_ratio, options.max_p95).broken(
+    broken = Thresholds(options.max_fail_ratio, options.max_p95).broken(
         requests=total.num_requests,
         fail_ratio=total.fail_ratio,
         p95=total.get_response_time_percentile(0.95),

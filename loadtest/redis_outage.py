@@ -10,7 +10,7 @@ from gevent import subprocess
 from locust import LoadTestShape
 from locust.env import Environment
 
-from loadtest.story import OUTAGE, RECOVERY, Stage, Tally, stage_at, users_in
+from loadtest.stages import OUTAGE, RECOVERY, Stage, Tally, stage_at, users_in
 
 _COMMAND_TIMEOUT = 60.0
 
@@ -34,7 +34,7 @@ class RedisOutage(LoadTestShape):
         self._is_out = False
         #: The command that runs, or the last one that did.
         self._doing: gevent.Greenlet | None = None
-        #: What went wrong with the story itself.
+        #: What went wrong with the run itself.
         self.failed: list[str] = []
 
     def tick(self) -> tuple[int, float] | None:

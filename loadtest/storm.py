@@ -29,11 +29,11 @@ from urllib.parse import urlsplit
 
 import psycopg
 
-from loadtest import faults
+from loadtest import fault_injection
 from loadtest.clients import MOST, Api, Client, Keys, all_keys, clear, make_keys
-from loadtest.faults import Fault, Faults, Outcome, schedule
+from loadtest.fault_injection import Fault, Faults, Outcome, schedule
 from loadtest.history import ABSENT, initially
-from loadtest.own_lab import OwnLab, Served, health, wait_until
+from loadtest.isolated_lab import IsolatedLab, Served, health, wait_until
 from loadtest.proxy import Proxy
 from loadtest.record import Record, now
 from loadtest.verdict import AtRest, Bounds, Verdict, judge, table
@@ -41,11 +41,11 @@ from loadtest.writers import BulkWriter, SqlWriter
 
 _ISLAND: Final = ("-c", "python:itemsite.gunicorn", "itemsite.wsgi:application")
 _NAIVE: Final = (
-    *("loadtest.naive:application", "--bind", "127.0.0.1:PORT", "--no-control-socket"),
+    *("loadtest.control_app:application", "--bind", "127.0.0.1:PORT", "--no-control-socket"),
     *("--worker-class", "gthread", "--workers", "2", "--threads", "4", "--keep-alive", "30"),
 )
 #: Nothing that the naive cache could know of.
-CONTROL_FAULTS: Final = tuple(name for name in faults.NAMES if name != "cut")
+CONTROL_FAULTS: Final = tuple(name for name in fault_injection.NAMES if name != "cut")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Options:
 class Storm:
     """One storm over *lab*, which runs."""
 
-    def __init__(self, lab: OwnLab, options: Options) -> None:
+    def __init__(self, lab: IsolatedLab, options: Options) -> None:
         self._lab, self._options = lab, options
         self._record = Record()
         self._outcomes: list[Outcome] = []
@@ -75,8 +75,8 @@ class Storm:
         self._web = lab.web
         self.zero = now()
 
-    def blow(self) -> Verdict:
-        """Let it blow, end it, wait until all is well, judge."""
+    def run(self) -> Verdict:
+        """Run it, end it, wait until all is well, judge."""
         options = self._options
         if options.control:
             self._web = self._lab.serve("naive", _NAIVE, {})
@@ -218,7 +218,7 @@ class Storm:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     given = parser.parse_args(arguments)
-    known = CONTROL_FAULTS if given.control else faults.NAMES
+    known = CONTROL_FAULTS if given.control else fault_injection.NAMES
     names = [name for name in (given.faults or ",".join(known)).split(",") if name != "none"]
     if unknown := sorted(set(names) - set(known)):
         parser.error(f"there is no fault {', '.join(unknown)}; use {', '.join(known)}")
@@ -235,13 +235,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     directory = Path(given.directory or tempfile.mkdtemp(prefix="storm-"))
     # Started by root, Postgres runs as somebody else, who must get through to its data.
     directory.chmod(0o711)
-    lab = OwnLab(directory, "strict" if given.strict else "bounded")
+    lab = IsolatedLab(directory, "strict" if given.strict else "bounded")
     # What was started is stopped then, too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         lab.start()
         storm = Storm(lab, options)
-        verdict = storm.blow()
+        verdict = storm.run()
     except KeyboardInterrupt:
         sys.stderr.write("\nInterrupted; stopping the lab.\n")
         return 130
@@ -262,10 +262,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=_Help)
-    parser.add_argument("--seconds", type=float, default=60, help="how long it blows (60)")
+    parser.add_argument("--seconds", type=float, default=60, help="how long it lasts (60)")
     parser.add_argument("--clients", type=int, default=12, help="how many at a time (12)")
     parser.add_argument("--seed", type=int, default=1, help="repeats the same faults (1)")
-    parser.add_argument("--faults", help=f"only these, or none: {','.join(faults.NAMES)}")
+    parser.add_argument("--faults", help=f"only these, or none: {','.join(fault_injection.NAMES)}")
     parser.add_argument("--no-sql", action="store_true", help="no writes by plain SQL")
     parser.add_argument(
         "--bound", type=float, default=1.5, help="seconds that a pause or cut may show (1.5)"
@@ -276,7 +276,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--strict", action="store_true", help="with PARTITION=strict: a cut may show nothing stale"
     )
-    parser.add_argument("--control", action="store_true", help="blow over a naive cache")
+    parser.add_argument("--control", action="store_true", help="run against a naive cache")
     parser.add_argument("--json", action="store_true", help="the result as JSON")
     parser.add_argument("--directory", help="keep the lab's files there")
     return parser

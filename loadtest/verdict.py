@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loadtest.clients import Keys
-from loadtest.faults import Outcome
+from loadtest.fault_injection import Outcome
 from loadtest.history import ABSENT, Operation, Violation, by_key, check, staleness
 from loadtest.lists import check as check_lists
 from loadtest.lists import observed

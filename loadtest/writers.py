@@ -15,7 +15,7 @@ import psycopg
 
 from loadtest.clients import Keys, is_calm
 from loadtest.history import ABSENT
-from loadtest.own_lab import OwnLab
+from loadtest.isolated_lab import IsolatedLab
 from loadtest.record import Record, now
 
 # Runs under `./lab manage shell`: one write of several rows for each line that it reads.
@@ -104,7 +104,7 @@ class BulkWriter(threading.Thread):
     """Writes a few items at a time, by each of ``WAYS`` and ``MAKING`` in turn, until *stop*."""
 
     def __init__(
-        self, lab: OwnLab, keys: Keys, record: Record, seed: str, stop: threading.Event
+        self, lab: IsolatedLab, keys: Keys, record: Record, seed: str, stop: threading.Event
     ) -> None:
         super().__init__(name="bulk", daemon=True)
         self._keys, self._record, self._stop_event = keys, record, stop

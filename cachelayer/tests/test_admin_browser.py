@@ -7,7 +7,7 @@ import pytest
 import cachelayer
 from cachelayer.redis import transport
 from cachelayer.tests.bookshop.models import Note
-from cachelayer.tests.faults import write_unseen
+from cachelayer.tests.outages import write_unseen
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]
 

@@ -14,7 +14,7 @@ from cachelayer.operations import clear
 from cachelayer.protocol import drain, key_states, scan
 from cachelayer.redis import batches, transport
 from cachelayer.tests.bookshop.models import Book, Note
-from cachelayer.tests.faults import NEVER_ENDS, write_unseen
+from cachelayer.tests.outages import NEVER_ENDS, write_unseen
 from cachelayer.tracking import repair_log
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -14,7 +14,7 @@ from cachelayer.redis import transport
 from cachelayer.redis.gate import gate
 from cachelayer.telemetry import counters
 from cachelayer.tests.bookshop.models import Book, Note
-from cachelayer.tests.faults import ENDED, NEVER_ENDS, write_unseen
+from cachelayer.tests.outages import ENDED, NEVER_ENDS, write_unseen
 from cachelayer.tracking import repair_log
 
 pytestmark = pytest.mark.django_db(transaction=True)

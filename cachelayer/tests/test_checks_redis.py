@@ -19,8 +19,8 @@ from cachelayer.redis.gate import gate
 from cachelayer.telemetry import counters
 from cachelayer.tests.bookshop.models import Note, Novel, Review
 from cachelayer.tests.commands import run
-from cachelayer.tests.faults import closed, set_stars, stars
 from cachelayer.tests.hiding import Hiding
+from cachelayer.tests.outages import closed, set_stars, stars
 from cachelayer.tests.polling import until
 from cachelayer.tracking import repair_log
 

@@ -16,7 +16,7 @@ from cachelayer.redis import transport
 from cachelayer.telemetry import counters
 from cachelayer.tests.bookshop.models import Note, Stamp
 from cachelayer.tests.commands import run, run_in_a_pipe
-from cachelayer.tests.faults import write_unseen
+from cachelayer.tests.outages import write_unseen
 from cachelayer.tracking import repair_log
 
 pytestmark = pytest.mark.django_db(transaction=True)

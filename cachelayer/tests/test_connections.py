@@ -13,7 +13,7 @@ from cachelayer.protocol import reconcile
 from cachelayer.redis import transport
 from cachelayer.redis.gate import gate
 from cachelayer.tests.bookshop.models import Note
-from cachelayer.tests.faults import closed, set_stars, stars
+from cachelayer.tests.outages import closed, set_stars, stars
 from cachelayer.tests.polling import DEADLINE, until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("guarded")]

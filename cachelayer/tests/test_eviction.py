@@ -10,8 +10,8 @@ from cachelayer.protocol import key_states, watchdog
 from cachelayer.redis import eviction, server_info, transport
 from cachelayer.redis.gate import Mode, gate
 from cachelayer.tests.bookshop.models import Note
-from cachelayer.tests.faults import closed
 from cachelayer.tests.hiding import Hiding
+from cachelayer.tests.outages import closed
 from cachelayer.tests.polling import until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("quick")]

@@ -14,8 +14,8 @@ from cachelayer.protocol import commit, key_states, reconcile, watchdog
 from cachelayer.redis import epoch, incarnation, transport
 from cachelayer.redis.gate import Mode, gate
 from cachelayer.tests.bookshop.models import Note
-from cachelayer.tests.faults import closed, set_stars, stars, trust_this_redis
 from cachelayer.tests.interleaving import start, stopped
+from cachelayer.tests.outages import closed, set_stars, stars, trust_this_redis
 from cachelayer.tests.polling import until
 from cachelayer.tracking import repair_log
 

@@ -12,7 +12,7 @@ from cachelayer.exceptions import CacheUnavailable
 from cachelayer.operations import clear
 from cachelayer.protocol import commit, documents, key_states
 from cachelayer.redis import transport
-from cachelayer.tests import naive
+from cachelayer.tests import commit_then_set
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.fresh import empty_redis
 from cachelayer.tests.interleaving import start, stopped, wait_for_a_blocked_backend
@@ -42,7 +42,7 @@ def stars(note):
 
 
 def naive_stars(note):
-    return orjson.loads(naive.read(note.pk))["stars"]
+    return orjson.loads(commit_then_set.read(note.pk))["stars"]
 
 
 def crash(*args):
@@ -60,10 +60,10 @@ def test_a_reader_that_loaded_before_the_commit_cannot_fill_after_it(note):
 
 
 def test_control_a_reader_that_loaded_before_the_commit_fills_after_it(note):
-    with stopped(naive, "put") as fill:
-        reader = start(naive.read, note.pk)
+    with stopped(commit_then_set, "put") as fill:
+        reader = start(commit_then_set.read, note.pk)
         fill.reached()
-        naive.write(note.pk, stars=2)
+        commit_then_set.write(note.pk, stars=2)
         fill.release()
         reader.result()
     assert naive_stars(note) == 1, "stale: the control must show what the lease prevents"
@@ -80,10 +80,10 @@ def test_a_late_push_leaves_the_row_of_the_later_writer(note):
 
 
 def test_control_a_late_set_overwrites_the_row_of_the_later_writer(note):
-    with stopped(naive, "put") as put:
-        first = start(naive.write, note.pk, stars=2)
+    with stopped(commit_then_set, "put") as put:
+        first = start(commit_then_set.write, note.pk, stars=2)
         put.reached()
-        naive.write(note.pk, stars=3)
+        commit_then_set.write(note.pk, stars=3)
         put.release()
         first.result()
     assert naive_stars(note) == 2, "stale: the control must show what the comparison prevents"
@@ -130,7 +130,7 @@ def test_a_writer_killed_between_commit_and_push_leaves_no_stale_row(note, monke
 
 def test_control_a_writer_killed_between_commit_and_set_leaves_a_stale_row(note):
     assert naive_stars(note) == 1
-    naive.commit(note.pk, stars=2)
+    commit_then_set.commit(note.pk, stars=2)
     assert naive_stars(note) == 1, "stale: the control must show what the mark prevents"
 
 

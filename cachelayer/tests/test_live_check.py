@@ -12,8 +12,8 @@ from cachelayer.operations import live_check, stats
 from cachelayer.redis import transport
 from cachelayer.telemetry import counters
 from cachelayer.tests.bookshop.models import Note
-from cachelayer.tests.faults import write_unseen
 from cachelayer.tests.interleaving import stopped
+from cachelayer.tests.outages import write_unseen
 from cachelayer.tests.polling import until
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -19,8 +19,8 @@ from cachelayer.redis import transport
 from cachelayer.redis.gate import Mode, gate
 from cachelayer.tests.bookshop.models import Note, Tag
 from cachelayer.tests.commands import environment_here
-from cachelayer.tests.faults import closed, until
 from cachelayer.tests.interleaving import start, stopped, wait_for_a_blocked_backend
+from cachelayer.tests.outages import closed, until
 from cachelayer.tests.truth import hit, logged, outside, told
 from cachelayer.tracking import triggers
 

@@ -19,8 +19,8 @@ from cachelayer.redis import epoch, transport
 from cachelayer.redis.gate import Mode, gate
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.commands import environment_here
-from cachelayer.tests.faults import NEVER_ENDS
 from cachelayer.tests.interleaving import start, stopped
+from cachelayer.tests.outages import NEVER_ENDS
 from cachelayer.tests.polling import until
 from cachelayer.tracking import repair_log
 

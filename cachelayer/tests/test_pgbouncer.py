@@ -17,8 +17,8 @@ from cachelayer.operations import warm
 from cachelayer.protocol import drain
 from cachelayer.tests.bookshop.models import Book, Note, Tag
 from cachelayer.tests.commands import environment_here
-from cachelayer.tests.faults import stars
 from cachelayer.tests.interleaving import start
+from cachelayer.tests.outages import stars
 from cachelayer.tests.pgbouncer import parameters_through, pgbouncer
 from cachelayer.tests.polling import until
 from cachelayer.tracking import repair_log, triggers

@@ -9,7 +9,7 @@ from cachelayer.operations import clear, row_count
 from cachelayer.redis import server_info, transport
 from cachelayer.telemetry import counters
 from cachelayer.tests.bookshop.models import Note
-from cachelayer.tests.faults import closed, set_stars, stars
+from cachelayer.tests.outages import closed, set_stars, stars
 from cachelayer.tests.polling import until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("quick")]

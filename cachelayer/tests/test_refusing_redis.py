@@ -13,7 +13,7 @@ from cachelayer.protocol import key_states, reconcile
 from cachelayer.redis import eviction, transport
 from cachelayer.redis.gate import Mode, gate
 from cachelayer.tests.bookshop.models import Note
-from cachelayer.tests.faults import closed, set_stars, stars
+from cachelayer.tests.outages import closed, set_stars, stars
 from cachelayer.tests.polling import until
 from cachelayer.throttled_log import MOST, ThrottledLog
 

@@ -12,7 +12,7 @@ from cachelayer.redis import incarnation, transport
 from cachelayer.redis.gate import gate
 from cachelayer.representation import registry
 from cachelayer.tests.bookshop.models import Author, Book, Note, Publisher, Stamp, Tag
-from cachelayer.tests.faults import closed, until
+from cachelayer.tests.outages import closed, until
 from cachelayer.tests.truth import hit, logged, outside, registered, repaired, told
 from cachelayer.tracking import triggers
 

@@ -12,8 +12,8 @@ from cachelayer.protocol import drain, key_states, reconcile
 from cachelayer.redis import transport
 from cachelayer.redis.gate import Mode, gate
 from cachelayer.tests.bookshop.models import Note
-from cachelayer.tests.faults import closed, set_stars, stars, trust_this_redis
 from cachelayer.tests.interleaving import start, stopped, wait_for_a_blocked_backend
+from cachelayer.tests.outages import closed, set_stars, stars, trust_this_redis
 from cachelayer.tests.polling import until
 from cachelayer.tracking import repair_log
 

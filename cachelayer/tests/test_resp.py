@@ -19,7 +19,7 @@ from cachelayer.redis import incarnation, transport
 from cachelayer.redis.gate import Mode, gate
 from cachelayer.redis.resp import Line, Lines, pack, pack_get
 from cachelayer.tests.bookshop.models import Note
-from cachelayer.tests.faults import closed, set_stars, until
+from cachelayer.tests.outages import closed, set_stars, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

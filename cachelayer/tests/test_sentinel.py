@@ -11,7 +11,7 @@ from cachelayer.protocol import key_states, partition
 from cachelayer.redis import incarnation, resp, transport
 from cachelayer.redis.gate import gate
 from cachelayer.tests.bookshop.models import Note
-from cachelayer.tests.faults import closed, set_stars, stars
+from cachelayer.tests.outages import closed, set_stars, stars
 from cachelayer.tests.polling import until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("quick")]

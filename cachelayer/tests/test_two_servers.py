@@ -16,7 +16,7 @@ from cachelayer.protocol import partition, watchdog
 from cachelayer.redis import epoch, transport
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.commands import environment_here
-from cachelayer.tests.faults import closed, until
+from cachelayer.tests.outages import closed, until
 from cachelayer.tests.truth import hit, told
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("quick")]

@@ -19,7 +19,7 @@ from cachelayer.redis.gate import Mode, gate
 from cachelayer.representation import registry
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.commands import environment_here
-from cachelayer.tests.faults import write_unseen
+from cachelayer.tests.outages import write_unseen
 from cachelayer.tests.polling import until
 from cachelayer.tests.releases import B, keys, read, release_b
 from cachelayer.tests.truth import outside, repaired

@@ -11,8 +11,8 @@ from cachelayer.operations import verify
 from cachelayer.protocol import key_states
 from cachelayer.redis import transport
 from cachelayer.tests.bookshop.models import Book, Note
-from cachelayer.tests.faults import write_unseen
 from cachelayer.tests.interleaving import start, stopped
+from cachelayer.tests.outages import write_unseen
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

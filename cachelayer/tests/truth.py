@@ -14,7 +14,7 @@ from cachelayer.protocol import drain, key_states, signals, statement_listener
 from cachelayer.representation import registry
 from cachelayer.representation.loading import read_rows
 from cachelayer.representation.plans import Serializer
-from cachelayer.tests.faults import closed, until
+from cachelayer.tests.outages import closed, until
 from cachelayer.tracking import triggers
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 from cachelayer import conf
 from cachelayer.operations import stats
 from cachelayer.telemetry import processes
-from itemsite.console import faults, links
+from itemsite.console import lab_switches, links
 
 #: Seconds for which one look serves. Half of the page's interval.
 _FRESH: Final = 0.4
@@ -40,7 +40,7 @@ def _look() -> dict[str, Any]:
         **report,
         "postgres": "down" if report["repair"]["backlog"] is None else "ok",
         "gates": {"workers": len(workers.gates), "open": workers.passing_redis},
-        "redis_place": faults.redis_place(),
+        "redis_place": lab_switches.redis_place(),
         "check_share": conf.get().CHECK_SHARE,
         "links": links.collect(),
     }

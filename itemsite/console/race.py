@@ -18,7 +18,7 @@ from django.views.decorators.http import require_http_methods
 import cachelayer
 from items.models import Item
 from itemsite.api import errors
-from itemsite.console import naive
+from itemsite.console import control_cache
 from itemsite.console.lab_only import lab_only
 
 #: What tells a race's row from others.
@@ -33,7 +33,7 @@ def start(request: HttpRequest) -> HttpResponse:
     Item.objects.filter(**_MARKS, created_at__lt=timezone.now() - _LONG_OVER).delete()
     item = Item.objects.create(**_MARKS, price=0)
     row = cachelayer.render(item)
-    naive.put(item.pk, row)
+    control_cache.put(item.pk, row)
     return _answer(row, 201)
 
 
@@ -43,12 +43,12 @@ def row(request: HttpRequest, pk: UUID) -> HttpResponse:
     """GET: what the naive cache says. PUT: one more write. DELETE: the end."""
     try:
         if request.method == "GET":
-            found, hit = naive.read(pk)
+            found, hit = control_cache.read(pk)
             return _answer(found, headers={"X-Cache": "HIT" if hit else "MISS"})
         if request.method == "PUT":
             return _answer(_write(pk))
         Item.objects.filter(**_MARKS, pk=pk).delete()
-        naive.forget(pk)
+        control_cache.forget(pk)
         return HttpResponse(status=204)
     except Item.DoesNotExist as error:
         raise Http404 from error
@@ -61,7 +61,7 @@ def _write(pk: UUID) -> bytes:
         item = Item.objects.select_for_update().get(pk=pk)
         item.price += 1
         # Before the save: so it runs right after COMMIT, ahead of the real push.
-        transaction.on_commit(lambda: naive.put(pk, written), robust=True)
+        transaction.on_commit(lambda: control_cache.put(pk, written), robust=True)
         item.save()
         written = cachelayer.render(item)
     return written

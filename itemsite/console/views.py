@@ -11,7 +11,7 @@ from django.views.decorators.http import require_POST
 from cachelayer.operations import stats
 from cachelayer.redis import transport
 from itemsite.api import errors
-from itemsite.console import faults, links, listed_page, waterfall
+from itemsite.console import lab_switches, links, listed_page, waterfall
 from itemsite.console import live as numbers
 from itemsite.console.lab_only import is_lab, lab_only
 from itemsite.traces import TracesUnavailable, recent
@@ -63,13 +63,13 @@ def traces(request: HttpRequest) -> HttpResponse:
 def fault(request: HttpRequest, name: str) -> HttpResponse:
     """Break or mend something; 409 with a sentence where that cannot be done from here."""
     try:
-        if name in faults.SWITCHES:
-            said = faults.switch_redis(name)
-        elif name == faults.KILL_WORKER:
-            said = faults.kill_worker(request.META.get("SERVER_SOFTWARE", ""))
+        if name in lab_switches.SWITCHES:
+            said = lab_switches.switch_redis(name)
+        elif name == lab_switches.KILL_WORKER:
+            said = lab_switches.kill_worker(request.META.get("SERVER_SOFTWARE", ""))
         else:
             raise Http404
-    except faults.Refused as refusal:
+    except lab_switches.Refused as refusal:
         return errors.respond(409, str(refusal))
     return JsonResponse({"detail": said}, headers=_NO_STORE)
 

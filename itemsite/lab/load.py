@@ -15,7 +15,7 @@ def run(arguments: Sequence[str], state: State) -> int:
     command = [sys.executable, "-m", "locust", "-f", str(ROOT / "loadtest" / "locustfile.py")]
     command += ["--host", state.url, "--web-host", "127.0.0.1"]
     if "redis" in state.embedded:
-        # So that the story's outage happens by itself.
+        # So that the Redis outage happens without anybody at a terminal.
         redis = (
             f"cd {shlex.quote(str(ROOT))} && {shlex.quote(sys.executable)} -m itemsite.lab redis"
         )

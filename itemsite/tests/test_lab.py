@@ -27,7 +27,7 @@ def lab(tmp_path_factory):
 
 
 @pytest.fixture
-def own_lab(tmp_path):
+def isolated_lab(tmp_path):
     """A lab for a test that ends it."""
     with RunningLab(tmp_path / "checkout") as lab:
         yield lab
@@ -141,7 +141,7 @@ def test_load_runs_locust_on_the_running_lab(lab):
     done = lab.command("load", "--headless", "--only-summary", *options)
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
-    # The lab's own Redis is stopped and started by the story itself.
+    # The lab's own Redis is stopped and started by the load test itself.
     assert said.count("redis stop: done") == said.count("redis start: done") == 1
     assert "/items/[id] hit" in said
     assert lab.health() == "ok"
@@ -204,100 +204,100 @@ def test_a_stopped_redis_cannot_be_paused(lab):
     assert refused.stderr == "lab: Redis is stopped; ./lab redis start starts it.\n"
 
 
-def test_stop_and_start_keep_the_rows_and_leave_no_process(own_lab):
-    own_lab.start(BACKGROUND_RATE="20")
-    item = own_lab.ask("/items", TEA)[2]
-    hits = own_lab.ask("/cache/stats")[2]["total_hits"]
-    assert wait_until(lambda: own_lab.ask("/cache/stats")[2]["total_hits"] > hits, 30)
-    ports = (own_lab.postgres.port, own_lab.redis.port)
-    servers = own_lab.servers()
+def test_stop_and_start_keep_the_rows_and_leave_no_process(isolated_lab):
+    isolated_lab.start(BACKGROUND_RATE="20")
+    item = isolated_lab.ask("/items", TEA)[2]
+    hits = isolated_lab.ask("/cache/stats")[2]["total_hits"]
+    assert wait_until(lambda: isolated_lab.ask("/cache/stats")[2]["total_hits"] > hits, 30)
+    ports = (isolated_lab.postgres.port, isolated_lab.redis.port)
+    servers = isolated_lab.servers()
     assert set(servers) == {"background", "collector", "postgres", "redis", "repair", "web"}
 
-    stopped = own_lab.command("stop")
+    stopped = isolated_lab.command("stop")
     assert stopped.stdout == "lab: stopped.\n"
-    assert own_lab.process.wait(timeout=5) == 0
+    assert isolated_lab.process.wait(timeout=5) == 0
     assert not [name for name, record in servers.items() if record.alive]
-    assert own_lab.command("env").returncode == 1
-    assert own_lab.command("stop").returncode == 0
+    assert isolated_lab.command("env").returncode == 1
+    assert isolated_lab.command("stop").returncode == 0
 
     # A shell that has read ./lab env means the embedded servers, not somebody else's.
-    own_lab.start(DATABASE_URL=own_lab.postgres.url, REDIS_URL=own_lab.redis.url)
-    assert set(own_lab.servers()) == {"collector", "postgres", "redis", "repair", "web"}
-    assert (own_lab.postgres.port, own_lab.redis.port) == ports
-    assert own_lab.ask(f"/items/{item['id']}")[2] == item
-    assert own_lab.ask("/items")[2]["count"] == 6
-    assert own_lab.send(signal.SIGINT) == 0
-    assert not own_lab.servers()
+    isolated_lab.start(DATABASE_URL=isolated_lab.postgres.url, REDIS_URL=isolated_lab.redis.url)
+    assert set(isolated_lab.servers()) == {"collector", "postgres", "redis", "repair", "web"}
+    assert (isolated_lab.postgres.port, isolated_lab.redis.port) == ports
+    assert isolated_lab.ask(f"/items/{item['id']}")[2] == item
+    assert isolated_lab.ask("/items")[2]["count"] == 6
+    assert isolated_lab.send(signal.SIGINT) == 0
+    assert not isolated_lab.servers()
 
 
-def test_a_killed_launcher_leaves_nothing_or_the_next_start_clears_it_up(own_lab):
-    own_lab.start()
-    item = own_lab.ask("/items", TEA)[2]
-    first = own_lab.servers()
-    own_lab.send(signal.SIGKILL)
+def test_a_killed_launcher_leaves_nothing_or_the_next_start_clears_it_up(isolated_lab):
+    isolated_lab.start()
+    item = isolated_lab.ask("/items", TEA)[2]
+    first = isolated_lab.servers()
+    isolated_lab.send(signal.SIGKILL)
     assert wait_until(lambda: not any(record.alive for record in first.values()), 40)
 
-    own_lab.start()
-    second = own_lab.servers()
-    own_lab.kill_with_keeper()
-    assert set(own_lab.servers()) == set(second)
+    isolated_lab.start()
+    second = isolated_lab.servers()
+    isolated_lab.kill_with_keeper()
+    assert set(isolated_lab.servers()) == set(second)
 
-    own_lab.start()
-    assert "stopped 5 servers that an earlier lab had left" in own_lab.said
+    isolated_lab.start()
+    assert "stopped 5 servers that an earlier lab had left" in isolated_lab.said
     assert not any(record.alive for record in second.values())
-    assert own_lab.ask(f"/items/{item['id']}")[2] == item
+    assert isolated_lab.ask(f"/items/{item['id']}")[2] == item
 
 
-def test_when_gunicorn_ends_the_lab_says_so_and_stops(own_lab):
-    own_lab.start()
-    os.kill(own_lab.servers()["web"].pid, signal.SIGKILL)
-    assert own_lab.process.wait(timeout=60) == 1
-    assert "Gunicorn ended by itself" in own_lab.said
-    assert not own_lab.servers()
+def test_when_gunicorn_ends_the_lab_says_so_and_stops(isolated_lab):
+    isolated_lab.start()
+    os.kill(isolated_lab.servers()["web"].pid, signal.SIGKILL)
+    assert isolated_lab.process.wait(timeout=60) == 1
+    assert "Gunicorn ended by itself" in isolated_lab.said
+    assert not isolated_lab.servers()
 
 
-def test_a_broken_application_is_said_at_once(own_lab):
-    (own_lab.root / "itemsite" / "urls.py").write_text("import no_such_module\n")
-    own_lab.launch()
-    assert own_lab.process.wait(timeout=60) == 1
-    assert "No module named 'no_such_module'" in own_lab.said
-    assert not own_lab.servers()
+def test_a_broken_application_is_said_at_once(isolated_lab):
+    (isolated_lab.root / "itemsite" / "urls.py").write_text("import no_such_module\n")
+    isolated_lab.launch()
+    assert isolated_lab.process.wait(timeout=60) == 1
+    assert "No module named 'no_such_module'" in isolated_lab.said
+    assert not isolated_lab.servers()
 
 
-def test_a_taken_port_is_one_sentence(own_lab):
+def test_a_taken_port_is_one_sentence(isolated_lab):
     with socket.socket() as other:
-        other.bind(("127.0.0.1", own_lab.port))
+        other.bind(("127.0.0.1", isolated_lab.port))
         other.listen()
-        done = own_lab.command()
+        done = isolated_lab.command()
     assert done.returncode == 1
     assert done.stderr == (
-        f"lab: Port {own_lab.port} is taken by another program; "
-        f"choose another one: PORT={own_lab.port + 1} ./lab\n"
+        f"lab: Port {isolated_lab.port} is taken by another program; "
+        f"choose another one: PORT={isolated_lab.port + 1} ./lab\n"
     )
-    assert not own_lab.servers()
+    assert not isolated_lab.servers()
 
 
-def test_servers_from_the_environment_are_used_instead(own_lab):
+def test_servers_from_the_environment_are_used_instead(isolated_lab):
     redis_url = os.environ["REDIS_URL"].rpartition("/")[0] + "/7"
-    own_lab.start(DATABASE_URL=os.environ["DATABASE_URL"], REDIS_URL=redis_url)
-    assert set(own_lab.servers()) == {"collector", "repair", "web"}
-    assert own_lab.health() == "ok"
-    assert f"REDIS_URL={redis_url}" in own_lab.command("env").stdout
-    refused = own_lab.command("redis", "stop")
+    isolated_lab.start(DATABASE_URL=os.environ["DATABASE_URL"], REDIS_URL=redis_url)
+    assert set(isolated_lab.servers()) == {"collector", "repair", "web"}
+    assert isolated_lab.health() == "ok"
+    assert f"REDIS_URL={redis_url}" in isolated_lab.command("env").stdout
+    refused = isolated_lab.command("redis", "stop")
     assert refused.returncode == 1
     assert "REDIS_URL" in refused.stderr
-    assert own_lab.send(signal.SIGTERM) == 0
+    assert isolated_lab.send(signal.SIGTERM) == 0
 
 
-def test_without_a_place_for_traces_the_lab_goes_without(own_lab):
-    own_lab.start(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1")
-    assert "collector" not in own_lab.servers()
-    assert own_lab.ask("/items")[0] == 200
-    refused = own_lab.command("trace")
+def test_without_a_place_for_traces_the_lab_goes_without(isolated_lab):
+    isolated_lab.start(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1")
+    assert "collector" not in isolated_lab.servers()
+    assert isolated_lab.ask("/items")[0] == 200
+    refused = isolated_lab.command("trace")
     assert refused.returncode == 1
     assert "set TRACES_URL" in refused.stderr
-    assert own_lab.command("stop").returncode == 0
-    assert own_lab.command("trace").stderr == "lab: No lab is running; ./lab starts one.\n"
-    own_lab.start(OTEL_SDK_DISABLED="true")
-    assert "collector" not in own_lab.servers()
-    assert "traceresponse" not in own_lab.ask("/items")[1]
+    assert isolated_lab.command("stop").returncode == 0
+    assert isolated_lab.command("trace").stderr == "lab: No lab is running; ./lab starts one.\n"
+    isolated_lab.start(OTEL_SDK_DISABLED="true")
+    assert "collector" not in isolated_lab.servers()
+    assert "traceresponse" not in isolated_lab.ask("/items")[1]

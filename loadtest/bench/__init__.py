@@ -6,7 +6,7 @@
 
 It starts a lab of its own, and beside it the peers in ``peers/``: the same service as
 plain REST framework without the cache layer (``plain.py``), a naive write-through cache
-(``loadtest/naive.py``), WSGI applications of a few lines (``bare.py``), and an async
+(``loadtest/control_app.py``), WSGI applications of a few lines (``bare.py``), and an async
 service on FastAPI (``fast_api.py``). The row ``orm`` needs no server: it compares writes of
 one project (``orm.py``) with the cache layer and without. Nor does the row ``documents``, in
 which one document is served by this project, by django-cacheops and by django-cachalot

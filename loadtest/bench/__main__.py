@@ -27,7 +27,7 @@ from loadtest.bench import (
 from loadtest.bench.comparisons import compare, comparisons
 from loadtest.bench.outcome import Outcome
 from loadtest.bench.say import say
-from loadtest.bench.stand import Stand, missing_for_fast_api
+from loadtest.bench.testbed import Testbed, missing_for_fast_api
 
 _OTHERS: Final = (
     *("page_changed", "stampede", "scaling", "memory", "bulk", "orm", "stamps", "documents"),
@@ -56,18 +56,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Whoever ends it, ends what it has started.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    stand = Stand(directory, rows=30_000 if options.quick else 120_000)
+    testbed = Testbed(directory, rows=30_000 if options.quick else 120_000)
     outcomes: list[Outcome] = []
     sweeps: dict[str, Any] = {}
     settings: list[dict[str, Any]] = []
     unmeasured: list[str] = []
     try:
         say("Starting a lab for the benchmark")
-        stand.start()
+        testbed.start()
         for name in rows:
             say(name)
             try:
-                outcomes += _measure(stand, name, options)
+                outcomes += _measure(testbed, name, options)
             except (RuntimeError, OSError, subprocess.SubprocessError) as error:
                 unmeasured.append(name)
                 say(f"{name} could not be measured: {error}")
@@ -75,13 +75,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             report.show([outcome for outcome in outcomes if outcome.row == name])
         if options.sweep:
             say("sweep")
-            sweeps = scaling.sweep(stand, options.seconds)
+            sweeps = scaling.sweep(testbed, options.seconds)
             say("servers")
-            settings = servers.measure(stand, options.repeats, options.seconds)
+            settings = servers.measure(testbed, options.repeats, options.seconds)
     except KeyboardInterrupt:
         say("Stopped; what follows was measured until then.")
     finally:
-        stand.stop()
+        testbed.stop()
         shutil.rmtree(directory, ignore_errors=True)
     report.show(outcomes)
     report.show_cpu(outcomes)
@@ -96,27 +96,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if all(outcome.met for outcome in outcomes) else 1
 
 
-def _measure(stand: Stand, name: str, options: argparse.Namespace) -> list[Outcome]:
+def _measure(testbed: Testbed, name: str, options: argparse.Namespace) -> list[Outcome]:
     if name == "page_changed":
-        return changed.measure(stand, options.repeats, options.seconds)
+        return changed.measure(testbed, options.repeats, options.seconds)
     if name == "stampede":
-        return stampede.measure(stand, options.repeats)
+        return stampede.measure(testbed, options.repeats)
     if name == "scaling":
-        return scaling.measure(stand, options.repeats, options.seconds)
+        return scaling.measure(testbed, options.repeats, options.seconds)
     if name == "memory":
-        return memory.measure(stand, 100_000 if options.quick else 1_000_000)
+        return memory.measure(testbed, 100_000 if options.quick else 1_000_000)
     if name == "bulk":
         many, repeats = (100_000, 1) if options.quick else (1_000_000, 2)
-        return bulk.measure(stand, options.rows or many, repeats)
+        return bulk.measure(testbed, options.rows or many, repeats)
     if name == "orm":
-        return orm.measure(stand, options.repeats, quick=options.quick)
+        return orm.measure(testbed, options.repeats, quick=options.quick)
     if name == "stamps":
-        return stamps.measure(stand, options.repeats)
+        return stamps.measure(testbed, options.repeats)
     if name == "documents":
-        return documents.measure(stand, options.repeats, options.seconds, quick=options.quick)
-    for comparison in comparisons(stand.rows):
+        return documents.measure(testbed, options.repeats, options.seconds, quick=options.quick)
+    for comparison in comparisons(testbed.rows):
         if comparison.row == name:
-            return [compare(stand, comparison, options.repeats, options.seconds)]
+            return [compare(testbed, comparison, options.repeats, options.seconds)]
     raise AssertionError(name)
 
 

@@ -11,23 +11,23 @@ from typing import Any, Final
 import redis
 
 from loadtest.bench.outcome import Outcome
-from loadtest.bench.stand import Stand
-from loadtest.own_lab import children
+from loadtest.bench.testbed import Testbed
+from loadtest.isolated_lab import children
 
 _PIPELINE: Final = 1000
 
 
-def measure(stand: Stand, rows: int, repeats: int) -> list[Outcome]:
+def measure(testbed: Testbed, rows: int, repeats: int) -> list[Outcome]:
     """``cache_warm`` and ``cache_verify`` against COPY and a SET loop; /cache/stats, /metrics."""
-    stand.fill_tables(rows, first=stand.rows + 1)
+    testbed.fill_tables(rows, first=testbed.rows + 1)
     copies, warms, verifies, peaks = [], [], [], []
     for _ in range(repeats):
-        copies.append(_copy_and_set(stand))
-        stand.clear()
-        seconds, peak = _timed(stand, "cache_warm")
+        copies.append(_copy_and_set(testbed))
+        testbed.clear()
+        seconds, peak = _timed(testbed, "cache_warm")
         warms.append(seconds)
         peaks.append(peak)
-        seconds, peak = _timed(stand, "cache_verify")
+        seconds, peak = _timed(testbed, "cache_verify")
         verifies.append(seconds)
         peaks.append(peak)
     base = statistics.median(copies)
@@ -49,14 +49,14 @@ def measure(stand: Stand, rows: int, repeats: int) -> list[Outcome]:
             unit="MB",
         )
     )
-    return outcomes + [_page_time(stand, path, rows) for path in ("/cache/stats", "/metrics")]
+    return outcomes + [_page_time(testbed, path, rows) for path in ("/cache/stats", "/metrics")]
 
 
-def _copy_and_set(stand: Stand) -> float:
+def _copy_and_set(testbed: Testbed) -> float:
     """Seconds for the least that warming could do: every row out of Postgres, into Redis."""
-    cache = stand.redis
+    cache = testbed.redis
     start = time.monotonic()
-    with stand.postgres() as connection, connection.cursor() as cursor:
+    with testbed.postgres() as connection, connection.cursor() as cursor:
         pipeline, sent = cache.pipeline(transaction=False), 0
         with cursor.copy("COPY items TO STDOUT") as copy:
             for line in _lines(copy):
@@ -85,10 +85,10 @@ def _forget(cache: "redis.Redis") -> None:
             return
 
 
-def _timed(stand: Stand, command: str) -> tuple[float, float]:
+def _timed(testbed: Testbed, command: str) -> tuple[float, float]:
     """Seconds and MB of a management command; ``RuntimeError`` when it fails."""
     start = time.monotonic()
-    process = stand.lab.talk_to("manage", command, "--json")
+    process = testbed.lab.talk_to("manage", command, "--json")
     peak = _Peak(process)
     output, _ = process.communicate()
     seconds = time.monotonic() - start
@@ -129,11 +129,11 @@ def _high_water(pid: int) -> float:
     return 0.0
 
 
-def _page_time(stand: Stand, path: str, rows: int) -> Outcome:
+def _page_time(testbed: Testbed, path: str, rows: int) -> Outcome:
     took = []
     for _ in range(30):
         start = time.perf_counter()
-        stand.get(path)
+        testbed.get(path)
         took.append((time.perf_counter() - start) * 1000)
     return Outcome(
         *("bulk", f"{path} with {rows:,} cached rows", statistics.median(took), 20.0),

@@ -19,9 +19,9 @@ import orjson
 from loadtest.bench import wrk
 from loadtest.bench.comparisons import Comparison, compare
 from loadtest.bench.outcome import Outcome
-from loadtest.bench.stand import WRITTEN, Stand
+from loadtest.bench.testbed import WRITTEN, Testbed
 from loadtest.bench.wrk import Load
-from loadtest.own_lab import Served
+from loadtest.isolated_lab import Served
 
 _ROWS: Final = 50
 _PAGES: Final = 160
@@ -29,29 +29,29 @@ _PAGES: Final = 160
 _BYPASSES: Final = 0.3
 
 
-def measure(stand: Stand, repeats: int, seconds: float) -> list[Outcome]:
+def measure(testbed: Testbed, repeats: int, seconds: float) -> list[Outcome]:
     """Pages per second, in turns with the peer; the share of misses is in the figures."""
     comparison = Comparison(
         *("page_changed", "50-row page, changed since / plain ListAPIView", 3.0, "plain"),
-        load=_load(stand, "lab"),
-        base_load=_load(stand, "plain"),
+        load=_load(testbed, "lab"),
+        base_load=_load(testbed, "plain"),
         outcome="misses",
         bypasses=_BYPASSES,
     )
     # What was cached when the list was walked is not valid from now on.
-    wrk.once(stand.peer("lab"), WRITTEN, 1)
-    return [compare(stand, comparison, repeats, seconds)]
+    wrk.once(testbed.peer("lab"), WRITTEN, 1)
+    return [compare(testbed, comparison, repeats, seconds)]
 
 
-def _load(stand: Stand, name: str) -> Load:
+def _load(testbed: Testbed, name: str) -> Load:
     """The pages that *name* has; what is on them is in the cache, for they have been read."""
-    return Load("changing", count=_ROWS * _PAGES, pages=tuple(_walk(stand, stand.peer(name))))
+    return Load("changing", count=_ROWS * _PAGES, pages=tuple(_walk(testbed, testbed.peer(name))))
 
 
-def _walk(stand: Stand, served: Served) -> list[str]:
+def _walk(testbed: Testbed, served: Served) -> list[str]:
     """The paths of the first pages of the list."""
     paths = [f"/items?limit={_ROWS}"]
     while len(paths) < _PAGES:
-        following = urlsplit(orjson.loads(stand.get(paths[-1], served))["next"])
+        following = urlsplit(orjson.loads(testbed.get(paths[-1], served))["next"])
         paths.append(f"{following.path}?{following.query}")
     return paths

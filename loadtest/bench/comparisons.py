@@ -10,35 +10,35 @@ from loadtest.bench import wrk
 from loadtest.bench.cpu import Account
 from loadtest.bench.outcome import Outcome, of_rates
 from loadtest.bench.say import say
-from loadtest.bench.stand import HOT, WRITTEN, Stand
+from loadtest.bench.testbed import HOT, WRITTEN, Testbed
 from loadtest.bench.wrk import Load, Run
-from loadtest.own_lab import Served
+from loadtest.isolated_lab import Served
 
 #: The share of a run's reads that must have had the outcome that it is about.
 _PURE: Final = 0.95
 
 
-def _nothing(stand: Stand) -> None:
+def _nothing(testbed: Testbed) -> None:
     pass
 
 
-def _warm(stand: Stand) -> None:
-    stand.warm("lab")
+def _warm(testbed: Testbed) -> None:
+    testbed.warm("lab")
 
 
-def _warm_fast_api(stand: Stand) -> None:
-    stand.warm("lab")
-    stand.warm("fast_api")
+def _warm_fast_api(testbed: Testbed) -> None:
+    testbed.warm("lab")
+    testbed.warm("fast_api")
 
 
-def _warm_naive(stand: Stand) -> None:
-    stand.warm("lab")
-    stand.warm("naive")
+def _warm_naive(testbed: Testbed) -> None:
+    testbed.warm("lab")
+    testbed.warm("naive")
 
 
 @contextmanager
-def _outage(stand: Stand) -> Iterator[None]:
-    with stand.without_redis():
+def _outage(testbed: Testbed) -> Iterator[None]:
+    with testbed.without_redis():
         yield
 
 
@@ -52,8 +52,8 @@ class Comparison:
     base: str
     load: Load
     base_load: Load | None = None
-    prepare: Callable[[Stand], None] = _nothing
-    around: Callable[[Stand], Any] = nullcontext
+    prepare: Callable[[Testbed], None] = _nothing
+    around: Callable[[Testbed], Any] = nullcontext
     #: Of the lab's reads: which outcome they must have had, nearly all of them. The shares are in
     #: the figures.
     outcome: str = ""
@@ -82,7 +82,7 @@ def comparisons(rows: int) -> list[Comparison]:
         Comparison("hit_constant", "hit / bare WSGI constant", 0.5, "constant", HOT,
                    prepare=_warm, outcome="hits"),
         Comparison("miss", "miss / the service without a cache", 0.75, "plain", cold,
-                   prepare=Stand.clear, outcome="misses"),
+                   prepare=Testbed.clear, outcome="misses"),
         Comparison("put", "PUT / the same without the cache layer", 0.85, "plain", WRITTEN),
         Comparison("post", "POST / the same without the cache layer", 0.85, "plain",
                    Load("post")),
@@ -110,7 +110,7 @@ class _Pair:
     shares: dict[str, float]
 
 
-def compare(stand: Stand, comparison: Comparison, repeats: int, seconds: float) -> Outcome:
+def compare(testbed: Testbed, comparison: Comparison, repeats: int, seconds: float) -> Outcome:
     """Measure *comparison* in turns, the first of each pair changing.
 
     A pair in which the lab's reads were something else (the gate was not closed: Redis
@@ -119,9 +119,9 @@ def compare(stand: Stand, comparison: Comparison, repeats: int, seconds: float) 
     """
     pairs: list[_Pair] = []
     impure = 0
-    with comparison.around(stand):
+    with comparison.around(testbed):
         while len(pairs) < repeats:
-            pair = _measure(stand, comparison, seconds, lab_first=len(pairs) % 2 == 0)
+            pair = _measure(testbed, comparison, seconds, lab_first=len(pairs) % 2 == 0)
             if comparison.is_pure(pair.shares):
                 pairs.append(pair)
                 continue
@@ -158,19 +158,19 @@ def _medians(found: list[dict[str, float]]) -> dict[str, float]:
     return {name: statistics.median(each[name] for each in found) for name in found[0]}
 
 
-def _measure(stand: Stand, comparison: Comparison, seconds: float, *, lab_first: bool) -> _Pair:
-    comparison.prepare(stand)
-    lab, base = stand.peer("lab"), stand.peer(comparison.base)
+def _measure(testbed: Testbed, comparison: Comparison, seconds: float, *, lab_first: bool) -> _Pair:
+    comparison.prepare(testbed)
+    lab, base = testbed.peer("lab"), testbed.peer(comparison.base)
     base_load = comparison.base_load or comparison.load
-    base_turn = None if lab_first else _turn(stand, base, base_load, seconds)
-    before = stand.counts() if comparison.outcome else {}
-    turn = _turn(stand, lab, comparison.load, seconds)
-    shares = _shares(before, stand.counts()) if before else {}
-    return _Pair(turn, base_turn or _turn(stand, base, base_load, seconds), shares)
+    base_turn = None if lab_first else _turn(testbed, base, base_load, seconds)
+    before = testbed.counts() if comparison.outcome else {}
+    turn = _turn(testbed, lab, comparison.load, seconds)
+    shares = _shares(before, testbed.counts()) if before else {}
+    return _Pair(turn, base_turn or _turn(testbed, base, base_load, seconds), shares)
 
 
-def _turn(stand: Stand, served: Served, load: Load, seconds: float) -> _Turn:
-    account = Account({"workers": [served.pid], **stand.servers()})
+def _turn(testbed: Testbed, served: Served, load: Load, seconds: float) -> _Turn:
+    account = Account({"workers": [served.pid], **testbed.servers()})
     run = wrk.run(served, load, seconds)
     return _Turn(run, account.per_request(run.all_requests))
 

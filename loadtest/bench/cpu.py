@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from loadtest.own_lab import children
+from loadtest.isolated_lab import children
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 

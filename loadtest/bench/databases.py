@@ -6,27 +6,27 @@ from urllib.parse import urlsplit, urlunsplit
 
 from psycopg import sql
 
-from loadtest.bench.stand import Stand
+from loadtest.bench.testbed import Testbed
 
 
 @contextmanager
-def database(stand: Stand, name: str) -> Iterator[str]:
+def database(testbed: Testbed, name: str) -> Iterator[str]:
     """An empty database beside the lab's; its URL. It is dropped in the end."""
     quoted = sql.Identifier(name)
     drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(quoted)
-    with stand.postgres() as connection:
+    with testbed.postgres() as connection:
         connection.execute(drop)
         connection.execute(sql.SQL("CREATE DATABASE {}").format(quoted))
     try:
-        yield _at(stand.lab.settings["DATABASE_URL"], name)
+        yield _at(testbed.lab.settings["DATABASE_URL"], name)
     finally:
-        with stand.postgres() as connection:
+        with testbed.postgres() as connection:
             connection.execute(drop)
 
 
-def redis_url(stand: Stand, number: int) -> str:
+def redis_url(testbed: Testbed, number: int) -> str:
     """The URL of database *number* of the lab's Redis; the lab itself uses the first."""
-    return _at(stand.lab.settings["REDIS_URL"], str(number))
+    return _at(testbed.lab.settings["REDIS_URL"], str(number))
 
 
 def _at(url: str, name: str) -> str:

@@ -20,7 +20,7 @@ from loadtest.bench.outcome import Outcome
 from loadtest.bench.say import say
 from loadtest.bench.services import READERS, WRITERS, Service
 from loadtest.bench.staleness import History
-from loadtest.bench.stand import Stand
+from loadtest.bench.testbed import Testbed
 
 _OURS: Final = "cachelayer"
 
@@ -105,7 +105,9 @@ def missing() -> dict[str, str]:
     }
 
 
-def measure(stand: Stand, repeats: int, seconds: float, *, quick: bool = False) -> list[Outcome]:
+def measure(
+    testbed: Testbed, repeats: int, seconds: float, *, quick: bool = False
+) -> list[Outcome]:
     """Our stale reads, which are to be none; the figures of all ways beside them.
 
     *quick*: of one way of each package only.
@@ -115,7 +117,7 @@ def measure(stand: Stand, repeats: int, seconds: float, *, quick: bool = False) 
         say(f"{name} is left out. {reason}")
     ways = [way for way in (QUICK if quick else WAYS) if str(way) not in left_out]
     with ExitStack() as stack:
-        services = _start(stand, stack, ways, left_out)
+        services = _start(testbed, stack, ways, left_out)
         measured = [way for way in ways if way.name in services]
         races = {name: _race(service) for name, service in services.items()}
         turns = {load.name: _turns(services, load, repeats, seconds) for load in LOADS}
@@ -142,13 +144,13 @@ def measure(stand: Stand, repeats: int, seconds: float, *, quick: bool = False) 
 
 
 def _start(
-    stand: Stand, stack: ExitStack, ways: Sequence[Way], left_out: dict[str, str]
+    testbed: Testbed, stack: ExitStack, ways: Sequence[Way], left_out: dict[str, str]
 ) -> dict[str, Service]:
     """All of *ways* that start, by name; of another's that does not, *left_out* says why."""
     services = {}
     for number, way in enumerate(ways):
         try:
-            services[way.name] = stack.enter_context(Service.started(stand, way.name, number))
+            services[way.name] = stack.enter_context(Service.started(testbed, way.name, number))
         except RuntimeError as error:
             if not way.package:
                 raise

@@ -5,22 +5,22 @@ from typing import Final
 
 from loadtest.bench import wrk
 from loadtest.bench.outcome import Outcome
-from loadtest.bench.stand import HOT, Stand
+from loadtest.bench.testbed import HOT, Testbed
 
 #: MB per worker that allocators and caches may still move after the first tenth.
 _FLAT: Final = 8.0
 _STEP: Final = 5.0
 
 
-def measure(stand: Stand, requests: int) -> list[Outcome]:
+def measure(testbed: Testbed, requests: int) -> list[Outcome]:
     """Growth of the largest worker from a tenth of *requests* on, in MB."""
     done = 0.0
     course: list[tuple[int, float]] = []
     while done < requests:
-        stand.warm("lab")
-        run = wrk.run(stand.lab.web, HOT, _STEP)
+        testbed.warm("lab")
+        run = wrk.run(testbed.lab.web, HOT, _STEP)
         done += run.rate * _STEP
-        course.append((round(done), _megabytes(stand.lab.web.workers)))
+        course.append((round(done), _megabytes(testbed.lab.web.workers)))
     settled = next(size for count, size in course if count >= requests / 10)
     growth = course[-1][1] - settled
     return [

@@ -9,7 +9,7 @@ from typing import Final
 
 from loadtest.bench.databases import database, redis_url
 from loadtest.bench.outcome import Outcome, of_seconds
-from loadtest.bench.stand import Stand
+from loadtest.bench.testbed import Testbed
 
 #: A Redis database that the lab does not use.
 _REDIS_DATABASE: Final = 9
@@ -35,9 +35,9 @@ def works(*, quick: bool) -> list[Work]:
     ]
 
 
-def measure(stand: Stand, repeats: int, *, quick: bool) -> list[Outcome]:
+def measure(testbed: Testbed, repeats: int, *, quick: bool) -> list[Outcome]:
     """Seconds with the layer, in turns with those of the same project without it."""
-    with project(stand, "cached") as cached, project(stand, "plain") as plain:
+    with project(testbed, "cached") as cached, project(testbed, "plain") as plain:
         outcomes = []
         for work in works(quick=quick):
             # The first finds tables, plans and scripts cold, which no goal is about.
@@ -73,14 +73,14 @@ class Project:
 
 
 @contextmanager
-def project(stand: Stand, kind: str) -> Iterator[Project]:
+def project(testbed: Testbed, kind: str) -> Iterator[Project]:
     """One that is ``cached`` or ``plain``, on a database of its own."""
-    with database(stand, f"bench_{kind}") as url:
-        settings = {"DATABASE_URL": url, "REDIS_URL": redis_url(stand, _REDIS_DATABASE)}
+    with database(testbed, f"bench_{kind}") as url:
+        settings = {"DATABASE_URL": url, "REDIS_URL": redis_url(testbed, _REDIS_DATABASE)}
         with subprocess.Popen(
             [sys.executable, "-m", "loadtest.bench.peers.orm", kind],
-            cwd=stand.lab.root,
-            env=stand.lab.environment(settings),
+            cwd=testbed.lab.root,
+            env=testbed.lab.environment(settings),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

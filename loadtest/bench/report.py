@@ -14,7 +14,7 @@ from rich.table import Table
 
 from loadtest.bench import documents_table, plot, plot_documents
 from loadtest.bench.outcome import Outcome
-from loadtest.bench.stand import versions
+from loadtest.bench.testbed import versions
 
 
 def show(outcomes: Sequence[Outcome]) -> None:

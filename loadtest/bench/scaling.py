@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from loadtest.bench import wrk
 from loadtest.bench.outcome import Outcome
-from loadtest.bench.stand import HOT, Stand
+from loadtest.bench.testbed import HOT, Testbed
 from loadtest.bench.wrk import Load
 
 CLIENTS: Final = (1, 4, 16, 64, 256)
@@ -14,13 +14,13 @@ _LINEAR: Final = 1.5
 _SIZES: Final = (4, 40, 400)
 
 
-def measure(stand: Stand, repeats: int, seconds: float) -> list[Outcome]:
+def measure(testbed: Testbed, repeats: int, seconds: float) -> list[Outcome]:
     """Hits from 1 to 2 workers in turns, and their p99 from 16 to 256 clients."""
-    one = stand.lab_with("one-worker", WEB_WORKERS="1")
-    two = stand.lab.web
+    one = testbed.lab_with("one-worker", WEB_WORKERS="1")
+    two = testbed.lab.web
     ones, twos, few, many = [], [], [], []
     for _ in range(repeats):
-        stand.warm("lab")
+        testbed.warm("lab")
         ones.append(wrk.run(one, HOT, seconds).rate)
         first = wrk.run(two, HOT, seconds)
         twos.append(first.rate)
@@ -44,9 +44,9 @@ def measure(stand: Stand, repeats: int, seconds: float) -> list[Outcome]:
     ]
 
 
-def sweep(stand: Stand, seconds: float) -> dict[str, list[dict[str, Any]]]:
+def sweep(testbed: Testbed, seconds: float) -> dict[str, list[dict[str, Any]]]:
     """The curves: a rate and a p99 for each number of clients, of rows, each size, each worker."""
-    stand.warm("lab")
+    testbed.warm("lab")
     curves: dict[str, list[dict[str, Any]]] = {
         "clients": [],
         "rows": [],
@@ -54,27 +54,27 @@ def sweep(stand: Stand, seconds: float) -> dict[str, list[dict[str, Any]]]:
         "workers": [],
     }
     for clients in CLIENTS:
-        curves["clients"].append(_point(clients, stand, _with_clients(clients), seconds))
-    stand.manage("cache_warm")
-    for rows in (1, 100, 2000, stand.rows):
+        curves["clients"].append(_point(clients, testbed, _with_clients(clients), seconds))
+    testbed.manage("cache_warm")
+    for rows in (1, 100, 2000, testbed.rows):
         load = Load("get", first=1, count=rows)
-        curves["rows"].append(_point(rows, stand, load, seconds))
+        curves["rows"].append(_point(rows, testbed, load, seconds))
     for i, words in enumerate(_SIZES):
         load = Load("get", first=2_000_001 + i * 100, count=100)
-        stand.fill_tables(load.first + 99, first=load.first, words=words)
-        stand.warm("lab", load)
-        size = len(stand.get(f"/items/00000000-0000-4000-8000-{load.first:012x}"))
-        curves["bytes"].append(_point(size, stand, load, seconds))
+        testbed.fill_tables(load.first + 99, first=load.first, words=words)
+        testbed.warm("lab", load)
+        size = len(testbed.get(f"/items/00000000-0000-4000-8000-{load.first:012x}"))
+        curves["bytes"].append(_point(size, testbed, load, seconds))
     for workers in (1, 2, 4):
-        served = stand.lab_with(f"{workers}-workers", WEB_WORKERS=str(workers))
-        stand.warm("lab")
+        served = testbed.lab_with(f"{workers}-workers", WEB_WORKERS=str(workers))
+        testbed.warm("lab")
         run = wrk.run(served, _with_clients(64), seconds)
         curves["workers"].append({"x": workers, "rate": run.rate, "p99_ms": run.p99_ms})
     return curves
 
 
-def _point(x: int, stand: Stand, load: Load, seconds: float) -> dict[str, Any]:
-    run = wrk.run(stand.lab.web, load, seconds)
+def _point(x: int, testbed: Testbed, load: Load, seconds: float) -> dict[str, Any]:
+    run = wrk.run(testbed.lab.web, load, seconds)
     return {"x": x, "rate": run.rate, "p99_ms": run.p99_ms}
 
 

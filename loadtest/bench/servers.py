@@ -4,7 +4,7 @@ import statistics
 from typing import Any, Final
 
 from loadtest.bench import wrk
-from loadtest.bench.stand import HOT, WRITTEN, Stand
+from loadtest.bench.testbed import HOT, WRITTEN, Testbed
 from loadtest.bench.wrk import Load
 
 #: What is changed, against 2 workers of 4 threads, and how.
@@ -20,17 +20,17 @@ _VARIANTS: Final[dict[str, dict[str, str]]] = {
 _LOADS: Final = {"hits": HOT, "pages": Load("page", path="/items?limit=50"), "PUTs": WRITTEN}
 
 
-def measure(stand: Stand, repeats: int, seconds: float) -> list[dict[str, Any]]:
+def measure(testbed: Testbed, repeats: int, seconds: float) -> list[dict[str, Any]]:
     """Medians of rate and p99 for each variant and load, in turns.
 
     Runs that one worker had to itself count here: that they happen is the point.
     """
-    served = {name: stand.lab_with(name, **changes) for name, changes in _VARIANTS.items()}
+    served = {name: testbed.lab_with(name, **changes) for name, changes in _VARIANTS.items()}
     points: list[dict[str, Any]] = [{"x": name, "rates": {}} for name in served]
     for what, load in _LOADS.items():
         runs: dict[str, list[wrk.Run]] = {name: [] for name in served}
         for _ in range(repeats):
-            stand.warm("lab")
+            testbed.warm("lab")
             for name, each in served.items():
                 runs[name].append(wrk.once(each, load, seconds))
         for point in points:

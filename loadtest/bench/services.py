@@ -10,7 +10,7 @@ import orjson
 
 from loadtest.bench.databases import database, redis_url
 from loadtest.bench.staleness import History
-from loadtest.bench.stand import Stand
+from loadtest.bench.testbed import Testbed
 
 #: Processes, as of a web server with two workers; and those in which somebody writes.
 READERS: Final = 2
@@ -28,14 +28,14 @@ class Service:
 
     @classmethod
     @contextmanager
-    def started(cls, stand: Stand, way: str, number: int) -> "Iterator[Service]":
+    def started(cls, testbed: Testbed, way: str, number: int) -> "Iterator[Service]":
         """The service of *way* on databases of its own; ``RuntimeError`` if it does not start."""
-        with database(stand, f"bench_documents_{way}") as url, ExitStack() as stack:
+        with database(testbed, f"bench_documents_{way}") as url, ExitStack() as stack:
             settings = {
                 "DATABASE_URL": url,
-                "REDIS_URL": redis_url(stand, _FIRST_REDIS + number),
+                "REDIS_URL": redis_url(testbed, _FIRST_REDIS + number),
             }
-            spawned = _Spawned(stand, way, settings, stack)
+            spawned = _Spawned(testbed, way, settings, stack)
             spawned.run_to_the_end("prepare")
             if way == "cachelayer":
                 # As the docs have it: a process beside the workers.
@@ -73,9 +73,11 @@ class Service:
 class _Spawned:
     """Starts processes of one way, which end with *stack*."""
 
-    def __init__(self, stand: Stand, way: str, settings: dict[str, str], stack: ExitStack) -> None:
-        self._way, self._stack, self._root = way, stack, stand.lab.root
-        self._environment = stand.lab.environment(settings)
+    def __init__(
+        self, testbed: Testbed, way: str, settings: dict[str, str], stack: ExitStack
+    ) -> None:
+        self._way, self._stack, self._root = way, stack, testbed.lab.root
+        self._environment = testbed.lab.environment(settings)
 
     def start(self, role: str, *numbers: int) -> "subprocess.Popen[bytes]":
         process = subprocess.Popen(

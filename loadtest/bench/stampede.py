@@ -7,13 +7,13 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from loadtest.bench.outcome import Outcome
-from loadtest.bench.stand import Stand
+from loadtest.bench.testbed import Testbed
 
 CLIENTS: Final = 500
 _POSTGRES: Final = (b"MISS", b"BYPASS")
 
 
-def measure(stand: Stand, repeats: int) -> list[Outcome]:
+def measure(testbed: Testbed, repeats: int) -> list[Outcome]:
     """Postgres' reads, and the slowest answers against those of a miss under the same load.
 
     A miss under the same load: as many clients at once, each on a cold row of its own.
@@ -21,12 +21,12 @@ def measure(stand: Stand, repeats: int) -> list[Outcome]:
     reads, one, each = [], [], []
     for repeat in range(repeats):
         first = 10_001 + repeat * CLIENTS
-        stand.clear()
-        answers = _ask(stand.lab.url, [first] * CLIENTS)
+        testbed.clear()
+        answers = _ask(testbed.lab.url, [first] * CLIENTS)
         reads.append(sum(outcome in _POSTGRES for outcome, _ in answers))
         one.append(_p99([seconds for _, seconds in answers]))
-        stand.clear()
-        answers = _ask(stand.lab.url, list(range(first, first + CLIENTS)))
+        testbed.clear()
+        answers = _ask(testbed.lab.url, list(range(first, first + CLIENTS)))
         each.append(statistics.median(seconds for _, seconds in answers))
     figures = {"clients": CLIENTS, "p99_ms": one, "median_miss_ms": each}
     ratio = statistics.median(one) / statistics.median(each)

@@ -10,7 +10,7 @@ from typing import Final
 
 from loadtest.bench import orm
 from loadtest.bench.outcome import Outcome, of_rates
-from loadtest.bench.stand import Stand
+from loadtest.bench.testbed import Testbed
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,9 @@ _PAIRS: Final = (
 _TURNS: Final = 10
 
 
-def measure(stand: Stand, repeats: int) -> list[Outcome]:
+def measure(testbed: Testbed, repeats: int) -> list[Outcome]:
     """Both, as ratios of rates."""
-    with orm.project(stand, "cached") as project:
+    with orm.project(testbed, "cached") as project:
         return [_compare(project, pair, repeats) for pair in _PAIRS]
 
 

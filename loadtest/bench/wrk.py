@@ -9,7 +9,7 @@ from typing import Final
 
 from loadtest.bench import cpu
 from loadtest.bench.say import say
-from loadtest.own_lab import Served
+from loadtest.isolated_lab import Served
 
 _SCRIPT: Final = Path(__file__).with_name("requests.lua")
 #: Below this share of the busiest worker's time a worker was left out of the run.

@@ -5,7 +5,7 @@ import urllib.request
 
 import pytest
 
-from loadtest.own_lab import OwnLab
+from loadtest.isolated_lab import IsolatedLab
 
 
 class Site:
@@ -25,7 +25,7 @@ class Site:
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
-    lab = OwnLab(tmp_path_factory.mktemp("load"))
+    lab = IsolatedLab(tmp_path_factory.mktemp("load"))
     try:
         lab.start()
         yield Site(lab)

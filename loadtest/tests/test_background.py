@@ -9,7 +9,7 @@ import pytest
 
 from loadtest.api import Api, NoAnswer
 from loadtest.background import NAME, Traffic
-from loadtest.own_lab import wait_until
+from loadtest.isolated_lab import wait_until
 from loadtest.proxy import Proxy
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.own_lab import free_port
-from loadtest.tests.liar import lying_api
+from loadtest.isolated_lab import free_port
+from loadtest.tests.stale_api import stale_api
 
 pytestmark = [
     pytest.mark.slow,
@@ -102,7 +102,7 @@ def test_the_load_grows_holds_and_ends(ran):
 
 
 def test_a_stale_read_breaks_its_thresholds():
-    with lying_api() as url:
+    with stale_api() as url:
         done = run(url, 100)
     assert done.returncode == 0, done.stderr
     ran = json.loads(done.stdout)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.own_lab import free_port, wait_until
-from loadtest.tests.liar import lying_api
+from loadtest.isolated_lab import free_port, wait_until
+from loadtest.tests.stale_api import stale_api
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -40,7 +40,7 @@ def run(url, *arguments):
     return done.returncode, done.stdout + done.stderr
 
 
-def test_the_story_is_told_and_nothing_fails_in_the_outage(site):
+def test_every_stage_is_reached_and_nothing_fails_in_the_outage(site):
     before = {item["id"] for item in site.items()}
     lab = shlex.join(site.lab.command("redis"))
     stop, start = (f"cd {shlex.quote(str(site.lab.root))} && {lab} {x}" for x in ("stop", "start"))
@@ -137,7 +137,7 @@ def test_an_api_that_is_not_there_is_exit_code_1():
 
 
 def test_an_editor_who_does_not_read_what_it_wrote_fails_the_run():
-    with lying_api() as url:
+    with stale_api() as url:
         lenient = ["--max-fail-ratio", "1", *PATIENT]
         code, said = run(url, "--plain", "--users", "2", "--run-time", "4s", *lenient, "Editor")
     assert code == 1
@@ -170,7 +170,7 @@ def ask(url, form=None):
         return ""
 
 
-def test_the_browser_chooses_the_persons_and_the_story(site, browser):
+def test_the_browser_chooses_the_persons_and_the_shape(site, browser):
     page = ask(browser)
     for offered in ("RedisOutage", "Editor", "max_fail_ratio", "max_p95", "api_token"):
         assert offered in page

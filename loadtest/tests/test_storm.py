@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from loadtest import faults
-from loadtest.own_lab import OwnLab
+from loadtest import fault_injection
+from loadtest.isolated_lab import IsolatedLab
 from loadtest.storm import CONTROL_FAULTS, Options, Storm
 from loadtest.verdict import Bounds, table
 from loadtest.writers import MAKING, WAYS
@@ -19,7 +19,7 @@ BOUNDS = Bounds(partition=1.5, sql=1.0)
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    lab = OwnLab(tmp_path_factory.mktemp("storm"))
+    lab = IsolatedLab(tmp_path_factory.mktemp("storm"))
     try:
         lab.start()
         yield lab
@@ -27,7 +27,7 @@ def lab(tmp_path_factory):
         lab.stop()
 
 
-def blow(lab, *, seconds, seed, names, control=False, bulk=True):
+def run_storm(lab, *, seconds, seed, names, control=False, bulk=True):
     options = Options(
         seconds=seconds,
         clients=10,
@@ -39,15 +39,15 @@ def blow(lab, *, seconds, seed, names, control=False, bulk=True):
         bounds=BOUNDS,
     )
     storm = Storm(lab, options)
-    verdict = storm.blow()
+    verdict = storm.run()
     return verdict, table(verdict, storm.zero)
 
 
 @pytest.mark.timeout(240)
 def test_no_fault_makes_the_cache_break_its_promise(lab):
-    verdict, shown = blow(lab, seconds=14, seed=1, names=faults.NAMES)
+    verdict, shown = run_storm(lab, seconds=14, seed=1, names=fault_injection.NAMES)
     assert verdict.kept, shown
-    assert set(verdict.numbers["faults made"]) == set(faults.NAMES), shown
+    assert set(verdict.numbers["faults made"]) == set(fault_injection.NAMES), shown
     # It was a storm, and there was a cache.
     assert verdict.numbers["reads"] > 300, shown
     assert verdict.numbers["writes"] > 100, shown
@@ -70,7 +70,7 @@ def test_a_strict_storm_shows_nothing_stale():
 @pytest.mark.timeout(240)
 def test_without_faults_nothing_is_stale_and_pages_are_cached(lab):
     """Pages that never are could not be stale."""
-    verdict, shown = blow(lab, seconds=8, seed=2, names=[])
+    verdict, shown = run_storm(lab, seconds=8, seed=2, names=[])
     assert verdict.kept, shown
     assert verdict.numbers["pages, hits in percent"] > 10, shown
 
@@ -79,7 +79,7 @@ def test_without_faults_nothing_is_stale_and_pages_are_cached(lab):
 def test_the_same_storm_breaks_a_naive_cache(lab):
     found = {"items": False, "pages": False}
     for seed in range(4):
-        verdict, _ = blow(
+        verdict, _ = run_storm(
             lab, seconds=10, seed=seed, names=CONTROL_FAULTS, control=True, bulk=False
         )
         found["items"] |= bool(verdict.violations)
@@ -92,7 +92,7 @@ def test_the_same_storm_breaks_a_naive_cache(lab):
 @pytest.mark.timeout(240)
 def test_stale_reads_of_rows_that_were_written_in_bulk_are_found(lab):
     """However it was: the control's cache hears of none of these writes."""
-    verdict, shown = blow(lab, seconds=8, seed=1, names=[], control=True)
+    verdict, shown = run_storm(lab, seconds=8, seed=1, names=[], control=True)
     overtaken = {operation.who for v in verdict.violations for operation in v.operations}
     assert overtaken >= set(WAYS.values()), shown
     overtaken = {operation.who for v in verdict.of_pages for operation in v.operations}

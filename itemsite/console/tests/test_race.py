@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from cachelayer.redis import transport
 from items.models import Item
-from itemsite.console import naive
+from itemsite.console import control_cache
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -44,9 +44,9 @@ class Race:
 def held_back(monkeypatch):
     """SETs of the naive cache arrive when this block ends, in the order that is asked for."""
     late = []
-    put = naive.put
+    put = control_cache.put
     with monkeypatch.context() as patch:
-        patch.setattr(naive, "put", lambda pk, row: late.append((pk, row)))
+        patch.setattr(control_cache, "put", lambda pk, row: late.append((pk, row)))
         yield late
     for pk, row in late:
         put(pk, row)

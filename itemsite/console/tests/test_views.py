@@ -5,11 +5,13 @@ import re
 import pytest
 from django.test import Client
 
-from itemsite.console import faults
+from itemsite.console import lab_switches
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-CONTROLS = [f"/console/faults/{name}" for name in (*faults.SWITCHES, faults.KILL_WORKER)]
+CONTROLS = [
+    f"/console/faults/{name}" for name in (*lab_switches.SWITCHES, lab_switches.KILL_WORKER)
+]
 HERE = {"host": "localhost"}
 ROW = "/console/race/550e8400-e29b-41d4-a716-446655440001"
 LOOKS = ["/console/live", "/console/list", "/console/traces"]
@@ -121,14 +123,14 @@ def test_the_page_carries_the_token_that_its_controls_need():
 
 
 def test_only_the_labs_own_redis_can_be_switched(client):
-    for name, word in faults.SWITCHES.items():
+    for name, word in lab_switches.SWITCHES.items():
         answer = client.post(f"/console/faults/{name}")
         assert answer.status_code == 409
         assert answer.json()["detail"].endswith(f"docker compose {word} redis.")
 
 
 def test_a_redis_of_ones_own_is_left_alone(client, monkeypatch):
-    monkeypatch.setattr(faults, "redis_place", lambda: "yours")
+    monkeypatch.setattr(lab_switches, "redis_place", lambda: "yours")
     answer = client.post("/console/faults/stop-redis")
     assert answer.status_code == 409
     assert answer.json()["detail"].endswith("Stop and start it yourself.")

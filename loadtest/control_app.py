@@ -33,7 +33,7 @@ Answer = tuple[int, bytes]
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """The WSGI application: ``gunicorn loadtest.naive:application``."""
+    """The WSGI application: ``gunicorn loadtest.control_app:application``."""
     headers = [("Content-Type", "application/json")]
     try:
         status, body = _answer(environ, headers)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from loadtest.clients import Keys, rows_in
-from loadtest.faults import NAMES, Fault, Outcome, schedule
+from loadtest.fault_injection import NAMES, Fault, Outcome, schedule
 from loadtest.lists import ListRead
 from loadtest.proxy import Proxy
 from loadtest.record import Failure, Record

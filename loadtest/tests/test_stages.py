@@ -1,12 +1,12 @@
-"""The stages of the story, what is counted in each, and when a run has failed."""
+"""The stages of a run, what is counted in each, and when a run has failed."""
 
 import pytest
 
-from loadtest.gates import Gates
-from loadtest.story import OUTAGE, RECOVERY, STAGES, STEADY, WARM_UP, Tally, stage_at, users_in
+from loadtest.stages import OUTAGE, RECOVERY, STAGES, STEADY, WARM_UP, Tally, stage_at, users_in
+from loadtest.thresholds import Thresholds
 
 
-def test_the_stages_fill_the_story_in_their_order():
+def test_the_stages_fill_the_run_in_their_order():
     assert sum(stage.share for stage in STAGES) == pytest.approx(1)
     assert [stage_at(seconds, 100) for seconds in (0, 19, 21, 49, 51, 74, 76, 99)] == [
         *(WARM_UP, WARM_UP),
@@ -52,5 +52,5 @@ def test_counts_that_were_reset_are_taken_as_they_are():
 )
 def test_each_gate_that_does_not_hold_is_a_sentence(seen, sentences):
     run = {"requests": 100, "fail_ratio": 0.0, "p95": 50.0, "stale": 0, **seen}
-    broken = Gates(fail_ratio=0.01, p95=100).broken(**run)
+    broken = Thresholds(fail_ratio=0.01, p95=100).broken(**run)
     assert [None] * len(broken) == sentences if None in sentences else broken == sentences

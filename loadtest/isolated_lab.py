@@ -22,7 +22,7 @@ _PARTS: Final = ("cachelayer", "items", "itemsite", "loadtest", "manage.py")
 _KEPT: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "USER")
 
 
-class OwnLab:
+class IsolatedLab:
     """Everything that ``./lab`` starts, in *directory*, on ports of its own."""
 
     def __init__(self, directory: Path, partition: str = "bounded", **settings: str) -> None:

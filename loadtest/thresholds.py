@@ -1,4 +1,4 @@
-"""When a load test has failed: the sentences are what was wrong, none is success."""
+"""When a load test has failed: one sentence for each threshold that was crossed."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -8,8 +8,8 @@ STALE: Final = "stale read"
 
 
 @dataclass(frozen=True, slots=True)
-class Gates:
-    """What a run must keep to."""
+class Thresholds:
+    """The limits of a run."""
 
     #: Of all requests, 0 to 1.
     fail_ratio: float
@@ -17,7 +17,7 @@ class Gates:
     p95: float
 
     def broken(self, *, requests: int, fail_ratio: float, p95: float, stale: int) -> list[str]:
-        """A sentence for each gate that does not hold."""
+        """A sentence for each threshold that was crossed."""
         if not requests:
             return ["No request was made: is the API at the host that was given?"]
         found = []

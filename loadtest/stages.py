@@ -1,4 +1,4 @@
-"""The story that the load test tells: warm up, steady, Redis outage, recovery."""
+"""The stages of a load test run: warm up, steady, Redis outage, recovery."""
 
 import math
 from collections import Counter
@@ -9,7 +9,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A part of the story; *share* is of the whole story's seconds."""
+    """A part of the run; *share* is of all its seconds."""
 
     name: str
     share: float
@@ -23,7 +23,7 @@ STAGES: Final = (WARM_UP, STEADY, OUTAGE, RECOVERY)
 
 
 def stage_at(seconds: float, total: float) -> Stage | None:
-    """The stage that is *seconds* into a story of *total* seconds; None: it is over."""
+    """The stage *seconds* after the start of a run of *total* seconds; None: the run is over."""
     end = 0.0
     for stage in STAGES:
         end += stage.share * total

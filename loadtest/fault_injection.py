@@ -12,7 +12,7 @@ from typing import Any, Final
 import redis
 
 from loadtest.clients import clear
-from loadtest.own_lab import OwnLab, Served, wait_until
+from loadtest.isolated_lab import IsolatedLab, Served, wait_until
 from loadtest.proxy import Proxy
 from loadtest.record import now
 
@@ -39,7 +39,7 @@ class Outcome:
 class Faults:
     """Makes faults in *lab*, whose clients talk to *web*; *proxy* leads the island to Redis."""
 
-    def __init__(self, lab: OwnLab, web: Served, proxy: Proxy | None) -> None:
+    def __init__(self, lab: IsolatedLab, web: Served, proxy: Proxy | None) -> None:
         self._lab, self._web, self._proxy = lab, web, proxy
         self._redis = redis.Redis.from_url(lab.settings["REDIS_URL"], socket_timeout=10)
 

@@ -16,7 +16,7 @@ import redis
 
 from loadtest.bench import wrk
 from loadtest.bench.wrk import Load
-from loadtest.own_lab import OwnLab, Served, wait_until
+from loadtest.isolated_lab import IsolatedLab, Served, wait_until
 
 #: Rows that hits read, and rows that writes change: apart, so that a write warms no read.
 HOT: Final = Load("get", first=1, count=2000)
@@ -40,13 +40,13 @@ _INSERT: Final = """
 """
 
 
-class Stand:
+class Testbed:
     """A lab with *rows* rows, in *directory*, and the peers that were asked for."""
 
     def __init__(self, directory: Path, rows: int) -> None:
         self._directory, self.rows = directory, rows
         # Traces as a server makes them, and not all of them, as a lab does.
-        self.lab = OwnLab(
+        self.lab = IsolatedLab(
             directory,
             OTEL_TRACES_SAMPLER="parentbased_traceidratio",
             OTEL_TRACES_SAMPLER_ARG="0.01",
@@ -116,7 +116,7 @@ class Stand:
             "constant": "loadtest.bench.peers.bare:constant",
             "redis_get": "loadtest.bench.peers.bare:redis_get",
             "plain": "loadtest.bench.peers.plain:application",
-            "naive": "loadtest.naive:application",
+            "naive": "loadtest.control_app:application",
         }[name]
         changes = {"PROMETHEUS_MULTIPROC_DIR": self._folder(name)} if name == "plain" else {}
         return self.lab.serve(name, [module, *_GUNICORN], changes)

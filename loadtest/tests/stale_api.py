@@ -1,4 +1,4 @@
-"""An API that answers reads with an older row. The real one cannot be made to lie."""
+"""An API that answers reads with an older row, which the real one cannot be made to do."""
 
 import http.server
 import json
@@ -7,7 +7,7 @@ import uuid
 from contextlib import contextmanager
 
 
-class Liar(http.server.BaseHTTPRequestHandler):
+class StaleHandler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def answer(self, status, etag, body):
@@ -33,9 +33,9 @@ class Liar(http.server.BaseHTTPRequestHandler):
 
 
 @contextmanager
-def lying_api():
+def stale_api():
     """Its URL, while the block runs."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Liar) as server:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), StaleHandler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()

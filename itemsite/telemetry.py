@@ -9,6 +9,7 @@ of its own sends them, and what cannot be sent is dropped, with one line in the 
 that begins and one when it ends.
 """
 
+import importlib
 import logging
 import os
 import threading
@@ -106,12 +107,22 @@ def _exporter(protocol: str) -> SpanExporter:
 
         return http.OTLPSpanExporter()
     if protocol == "grpc":
-        from opentelemetry.exporter.otlp.proto.grpc import trace_exporter as grpc
-
-        return grpc.OTLPSpanExporter()
+        return _grpc_exporter()
     raise ValueError(
         f"OTEL_EXPORTER_OTLP_PROTOCOL={protocol!r} is not known. Set it to http/protobuf or grpc."
     )
+
+
+def _grpc_exporter() -> SpanExporter:
+    try:
+        grpc = importlib.import_module("opentelemetry.exporter.otlp.proto.grpc.trace_exporter")
+    except ImportError:
+        raise ValueError(
+            "OTEL_EXPORTER_OTLP_PROTOCOL=grpc needs a package. Install "
+            "opentelemetry-exporter-otlp-proto-grpc, or set it to http/protobuf."
+        ) from None
+    exporter: SpanExporter = grpc.OTLPSpanExporter()
+    return exporter
 
 
 def _link_to_trace(span: trace.Span, request: Any, response: Any) -> None:

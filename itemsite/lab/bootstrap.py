@@ -22,6 +22,7 @@ if __name__ == "__main__":
     # Started by path: import from the project, not from this folder.
     sys.path[0] = str(ROOT)
 
+from itemsite.lab import packages  # noqa: E402
 from itemsite.lab.errors import LabError  # noqa: E402
 from itemsite.lab.progress import Progress, say  # noqa: E402
 
@@ -81,15 +82,13 @@ def install(requirements: str) -> None:
     if _is_current(stamp):
         return
     with alone():
-        # Whoever held the lock may have done it.
+        # Another ./lab, which held the lock, may have done it.
         if _is_current(stamp):
             return
         with Progress() as progress:
             if not _works(VENV_PYTHON):
                 _make_venv(progress)
-            from itemsite.lab.packages import pip_install
-
-            pip_install(
+            packages.install(
                 VENV_PYTHON,
                 ["-r", str(ROOT / requirements)],
                 what=requirements,
@@ -128,7 +127,7 @@ def _with_included(requirements: str) -> set[str]:
 def _works(python: Path) -> bool:
     if not python.exists():
         return False
-    check = "import sys, pip; sys.exit(sys.version_info < (3, 11))"
+    check = "import sys; sys.exit(sys.version_info < (3, 11))"
     return subprocess.run([python, "-c", check], capture_output=True).returncode == 0
 
 
@@ -142,7 +141,9 @@ def _make_venv(progress: Progress) -> None:
         )
     progress.step("Making .venv")
     made = subprocess.run(
-        [sys.executable, "-m", "venv", "--clear", str(VENV)], capture_output=True, text=True
+        [sys.executable, "-m", "venv", "--clear", "--without-pip", str(VENV)],
+        capture_output=True,
+        text=True,
     )
     if made.returncode:
         shutil.rmtree(VENV, ignore_errors=True)

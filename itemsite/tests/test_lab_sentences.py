@@ -2,6 +2,7 @@
 
 import importlib.util
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,42 +80,72 @@ def test_a_python_without_venv(monkeypatch, module):
         bootstrap._make_venv(Progress())
 
 
+def fails_to_install(monkeypatch, tmp_path, says):
+    """What the lab says when its installer has ended with the words *says*."""
+    program = f"import sys; print({says!r}); sys.exit(1)"
+    monkeypatch.setattr(packages, "_uv", lambda *args: "")
+    monkeypatch.setattr(packages, "pip", lambda python: [sys.executable, "-c", program])
+    log = tmp_path / "var" / "install.log"
+    with pytest.raises(LabError) as error:
+        packages.install(Path(sys.executable), [], what="it", log=log, progress=Progress())
+    assert log.read_text().strip() == says.strip()
+    assert f"({log} has the rest)" in str(error.value)
+    assert str(error.value).endswith("Then start ./lab again.")
+    return str(error.value)
+
+
 @pytest.mark.parametrize(
-    ("pip_says", "we_say"),
+    ("says", "reason"),
     [
         (
             "ERROR: Could not find a version that satisfies the requirement rich==99 "
             "(from versions: 1.0, 2.0)\nERROR: No matching distribution found for rich==99",
-            "There is no rich==99 for Python",
+            "No matching distribution found for rich==99",
         ),
+        ("  ERROR: Failed building wheel for orjson\n", "Failed building wheel for orjson"),
+        ("ERROR: [Errno 28] No space left on device", "[Errno 28] No space left on device"),
         (
-            "ERROR: Could not find a version that satisfies the requirement rich==15.0.0 "
-            "(from versions: none)\nERROR: No matching distribution found for rich==15.0.0",
-            "pip found no rich==15.0.0 for Python",
+            "  \N{MULTIPLICATION SIGN} No solution found when resolving dependencies:\n"
+            "  ╰─▶ Because there is no version of rich==99, your requirements are unsatisfiable.",
+            "Because there is no version of rich==99, your requirements are unsatisfiable",
         ),
-        (
-            "WARNING: Retrying after connection broken by NewConnectionError\n"
-            "ERROR: No matching distribution found for rich==15.0.0",
-            "pip cannot reach the package index",
-        ),
-        ("  ERROR: Failed building wheel for orjson\n", "orjson has no wheel for Python"),
-        (
-            "ERROR: Could not build wheels for orjson, which is required to install",
-            "orjson has no wheel for Python",
-        ),
-        (
-            "error: failed-wheel-build-for-install\nERROR: Failed to build installable wheels for "
-            "some pyproject.toml based projects (orjson)",
-            "orjson has no wheel for Python",
-        ),
-        ("OSError: [Errno 28] No space left on device", "The disk is full"),
-        ("Something new", "pip could not install it"),
+        ("Something new", "no reason given"),
     ],
 )
-def test_why_pip_failed(pip_says, we_say):
-    why = packages._why(pip_says, "it", Path("var/install.log"))
-    assert why.startswith(we_say)
-    assert "start ./lab again" in why
+def test_why_an_installation_failed(monkeypatch, tmp_path, says, reason):
+    assert fails_to_install(monkeypatch, tmp_path, says).startswith(
+        f"Could not install it: {reason} ("
+    )
+
+
+@pytest.fixture
+def installers(monkeypatch, tmp_path):
+    """A uv, a pip and a Python that note that they were called; *uv_fails* and what was called."""
+
+    def install(*, uv_fails):
+        called = tmp_path / "called"
+        programs = {}
+        for name in ("uv", "pip", "python"):
+            program = programs[name] = tmp_path / "bin" / name
+            program.parent.mkdir(exist_ok=True)
+            end = "exit 1" if name == "uv" and uv_fails else "exit 0"
+            program.write_text(f"#!/bin/sh\necho {name} >> {called}\n{end}\n")
+            program.chmod(0o755)
+        monkeypatch.setattr("shutil.which", lambda name: str(programs["uv"]))
+        monkeypatch.setattr(packages, "pip", lambda python: [str(programs["pip"])])
+        log = tmp_path / "install.log"
+        packages.install(programs["python"], [], what="it", log=log, progress=Progress())
+        return called.read_text().split()
+
+    return install
+
+
+def test_uv_installs_where_it_is_on_path(installers):
+    assert installers(uv_fails=False) == ["uv", "python"]
+
+
+def test_pip_installs_what_uv_cannot(installers):
+    assert installers(uv_fails=True) == ["uv", "pip", "python"]
 
 
 def test_a_fresh_stamp_follows_the_pins_and_the_interpreter(monkeypatch, tmp_path):

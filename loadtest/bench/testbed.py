@@ -1,12 +1,12 @@
 """What the benchmark measures, running: a lab of its own, and the peers beside it."""
 
 import importlib.util
-import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
@@ -203,12 +203,12 @@ def missing_for_fast_api() -> str:
 
 def versions() -> dict[str, str]:
     """Of what was measured."""
-    listed = subprocess.run(
-        [sys.executable, "-m", "pip", "freeze"], capture_output=True, text=True, check=False
-    ).stdout
     wanted = (
         *("django", "djangorestframework", "redis", "hiredis", "psycopg", "gunicorn", "fastapi"),
         *("django-cacheops", "django-cachalot"),
     )
-    pairs = (line.lower().partition("==") for line in listed.splitlines())
-    return {name: version for name, _, version in pairs if name in wanted}
+    found = {}
+    for name in wanted:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found

@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+import psutil
+
 _CHECKOUT: Final = Path(__file__).resolve().parents[1]
 _PARTS: Final = ("cachelayer", "items", "itemsite", "loadtest", "manage.py")
 #: What a shell says of other labs and settings must not reach this one.
@@ -221,20 +223,14 @@ def free_port() -> int:
 
 
 def children(pid: int) -> list[int]:
-    """The processes that *pid* has started, those that have ended excepted."""
-    listed = Path(f"/proc/{pid}/task/{pid}/children")
-    if listed.exists():
-        found = [int(word) for word in listed.read_text().split()]
-        return [child for child in found if not _is_zombie(child)]
-    shown = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True)
-    return [int(line) for line in shown.stdout.split()]
-
-
-def _is_zombie(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-    except OSError:
-        return True
+    """The processes that *pid* has started and that have not ended."""
+    found = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(pid).children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if child.status() != psutil.STATUS_ZOMBIE:
+                    found.append(child.pid)
+    return found
 
 
 def _environment(changes: Mapping[str, str]) -> dict[str, str]:

@@ -1,4 +1,7 @@
-"""A server process that can be found again: by another command, or after a crash."""
+"""A server process that can be found again: by another command, or after a crash.
+
+psutil is imported where it is used: some commands work before anything is installed.
+"""
 
 import contextlib
 import json
@@ -82,42 +85,38 @@ def wait_until(condition: Callable[[], bool], timeout: float) -> bool:
 
 def identity(pid: int) -> str | None:
     """What tells this process from an earlier or later one with its pid; ``None`` if dead."""
-    if _has_proc():
+    import psutil
+
+    if psutil.LINUX:
+        # Ticks since the boot: psutil's time of creation moves when the clock is set.
         try:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:
             return None
         return None if fields[0] in "ZX" else f"{_boot()}:{fields[19]}"
-    state, _, started = _ps("stat=,lstart=", pid).partition(" ")
-    return None if not started or state.startswith("Z") else started.strip()
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        if process.status() != psutil.STATUS_ZOMBIE:
+            return str(process.create_time())
+    return None
 
 
 def command_line(pid: int) -> str:
     """How the process was called; empty if there is none."""
-    if _has_proc():
-        try:
-            return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ")
-        except OSError:
-            return ""
-    return _ps("command=", pid)
+    import psutil
+
+    with contextlib.suppress(psutil.Error):
+        return " ".join(psutil.Process(pid).cmdline())
+    return ""
 
 
 def children(pid: int) -> list[int]:
     """The processes that *pid* has started."""
-    if not _has_proc():
-        listed = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True)
-        return [int(line) for line in listed.stdout.split()]
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            if int(path.read_text().rpartition(")")[2].split()[1]) == pid:
-                found.append(int(path.parent.name))
-    return found
+    import psutil
 
-
-@cache
-def _has_proc() -> bool:
-    return Path("/proc/self/stat").exists()
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return [child.pid for child in psutil.Process(pid).children()]
+    return []
 
 
 @cache
@@ -125,13 +124,6 @@ def _boot() -> str:
     with contextlib.suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return ""
-
-
-def _ps(columns: str, pid: int) -> str:
-    shown = subprocess.run(
-        ["ps", "-o", columns, "-p", str(pid)], capture_output=True, text=True, check=False
-    )
-    return shown.stdout.strip()
 
 
 class Server:

@@ -14,7 +14,7 @@ from itemsite.lab.bootstrap import ROOT
 from itemsite.lab.folder import LabFolder
 from itemsite.lab.ports import free_port
 from itemsite.lab.postgres import Postgres
-from itemsite.lab.process import RECORD, Record, children, stop_recorded, wait_until
+from itemsite.lab.process import RECORD, Record, children, command_line, stop_recorded, wait_until
 from itemsite.lab.redis_server import Redis
 
 _TRACING = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_SDK_DISABLED", "TRACES_URL", "JAEGER_URL")
@@ -100,7 +100,7 @@ class RunningLab:
         """The worst end: nobody is left who could stop the servers."""
         assert self.process is not None
         for pid in children(self.process.pid):
-            if "itemsite.lab.keeper" in Path(f"/proc/{pid}/cmdline").read_text():
+            if "itemsite.lab.keeper" in command_line(pid):
                 os.kill(pid, signal.SIGKILL)
         self.send(signal.SIGKILL)
 

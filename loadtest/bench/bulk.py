@@ -119,6 +119,7 @@ class _Peak:
 
 
 def _high_water(pid: int) -> float:
+    # psutil has no peak.
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:

@@ -1,27 +1,24 @@
 """Where the processor's time of a run goes: workers, Postgres, Redis."""
 
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Final
+from contextlib import suppress
+
+import psutil
 
 from loadtest.isolated_lab import children
-
-_TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
 def seconds(pids: Sequence[int]) -> dict[int, float]:
     """The processor time of each process so far; those that cannot be seen are left out."""
     found = {}
     for pid in pids:
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            command = Path(f"/proc/{pid}/cmdline").read_bytes()
-        except OSError:
-            continue  # No /proc here, or it has ended: then the split is not known.
-        if b"resource_tracker" in command:
-            continue  # Python's own, beside uvicorn's workers.
-        found[pid] = (int(fields[11]) + int(fields[12])) / _TICKS
+        # A process that has ended, or is another user's: then the split is not known.
+        with suppress(psutil.Error):
+            process = psutil.Process(pid)
+            # Python's own process beside uvicorn's workers is not a worker.
+            if not any("resource_tracker" in word for word in process.cmdline()):
+                times = process.cpu_times()
+                found[pid] = times.user + times.system
     return found
 
 

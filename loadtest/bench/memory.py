@@ -1,7 +1,8 @@
 """Whether a worker's memory stays flat over many requests."""
 
-from pathlib import Path
 from typing import Final
+
+import psutil
 
 from loadtest.bench import wrk
 from loadtest.bench.outcome import Outcome
@@ -34,11 +35,4 @@ def measure(testbed: Testbed, requests: int) -> list[Outcome]:
 
 
 def _megabytes(pids: list[int]) -> float:
-    return max(_resident(pid) for pid in pids)
-
-
-def _resident(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    return 0.0
+    return max(psutil.Process(pid).memory_info().rss for pid in pids) / 2**20

@@ -1,98 +1,112 @@
-"""SVG plots without a library: bars of what was reached of each goal, and curves of growth."""
+"""The plots of a measurement, as SVG.
 
-import math
-from collections.abc import Mapping, Sequence
-from html import escape
+python -m loadtest.bench.plot var/bench
+"""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
+
+import matplotlib as mpl
+import orjson
+from matplotlib.figure import Figure
 
 from loadtest.bench.outcome import Outcome
 
-_STYLE: Final = """
-  svg { font: 13px system-ui, sans-serif; }
-  text { fill: #1f2328; } .faint { fill: #59636e; } .axis { stroke: #d1d9e0; }
-  .goal { stroke: #1f2328; stroke-dasharray: 4 3; }
-  .met { fill: #1a7f37; } .missed { fill: #bc4c00; } .other { fill: #8c959f; }
-  .rate { stroke: #0969da; } .p99 { stroke: #bc4c00; } polyline { fill: none; stroke-width: 2; }
-  @media (prefers-color-scheme: dark) {
-    text { fill: #f0f6fc; } .faint { fill: #9198a1; } .axis { stroke: #3d444d; }
-    .goal { stroke: #f0f6fc; } .met { fill: #3fb950; } .missed { fill: #f0883e; }
-    .other { fill: #6e7681; } .rate { stroke: #58a6ff; } .p99 { stroke: #f0883e; }
-  }
-"""
-WIDTH: Final = 860
-LINE: Final = 26
-_LABELS: Final = 400
+COLOURS: Final = {"met": "#1a7f37", "missed": "#bc4c00", "other": "#8c959f"}
 #: Bars end here, however far above its goal a row is.
 _MOST: Final = 3.0
+#: Inches.
+_WIDTH: Final = 10.0
+_LINE: Final = 0.3
+_MEASURES: Final[Sequence[tuple[str, str, Callable[[float], str]]]] = (
+    ("stale reads", "stale", "{:,.0f}".format),
+    ("hit rate", "hit_rate", "{:.1%}".format),
+    ("reads/s", "reads_per_s", "{:,.0f}".format),
+    ("writes/s", "writes_per_s", "{:,.1f}".format),
+)
 
 
-def bars(outcomes: Sequence[Outcome]) -> str:
+def goals(outcomes: Sequence[Outcome], file: Path) -> None:
     """How much of its goal each row reached; the dashed line is the goal."""
-    room = WIDTH - _LABELS - 90
-    height = 40 + LINE * len(outcomes)
-    parts = [f'<text x="{_LABELS + room / _MOST:.0f}" y="16" text-anchor="middle">goal</text>']
-    for i, outcome in enumerate(outcomes):
-        y = 28 + LINE * i
-        length = room * min(outcome.share, _MOST) / _MOST
-        name = "met" if outcome.met else "missed"
-        said = f"{outcome.value:,.2f} {outcome.unit}"
-        parts += [
-            f'<text x="{_LABELS - 8}" y="{y + 13}" text-anchor="end">{escape(outcome.what)}</text>',
-            f'<rect class="{name}" x="{_LABELS}" y="{y}" width="{length:.0f}" height="18" rx="2"/>',
-            f'<text class="faint" x="{_LABELS + length + 6:.0f}" y="{y + 13}">{said}</text>',
-        ]
-    x = _LABELS + room / _MOST
-    parts.append(f'<line class="goal" x1="{x:.0f}" x2="{x:.0f}" y1="22" y2="{height - 8}"/>')
-    return svg(WIDTH, height, "What each row reached of its goal", parts)
-
-
-def curves(sweeps: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    """One panel for each thing that grows: hits per second, and the 99th percentile."""
-    panel, height = WIDTH // 2, 240
-    parts: list[str] = []
-    for i, (name, points) in enumerate(sweeps.items()):
-        left, top = (i % 2) * panel + 56, (i // 2) * height + 34
-        parts += _panel(name, points, left, top, panel - 110, height - 80)
-    rows = math.ceil(len(sweeps) / 2)
-    return svg(WIDTH, rows * height + 10, "How the cost of a hit grows", parts)
-
-
-def _panel(
-    name: str, points: Sequence[Mapping[str, Any]], left: int, top: int, width: int, height: int
-) -> list[str]:
-    xs = [math.log10(point["x"]) for point in points]
-    span = (max(xs) - min(xs)) or 1
-    parts = [
-        f'<text x="{left}" y="{top - 12}">{escape(name)}: '
-        '<tspan class="faint">hits/s (blue), p99 ms (orange)</tspan></text>',
-        f'<line class="axis" x1="{left}" x2="{left + width}" y1="{top + height}" '
-        f'y2="{top + height}"/>',
-    ]
-    places = [left + (x - min(xs)) / span * width for x in xs]
-    for place, point in zip(places, points, strict=True):
-        parts.append(
-            f'<text class="faint" x="{place:.0f}" y="{top + height + 16}" '
-            f'text-anchor="middle">{point["x"]:,}</text>'
-        )
-    for key, style, side in (("rate", "rate", "end"), ("p99_ms", "p99", "start")):
-        values = [float(point[key]) for point in points]
-        most = max(values) or 1
-        line = " ".join(
-            f"{place:.0f},{top + height - value / most * height:.0f}"
-            for place, value in zip(places, values, strict=True)
-        )
-        x = left - 6 if side == "end" else left + width + 6
-        parts += [
-            f'<polyline class="{style}" points="{line}"/>',
-            f'<text class="faint" x="{x}" y="{top + 5}" text-anchor="{side}">{most:,.0f}</text>',
-        ]
-    return parts
-
-
-def svg(width: int, height: int, title: str, parts: Sequence[str]) -> str:
-    """*parts* in one picture, in the colours of a light or a dark page."""
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
-        f'width="{width}" height="{height}" role="img">\n<title>{escape(title)}</title>\n'
-        f"<style>{_STYLE}</style>\n" + "\n".join(parts) + "\n</svg>\n"
+    figure = Figure((_WIDTH, 0.6 + _LINE * len(outcomes)), layout="constrained")
+    axes = figure.subplots()
+    _bars(
+        axes,
+        [outcome.what for outcome in outcomes],
+        [min(outcome.share, _MOST) for outcome in outcomes],
+        [f"{outcome.value:,.2f} {outcome.unit}" for outcome in outcomes],
+        ["met" if outcome.met else "missed" for outcome in outcomes],
     )
+    axes.axvline(1, color="black", linestyle="--")
+    axes.set_xticks([1], ["goal"])
+    _save(figure, file)
+
+
+def documents(loads: Sequence[Mapping[str, Any]], file: Path) -> None:
+    """A part for each load, a panel for each measure; stale reads as missed goals are coloured."""
+    heights = [0.9 + _LINE * len(load["ways"]) for load in loads]
+    figure = Figure((_WIDTH, sum(heights)), layout="constrained")
+    parts = figure.subfigures(len(loads), squeeze=False, height_ratios=heights).flat
+    for part, load in zip(parts, loads, strict=True):
+        part.suptitle(load["what"], x=0.01, ha="left")
+        ways = load["ways"]
+        panels = part.subplots(1, len(_MEASURES), sharey=True)
+        for axes, (name, key, text) in zip(panels, _MEASURES, strict=True):
+            values = [float(way[key]) for way in ways]
+            kinds = ["met" if way["way"] == "cachelayer" else "other" for way in ways]
+            kinds = ["missed"] * len(ways) if key == "stale" else kinds
+            _bars(axes, [way["title"] for way in ways], values, map(text, values), kinds)
+            axes.set_title(name, loc="left")
+            axes.set_xticks([])
+    _save(figure, file)
+
+
+def scaling(sweeps: Mapping[str, Sequence[Mapping[str, Any]]], file: Path) -> None:
+    """A panel for each thing that grows: hits per second, and the 99th percentile."""
+    figure = Figure((_WIDTH, 2.5 * len(sweeps)), layout="constrained")
+    for axes, (name, points) in zip(
+        figure.subplots(len(sweeps), squeeze=False).flat, sweeps.items(), strict=True
+    ):
+        xs = [point["x"] for point in points]
+        axes.plot(xs, [point["rate"] for point in points], marker="o")
+        axes.twinx().plot(xs, [point["p99_ms"] for point in points], "o--", color=COLOURS["missed"])
+        axes.set_title(f"{name}: hits/s, and p99 in ms (dashed)", loc="left")
+        axes.set_xscale("log")
+        axes.set_xticks(xs, [f"{x:,}" for x in xs])
+    _save(figure, file)
+
+
+def _bars(
+    axes: Any, names: Sequence[str], values: Sequence[float], texts: Any, kinds: Sequence[str]
+) -> None:
+    bars = axes.barh(names, values, color=[COLOURS[kind] for kind in kinds])
+    axes.bar_label(bars, list(texts), padding=4)
+    axes.margins(x=0.35)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.spines[["top", "right", "bottom"]].set_visible(False)
+
+
+def _save(figure: Figure, file: Path) -> None:
+    # Text as text, and nothing that differs from one run to the next.
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": file.name}):
+        figure.savefig(file, format="svg", metadata={"Date": None})
+
+
+def draw(folder: Path) -> None:
+    """goals.svg and, where they were measured, documents.svg and scaling.svg, of bench.json."""
+    measured = orjson.loads((folder / "bench.json").read_bytes())
+    rows = [{k: v for k, v in row.items() if k != "met"} for row in measured["rows"]]
+    outcomes = [Outcome(**row) for row in rows]
+    if outcomes:
+        goals(outcomes, folder / "goals.svg")
+    for outcome in outcomes:
+        if loads := outcome.figures.get("loads"):
+            documents(loads, folder / "documents.svg")
+    if measured["scaling"]:
+        scaling(measured["scaling"], folder / "scaling.svg")
+
+
+if __name__ == "__main__":
+    draw(Path(sys.argv[1]))

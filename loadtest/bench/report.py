@@ -12,8 +12,9 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from loadtest.bench import documents_table, plot, plot_documents
+from loadtest.bench import documents_table
 from loadtest.bench.outcome import Outcome
+from loadtest.bench.say import say
 from loadtest.bench.testbed import versions
 
 
@@ -96,7 +97,7 @@ def write(
     servers: Sequence[Mapping[str, Any]],
     options: dict[str, Any],
 ) -> None:
-    """bench.json, goals.svg and, where they were measured, documents.svg and scaling.svg."""
+    """bench.json, and its plots where matplotlib is installed."""
     folder.mkdir(parents=True, exist_ok=True)
     body = {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -113,10 +114,12 @@ def write(
         "servers": servers,
     }
     (folder / "bench.json").write_bytes(orjson.dumps(body, option=orjson.OPT_INDENT_2))
-    if outcomes:
-        (folder / "goals.svg").write_text(plot.bars(outcomes))
-    for outcome in outcomes:
-        if loads := outcome.figures.get("loads"):
-            (folder / "documents.svg").write_text(plot_documents.panels(loads))
-    if sweeps:
-        (folder / "scaling.svg").write_text(plot.curves(sweeps))
+    try:
+        from loadtest.bench import plot
+    except ModuleNotFoundError as error:
+        say(
+            f"No plots: {error.name} is not installed. Install requirements-load.txt, then run "
+            f"python -m loadtest.bench.plot {folder}."
+        )
+    else:
+        plot.draw(folder)

@@ -1,6 +1,7 @@
 """The benchmark measures what it says, and says what it lacks."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -113,13 +114,24 @@ def test_an_account_has_the_time_of_a_process_since_it_was_opened():
         process.communicate(b"\n")
 
 
-def test_the_plots_are_svg_with_a_bar_for_each_row():
+def bars_of(drawing):
+    """What the colour of each bar says: met, missed or other."""
+    names = {colour: name for name, colour in plot.COLOURS.items()}
+    fills = re.findall(r"fill: (#\w{6})", drawing.read_text())
+    return [names[colour] for colour in fills if colour in names]
+
+
+def text_of(drawing):
+    return "".join(ElementTree.parse(drawing).getroot().itertext())
+
+
+def test_the_plots_are_svg_with_a_bar_for_each_row(tmp_path):
     outcomes = [Outcome("a", "hit <fast>", 2.0, 1.0), Outcome("b", "miss", 0.1, 1.0)]
-    drawn = ElementTree.fromstring(plot.bars(outcomes))
-    bars = [each.get("class") for each in drawn.iter("{http://www.w3.org/2000/svg}rect")]
-    assert bars == ["met", "missed"]
     points = [{"x": x, "rate": 10.0 * x, "p99_ms": 1.0} for x in (1, 10)]
-    assert "10" in "".join(ElementTree.fromstring(plot.curves({"clients": points})).itertext())
+    report.write(tmp_path, outcomes, {"clients": points}, [], {})
+    assert bars_of(tmp_path / "goals.svg") == ["met", "missed"]
+    assert "hit <fast>" in text_of(tmp_path / "goals.svg")
+    assert "clients: hits/s" in text_of(tmp_path / "scaling.svg")
 
 
 def of_documents(title="theirs <2>", stale=3):
@@ -136,9 +148,9 @@ def of_documents(title="theirs <2>", stale=3):
 def test_ways_to_serve_documents_are_drawn_and_put_into_a_table(tmp_path, capsys):
     outcome = of_documents()
     report.write(tmp_path, [outcome], {}, [], {})
-    drawn = ElementTree.fromstring((tmp_path / "documents.svg").read_text())
-    bars = [each.get("class") for each in drawn.iter("{http://www.w3.org/2000/svg}rect")]
-    assert sorted(bars) == ["met"] * 3 + ["missed"] * 2 + ["other"] * 3
+    assert (
+        sorted(bars_of(tmp_path / "documents.svg")) == ["met"] * 3 + ["missed"] * 2 + ["other"] * 3
+    )
     table = markdown.tables(json.loads((tmp_path / "bench.json").read_bytes()))
     assert "| ours | 0 of 1,000 |  | 0 | fresh | 50.0% | 1.50 | 100 | 4 | 4.0 |" in table
     report.show_documents([outcome])

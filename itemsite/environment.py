@@ -238,7 +238,7 @@ def _url(environ: Mapping[str, str], name: str) -> str:
     value = environ.get(name, "").strip().rstrip("/")
     if value and not value.startswith(("http://", "https://")):
         raise ImproperlyConfigured(
-            f"{name}={value!r} is no address. Set it to one such as http://localhost:16686."
+            f"{name}={value!r} is not an address. Set it to one such as http://localhost:16686."
         )
     return value
 
@@ -251,7 +251,7 @@ def _number(
         return default
     if not (value.isascii() and value.isdigit() and at_least <= int(value) <= at_most):
         raise ImproperlyConfigured(
-            f"{name}={value!r} does not do. Set it to a whole number from {at_least} to {at_most}."
+            f"{name}={value!r} is not valid. Set it to a whole number from {at_least} to {at_most}."
         )
     return int(value)
 
@@ -270,7 +270,7 @@ def _writable_folder(environ: Mapping[str, str], name: str) -> str:
     value = environ.get(name, "")
     if value and not os.access(value, os.W_OK | os.X_OK):
         raise ImproperlyConfigured(
-            f"{name}={value!r} is no folder that this user can write to. Make it, empty, "
+            f"{name}={value!r} is not a folder that this user can write to. Make it, empty, "
             "before every start, or leave the variable unset."
         )
     return value

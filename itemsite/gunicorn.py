@@ -28,7 +28,7 @@ control_socket_disable = True
 def on_starting(server: Any) -> None:
     """Refuse to start with a configuration that breaks a promise of the cache.
 
-    In a process of its own: the master must not connect to anything. Without an
+    In a separate process: the master must not connect to anything. Without an
     answer from Postgres its time limits cannot be checked, and serving hits
     matters more.
     """

@@ -1,7 +1,7 @@
 """The files of prometheus_client's multiprocess mode: a dead worker's are folded into one.
 
-Each worker counts in files of its own, named by its pid, and /metrics adds up all that
-are there. A dead worker's must go on being counted, but its files need not stay: its
+Each worker counts in its own files, named by its pid, and /metrics adds up all that
+are there. A dead worker's must go on being counted, but its files can go: its
 counts are added to those of all dead workers before it, in one file of each kind.
 
 A lock keeps the two apart: who reads sees a worker's counts in its own file or among the
@@ -27,7 +27,7 @@ logger = logging.getLogger("itemsite.metrics_files")
 
 #: In place of a pid: all that are dead.
 _DEAD: Final = "dead"
-#: Seconds to wait for whoever reads. gunicorn's master does nothing else meanwhile, and a
+#: Seconds to wait for readers. gunicorn's master does nothing else meanwhile, and a
 #: reader may have been paused; what is not folded now is with the next dead worker.
 _PATIENCE: Final = 1.0
 
@@ -79,7 +79,7 @@ def _fold_file(path: Path) -> None:
         for key, value in _read(path).items():
             values[key] = join(values[key], value) if key in values else value
         _write(archive, values)
-    # Of a gauge that is shown for each process, a dead one's is no news.
+    # A gauge that is shown for each process is dropped with its process.
     path.unlink()
 
 

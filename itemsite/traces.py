@@ -13,7 +13,7 @@ _TIMEOUT: Final = 2.0
 
 
 class TracesUnavailable(Exception):  # noqa: N818  (as cachelayer's CacheUnavailable)
-    """There are no traces to be had; the sentence says what to do."""
+    """Traces cannot be read; the sentence says what to do."""
 
 
 def recent(limit: int) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """Clients of the storm: they read and write items and pages of them, and record what they see.
 
-The name of an item is its value: every write gives it a name of its own.
+The name of an item is its value: every write gives it its own name.
 """
 
 import http.client
@@ -255,7 +255,7 @@ def new_item(name: str, choice: random.Random) -> dict[str, Any]:
 
 
 def make_keys(api: Api, choice: random.Random, *, by_sql: bool, island: bool) -> Keys:
-    """Store the items that the storm is about; the hot ones last, for pages have the newest."""
+    """Store the items that the storm is about; the hot ones last, because pages show the newest."""
 
     def make(kind: str, count: int) -> list[str]:
         made = [api.create(new_item(f"first {kind}-{n}", choice)) for n in range(count)]

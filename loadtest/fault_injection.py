@@ -182,7 +182,7 @@ NAMES: Final = tuple(_KINDS)
 
 
 def schedule(seed: int, seconds: float, names: Sequence[str]) -> list[Fault]:
-    """The faults of a storm: every one of *names* in each round, in an order of its own."""
+    """The faults of a storm: every one of *names* in each round, each in its own order."""
     choice = random.Random(f"faults {seed}")
     faults: list[Fault] = []
     at, pace = 1.0, 0.0

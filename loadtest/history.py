@@ -1,6 +1,6 @@
 """Decides whether a recorded history of reads and writes is that of a linearizable register.
 
-Every key is a register of its own and every write stores a value that no other
+Every key is a separate register and every write stores a value that no other
 write of that key stores, so this takes n log n time (Gibbons and Korach, Testing
 Shared Memories, 1997). A write and the reads of its value are a cluster. Some
 operation of cluster A precedes one of B when A's earliest end lies before B's

@@ -25,7 +25,7 @@ _KEPT: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "USER")
 
 
 class IsolatedLab:
-    """Everything that ``./lab`` starts, in *directory*, on ports of its own."""
+    """Everything that ``./lab`` starts, in *directory*, on separate ports."""
 
     def __init__(self, directory: Path, partition: str = "bounded", **settings: str) -> None:
         """*settings* go into the environment of everything that is started."""

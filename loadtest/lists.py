@@ -1,4 +1,4 @@
-"""Decides whether pages of a list show what they must: every row is a register of its own.
+"""Decides whether pages of a list show what they must: every row is a separate register.
 
 A page is the newest *limit* rows, by ``created_at`` and key. For each row it is a read like any
 other (``history.py``): of the value that it shows; of ``ABSENT`` or ``NOT_YET`` where the row is
@@ -7,7 +7,7 @@ create was acknowledged before the read began and that nobody had begun to delet
 one with a row whose delete was acknowledged before, and one with a value that no read of that row
 could have given then.
 
-A page is no snapshot: of two rows it may show one as it was before the other was written. Each
+A page is not a snapshot: of two rows it may show one as it was before the other was written. Each
 row is judged by itself, and each may be as stale as a read of it alone could be.
 """
 
@@ -194,7 +194,7 @@ def _without(
 class _Deciding:
     """Of the reads of each value: the first to end, and the last to begin.
 
-    Separately of those that may be stale and those that may not, for staleness is told of each.
+    Pages that may be stale are counted apart, because staleness is reported for each kind.
     """
 
     def __init__(self, allowance: Allowance) -> None:

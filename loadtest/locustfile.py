@@ -145,7 +145,7 @@ class Writer(Person):
 
 
 class Editor(Person):
-    """Works on a row of its own, which others read, and checks that it reads what it wrote."""
+    """Works on its own row, which others read, and checks that it reads what it wrote."""
 
     weight = 2
 

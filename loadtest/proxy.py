@@ -10,7 +10,7 @@ _CHUNK: Final = 65536
 
 
 class Proxy:
-    """Forwards to 127.0.0.1:*port*, in a thread of its own, until it is cut.
+    """Forwards to 127.0.0.1:*port*, in a separate thread, until it is cut.
 
     ``refuse()`` breaks every connection and each new one; ``swallow()`` keeps
     them open and forwards nothing, so that what was sent arrives after ``mend()``.
@@ -40,7 +40,7 @@ class Proxy:
         self._loop.call_soon_threadsafe(self._mend)
 
     def _do(self, change: Callable[[], None]) -> None:
-        """Change it, and return when it is so: what is sent from then on meets the change."""
+        """Change it, and return when the change applies to everything that is sent afterwards."""
         done = threading.Event()
 
         def step() -> None:

@@ -3,7 +3,7 @@
     python -m loadtest.storm --seconds 60 --clients 12 --seed 1
     python -m loadtest.storm --control
 
-It starts a lab of its own from a copy of this checkout, and stops it. The same seed
+It starts a separate lab from a copy of this checkout, and stops it. The same seed
 gives the same faults at the same times. Exit 1 when the promise is broken: a read
 of an item or of a page that no linearizable register could have answered, a lost
 write, a difference between cache and Postgres at rest, a request that failed for no
@@ -57,7 +57,7 @@ class Options:
     sql: bool
     control: bool
     bounds: Bounds
-    #: Whether the ORM writes several rows at a time in a process of its own. The control knows
+    #: Whether the ORM writes several rows at a time in a separate process. The control knows
     #: nothing of that: it is told only to see that the checker finds it.
     bulk: bool = True
 

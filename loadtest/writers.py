@@ -1,6 +1,6 @@
 """Writes of several rows, which do not come over HTTP: by the ORM elsewhere, and by plain SQL.
 
-Both also create rows, with keys of their own choice, and delete those again.
+Both also create rows, with keys that they choose, and delete those again.
 """
 
 import json
@@ -74,7 +74,7 @@ WAYS: Final = {
     "bulk_create": "bulk_create, update_conflicts",
     "execute": "cursor.execute, UPDATE of several",
 }
-#: How it is asked for rows of its own.
+#: How it is asked for its own rows.
 MAKING: Final = {"create": "bulk_create", "delete": "QuerySet.delete"}
 #: Each takes keys and names. Programs that know nothing of the cache send them.
 _SQL: Final = {

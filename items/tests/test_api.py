@@ -146,7 +146,7 @@ def test_the_row_does_not_depend_on_the_time_zone_that_is_active(item):
         assert b"Z" in cachelayer.render(item)
 
 
-def test_whoever_does_not_ask_for_a_page_gets_json(api, item):
+def test_clients_that_do_not_ask_for_a_page_get_json(api, item):
     for accept in ("application/xml", "*/*", "application/json, text/html;q=0.5", "nonsense", ""):
         answer = api.get(f"/items/{item.pk}", headers={"accept": accept})
         assert (answer.status_code, answer["Content-Type"]) == (200, "application/json")

@@ -78,7 +78,7 @@ def test_the_lab_lets_everybody_write_also_with_a_session_and_no_csrf_token(sett
     assert write_all(api, item) == [201, 200, 200, 204]
 
 
-def test_each_user_has_a_rate_of_their_own(monkeypatch, item, writer, admin_user):
+def test_each_user_has_a_separate_rate(monkeypatch, item, writer, admin_user):
     monkeypatch.setattr(ScopedRateThrottle, "THROTTLE_RATES", {"write": "1/day"})
     statuses = []
     for user in (writer, writer, admin_user):
@@ -88,7 +88,7 @@ def test_each_user_has_a_rate_of_their_own(monkeypatch, item, writer, admin_user
     assert statuses == [200, 429, 200]
 
 
-def test_a_method_that_is_not_there_is_a_405_for_whoever_asks(api, item):
+def test_a_method_that_is_not_there_is_a_405_for_everybody(api, item):
     for path in (f"/items/{item.pk}", "/cache/stats"):
         assert api.send("POST", path, {}).status_code == 405
     assert api.client.delete("/items").status_code == 405

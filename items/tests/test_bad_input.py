@@ -179,7 +179,7 @@ def two_writes_an_hour(monkeypatch):
 
 @pytest.mark.usefixtures("two_writes_an_hour")
 def test_a_write_too_many_is_a_429_and_reads_go_on(api, item):
-    # The writes that count need not succeed.
+    # Writes that fail count, too.
     assert [api.post({}).status_code for _ in range(3)] == [400, 400, 429]
     refused = api.patch(item, {"price": 1})
     assert refused.status_code == 429

@@ -61,7 +61,7 @@ class PriceDocs(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-cal
 
     def map_serializer_field(self, auto_schema: Any, direction: str) -> dict[str, Any]:
         schema = {"type": "number", "minimum": 0, "maximum": 99999999.99, "format": "double"}
-        # Not of answers: 42.99 as a double is no multiple of 0.01 as a double.
+        # Not of answers: as doubles, 42.99 is not a multiple of 0.01.
         return schema if direction == "response" else {**schema, "multipleOf": 0.01}
 
 

@@ -1,4 +1,4 @@
-"""OpenAPI of the whole site: who may call, and what is no REST framework view."""
+"""OpenAPI of the whole site: who may call, and the views that are not REST framework's."""
 
 from typing import Any, Final
 

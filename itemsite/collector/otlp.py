@@ -23,7 +23,7 @@ Json = dict[str, Any]
 
 
 class MalformedError(ValueError):
-    """The body is no ExportTraceServiceRequest."""
+    """The body is not an ExportTraceServiceRequest."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ _ID: Final = re.compile(r"/(api/traces|trace)/([0-9a-fA-F]{1,32})")
 
 
 class Server(ThreadingHTTPServer):
-    """On 127.0.0.1 only: what it shows is nobody else's business."""
+    """On 127.0.0.1 only: traces hold statements and their values."""
 
     daemon_threads = True
 
@@ -28,7 +28,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no news."""
+        """Say nothing when a client goes away."""
 
 
 class _Refused(Exception):  # noqa: N818
@@ -74,7 +74,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             self.server.store.add(otlp.decode(self._body()))
         except otlp.MalformedError as error:
-            raise _Refused(400, f"The body is no ExportTraceServiceRequest: {error}") from None
+            raise _Refused(400, f"The body is not an ExportTraceServiceRequest: {error}") from None
         # An empty ExportTraceServiceResponse: everything was taken.
         self._send(200, b"", _PROTOBUF)
 
@@ -116,7 +116,7 @@ class _Handler(BaseHTTPRequestHandler):
                 raise _Refused(400, "Say of which service: /api/traces?service=api")
             limit = query.get("limit", str(_LIMIT))
             if not (limit.isascii() and limit.isdigit() and int(limit)):
-                raise _Refused(400, f"limit={limit!r} does not do. Give a number above 0.")
+                raise _Refused(400, f"limit={limit!r} is not valid. Give a number above 0.")
             self._send_json(store.recent(query["service"], int(limit)))
         elif found := _ID.fullmatch(url.path):
             trace = store.find(found[2])

@@ -1,6 +1,6 @@
 """The control: a write-through cache as it is usually written, commit and then SET.
 
-It lives beside the real one, in the same Redis, under keys of its own, and it is told of
+It lives beside the real one, in the same Redis, under its own keys, and it is told of
 the very same writes. What makes it go stale, all of it real:
 
 - Two writers commit in one order and SET in the other.

@@ -36,7 +36,7 @@ def redis_place() -> RedisPlace:
     """
     folder = LabFolder()
     state = folder.state()
-    # A lab that runs in this checkout may be another one than that which serves this.
+    # The lab that runs in this checkout may not be the one that serves this page.
     if state is None or state.redis_url != settings.ENVIRONMENT.redis_url:
         return "compose"
     if "redis" not in state.embedded:

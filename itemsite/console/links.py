@@ -68,7 +68,7 @@ def _elsewhere() -> list[Link]:
             checked = settings.LINK_CHECKS.get(name.lower(), url)
             links.append(Link(name, url, checked))
     if settings.JAEGER_URL and settings.TRACES_URL:
-        # The lab's own collector shows traces, too, and is no Jaeger.
+        # The lab's own collector shows traces, too, but it is not Jaeger.
         name = "Traces" if settings.JAEGER_URL == settings.TRACES_URL else "Jaeger"
         links[0] = Link(name, settings.JAEGER_URL, settings.TRACES_URL)
     return links

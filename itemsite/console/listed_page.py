@@ -15,7 +15,7 @@ PATH: Final = "/items?limit=10"
 
 
 def snapshot(request: HttpRequest) -> dict[str, Any]:
-    """Of the page that is at ``PATH`` for whoever uses *request*'s host; never raises.
+    """Of the page that is at ``PATH`` under *request*'s host; never raises.
 
     ``stored``: there is a page; ``valid``: and the next reader gets it. ``redis`` is ``down``
     while it says nothing.

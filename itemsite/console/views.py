@@ -87,7 +87,7 @@ def _console(request: HttpRequest) -> HttpResponse:
 def _status(request: HttpRequest) -> HttpResponse:
     context = {
         "redis": transport.ping(),
-        # As the repair log is asked for on a connection of its own, this also says
+        # As the repair log is asked for on a separate connection, this also says
         # whether Postgres answers.
         "postgres": stats.repair_backlog() is not None,
         "gate": stats.gate_state()["state"],

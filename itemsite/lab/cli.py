@@ -35,7 +35,7 @@ Usage: ./lab [command]
   ./lab postgres ...           the same for its embedded Postgres
   ./lab load [ARGUMENTS]       run Locust on the running lab: in the browser on port 8089, or
                                here with --headless --users 20 --run-time 60s
-  ./lab test [--all]           run ruff, mypy, lint-imports and pytest on servers of their own,
+  ./lab test [--all]           run ruff, mypy, lint-imports and pytest on separate servers,
                                also while the lab runs; --all with the slow tests
   ./lab test ARGUMENTS         run only pytest ARGUMENTS
   ./lab versions [ARGUMENTS]   run the tests of cachelayer by tox, under each supported Python
@@ -64,7 +64,7 @@ class UsageError(Exception):
 def main(arguments: Sequence[str]) -> int:
     """Carry out one command and return its exit code."""
     name, rest = (arguments[0], arguments[1:]) if arguments else ("start", [])
-    # manage.py has help of its own.
+    # manage.py has its own help.
     if name in {"help", "-h", "--help"} or (name != "manage" and {"-h", "--help"} & {*rest[:1]}):
         say(HELP.rstrip())
         return 0

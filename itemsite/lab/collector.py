@@ -1,4 +1,4 @@
-"""The lab's own collector of traces, for whoever has no Jaeger."""
+"""The lab's own collector of traces, for people without Jaeger."""
 
 import sys
 from pathlib import Path
@@ -26,7 +26,7 @@ class Collector(Server):
         return f"http://127.0.0.1:{self.port}"
 
     def start(self, timeout: float = 30.0) -> None:
-        """Start it; whoever sends traces tries again, so there is nothing to wait for."""
+        """Start it without waiting: exporters of traces try again."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self.log.write_bytes(b"")
         command = [sys.executable, "-m", "itemsite.collector", str(self.port)]

@@ -47,7 +47,7 @@ def run(command: Sequence[str], *, what: str, log: Path, progress: Progress) -> 
 
 
 def pip(python: Path) -> list[str]:
-    """The command line of ``pip install`` for *python*, which need not have pip itself."""
+    """The command line of ``pip install`` for *python*, which may lack pip itself."""
     # Ours serves .venv as well, so that making .venv takes a second instead of five.
     own = importlib.util.find_spec("pip") is not None
     start = [sys.executable, "-m", "pip", "--python", str(python)] if own else [str(python)]

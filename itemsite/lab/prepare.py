@@ -1,6 +1,6 @@
 """Brings the database up to date: ``python -m itemsite.lab.prepare``.
 
-A process of its own, so that the launcher stays small and holds no connection. The
+A separate process, so that the launcher stays small and holds no connection. The
 admin's password comes on standard input, where no process list shows it.
 """
 

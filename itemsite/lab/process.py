@@ -31,7 +31,7 @@ class Record:
     identity: str
     stop_signal: int
     order: int
-    # Somebody is stopping it: that it is gone is no news then.
+    # Somebody is stopping it, so its end is expected.
     stopping: bool = False
 
     @classmethod
@@ -127,7 +127,7 @@ def _boot() -> str:
 
 
 class Server:
-    """A server with a directory of its own for its data, its log and its record."""
+    """A server with its own directory for its data, its log and its record."""
 
     name = "server"
     stop_signal: int = signal.SIGTERM
@@ -143,7 +143,7 @@ class Server:
 
     @property
     def pid(self) -> int | None:
-        """Its process, whoever started it; ``None`` when it is not running."""
+        """Its process, also if another command started it; ``None`` when it is not running."""
         if self._popen:
             # Not reaped, a dead child of ours would stay in the process table.
             self._popen.poll()
@@ -217,7 +217,7 @@ class Server:
         env: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Start *command* in a session of its own: Ctrl-C is the launcher's to handle."""
+        """Start *command* in a separate session: Ctrl-C is the launcher's to handle."""
         with self.log.open("ab") as log:
             self._popen = subprocess.Popen(
                 command,

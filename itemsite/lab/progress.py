@@ -11,7 +11,7 @@ from typing import Self, TextIO
 def say(text: str, stream: TextIO | None = None) -> None:
     """Write a line at once.
 
-    A closed terminal or pipe is no reason to leave servers running, so it is not an error.
+    A closed terminal or pipe is not an error: an error would leave servers running.
     """
     out = stream or sys.stdout
     with contextlib.suppress(OSError, ValueError):

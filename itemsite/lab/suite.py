@@ -1,4 +1,4 @@
-"""``./lab test``: the test suite on servers of its own; ``./lab versions``: by tox."""
+"""``./lab test``: the test suite on separate servers; ``./lab versions``: by tox."""
 
 import argparse
 import contextlib
@@ -117,7 +117,7 @@ def _on_servers(act: Callable[[Path, dict[str, str]], int], workers: int) -> int
     keeper = Keeper(folder, remove=True)
     try:
         servers = _start_servers(folder, workers)
-        # Tests start servers of their own, too, and find these when the system has none.
+        # Tests start separate servers, too, and find these when the system has none.
         programs = [str(postgres.binaries()), str(Path(redis_binary.find_server()).parent)]
         named = {**_DEFAULTS, **servers[0], WORKERS: json.dumps(servers)}
         return act(folder, for_child(named, programs=programs))

@@ -1,4 +1,4 @@
-"""A pytest plugin of ``./lab test``: each worker of pytest-xdist has servers of its own."""
+"""A pytest plugin of ``./lab test``: each worker of pytest-xdist has separate servers."""
 
 from pathlib import Path
 from typing import Final

@@ -65,7 +65,7 @@ def page(
     color_scheme: Any,
     expected_statuses: set[int],
 ) -> "Iterator[Page]":
-    """An empty tab with storage of its own."""
+    """An empty tab with separate storage."""
     width, height = viewport
     context = browser.new_context(
         viewport={"width": width, "height": height}, color_scheme=color_scheme

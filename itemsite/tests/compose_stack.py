@@ -1,6 +1,6 @@
 """The stack of docker-compose.yml, started for tests and taken away again, data and all.
 
-It has a name of its own, so that the data of a stack that a person has is not touched;
+It has its own name, so that the data of a stack that a person has is not touched;
 the ports are the real ones, so that one must be stopped.
 """
 

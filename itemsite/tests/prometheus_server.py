@@ -39,7 +39,7 @@ class Prometheus(Server):
         self._await(self._ready, timeout)
 
     def query(self, expression: str) -> list[float]:
-        """The values of *expression* now, without those that are no number."""
+        """The values of *expression* now, without those that are not numbers."""
         answer = self._get(f"/api/v1/query?{urlencode({'query': expression})}")
         assert answer["status"] == "success", (expression, answer)
         values = [float(sample["value"][1]) for sample in answer["data"]["result"]]

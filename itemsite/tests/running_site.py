@@ -37,7 +37,7 @@ class Answer:
 
 
 class Site:
-    """Gunicorn with two workers, a Postgres and a Redis, nobody else's."""
+    """Gunicorn with two workers, a Postgres and a Redis, which nothing else uses."""
 
     def __init__(self, folder):
         self.postgres = Postgres(folder / "postgres", free_port())
@@ -102,7 +102,7 @@ def until(condition, seconds=30):
 
 @contextmanager
 def running_site(tmp_path_factory) -> Iterator[Site]:
-    """A site in a folder of its own, running."""
+    """A site in a separate folder, running."""
     folder = tmp_path_factory.mktemp("site")
     if Account.for_directory(folder):
         # Postgres runs as somebody else then, who must get through to its data.

@@ -22,7 +22,7 @@ class Sentinel(Server):
     def __init__(self, directory, primary):
         super().__init__(directory)
         self.port, self._primary = free_port(), primary
-        # django-redis keeps a pool for each URL: each test has a service of its own.
+        # django-redis keeps a pool for each URL: each test has its own service.
         self.service = f"lab-{self.port}"
 
     def start(self, timeout=30.0):

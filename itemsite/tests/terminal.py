@@ -27,7 +27,7 @@ class Typed:
 
 
 def type_in(command: str, *, cwd: Path, env: Mapping[str, str], timeout: float = 120.0) -> Typed:
-    """Run *command* in bash on a terminal of its own, to its end or until *timeout*."""
+    """Run *command* in bash on a separate terminal, to its end or until *timeout*."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *_SIZE, 0, 0))
     process = subprocess.Popen(

@@ -576,7 +576,7 @@ def third_party_imports():
 
 
 def test_what_is_installed_is_the_whole_of_cachelayer():
-    """Scripts, templates and stylesheets are no modules: each kind is named."""
+    """Scripts, templates and stylesheets are not modules: each kind is named."""
     options = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     patterns = options["package-data"]["cachelayer"]
     package = ROOT / "cachelayer"

@@ -189,7 +189,7 @@ def test_redis_can_be_paused_for_a_while(lab):
     )
     assert pause.stdout.readline() == "lab: Redis is paused for 600 s.\n"
     assert not lab.redis._answers()
-    # Whoever ends the pause wakes it.
+    # The command that ends the pause wakes it.
     pause.send_signal(signal.SIGINT)
     assert pause.wait(timeout=30) == 128 + signal.SIGINT
     assert wait_until(lab.redis._answers, 30)

@@ -122,7 +122,7 @@ def test_a_reader_that_hangs_only_puts_it_off(tmp_path, worker, monkeypatch):
     assert shown(tmp_path)["reads_total", "hit"] == 3
 
 
-def test_whoever_reads_waits_for_a_fold(tmp_path, worker):
+def test_a_reader_waits_for_a_fold(tmp_path, worker):
     worker(1)
     done = threading.Event()
 

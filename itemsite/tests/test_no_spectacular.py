@@ -15,7 +15,7 @@ ROOT_URLCONF = "cachelayer.urls"
 """
 PROGRAM = """
 import sys
-sys.modules["drf_spectacular"] = None  # Whoever imports it gets an ImportError.
+sys.modules["drf_spectacular"] = None  # Importing it raises ImportError.
 import django
 django.setup()
 import cachelayer.contrib.rest, cachelayer.urls

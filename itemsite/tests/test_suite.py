@@ -1,4 +1,4 @@
-"""./lab test says how long it takes, and each of its workers has servers of its own."""
+"""./lab test says how long it takes, and each of its workers has separate servers."""
 
 import json
 import os

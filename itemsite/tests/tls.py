@@ -9,7 +9,7 @@ _READY_WITHIN = 30.0
 
 
 class Terminator:
-    """Takes TLS on a port of its own of 127.0.0.1 and passes on what is in it to *backend*, a port.
+    """Takes TLS on a separate port of 127.0.0.1 and passes on what is in it to *backend*, a port.
 
     It outlives the server behind it: while that is down, connections are closed at once.
     """
@@ -37,7 +37,7 @@ class Terminator:
         server.close()
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # Cancelled when all is over: no news.
+        # Cancelled at the end, as expected.
         with suppress(OSError, asyncio.CancelledError):
             try:
                 behind, to_it = await asyncio.open_connection("127.0.0.1", self._backend)

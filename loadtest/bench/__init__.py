@@ -4,7 +4,7 @@
     python -m loadtest.bench --quick    every row, short and small
     python -m loadtest.bench --row hit --row page --repeats 9
 
-It starts a lab of its own, and beside it the peers in ``peers/``: the same service as
+It starts a separate lab, and beside it the peers in ``peers/``: the same service as
 plain REST framework without the cache layer (``plain.py``), a naive write-through cache
 (``loadtest/control_app.py``), WSGI applications of a few lines (``bare.py``), and an async
 service on FastAPI (``fast_api.py``). The row ``orm`` needs no server: it compares writes of

@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     directory = Path(tempfile.mkdtemp(prefix="bench-"))
     # Started by root, Postgres runs as somebody else, who must get through to its data.
     directory.chmod(0o711)
-    # Whoever ends it, ends what it has started.
+    # A signal that ends it also ends the servers that it has started.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     testbed = Testbed(directory, rows=30_000 if options.quick else 120_000)

@@ -7,7 +7,7 @@ written since the last one. The peer, which has no cache, gets the same requests
 
 The rate is of pages. The PUTs are not counted, but their work is in it, and the percentiles and
 the processor time are of all requests. One page read after each write would say more of PUT,
-which takes as long and has a row of its own; and of several readers of one page at once all but one
+which takes as long and has its own row; and of several readers of one page at once all but one
 would find what the first has made.
 """
 
@@ -44,7 +44,7 @@ def measure(testbed: Testbed, repeats: int, seconds: float) -> list[Outcome]:
 
 
 def _load(testbed: Testbed, name: str) -> Load:
-    """The pages that *name* has; what is on them is in the cache, for they have been read."""
+    """The pages that *name* has; their rows are in the cache, because they have been read."""
     return Load("changing", count=_ROWS * _PAGES, pages=tuple(_walk(testbed, testbed.peer(name))))
 
 

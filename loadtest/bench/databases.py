@@ -1,4 +1,4 @@
-"""Databases of their own for peers that are projects of their own: beside the lab's, and empty."""
+"""Separate databases for peers that are separate projects: beside the lab's, and empty."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

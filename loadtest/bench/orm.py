@@ -74,7 +74,7 @@ class Project:
 
 @contextmanager
 def project(testbed: Testbed, kind: str) -> Iterator[Project]:
-    """One that is ``cached`` or ``plain``, on a database of its own."""
+    """One that is ``cached`` or ``plain``, on a separate database."""
     with database(testbed, f"bench_{kind}") as url:
         settings = {"DATABASE_URL": url, "REDIS_URL": redis_url(testbed, _REDIS_DATABASE)}
         with subprocess.Popen(

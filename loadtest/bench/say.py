@@ -1,4 +1,4 @@
-"""What the benchmark is doing, to whoever waits; the table alone goes to standard output."""
+"""Says what the benchmark is doing, on standard error; standard output has the table alone."""
 
 import sys
 

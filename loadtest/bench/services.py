@@ -29,7 +29,7 @@ class Service:
     @classmethod
     @contextmanager
     def started(cls, testbed: Testbed, way: str, number: int) -> "Iterator[Service]":
-        """The service of *way* on databases of its own; ``RuntimeError`` if it does not start."""
+        """The service of *way* on separate databases; ``RuntimeError`` if it does not start."""
         with database(testbed, f"bench_documents_{way}") as url, ExitStack() as stack:
             settings = {
                 "DATABASE_URL": url,

@@ -1,4 +1,4 @@
-"""What the benchmark measures, running: a lab of its own, and the peers beside it."""
+"""What the benchmark measures, running: a separate lab, and the peers beside it."""
 
 import importlib.util
 import sys
@@ -69,7 +69,7 @@ class Testbed:
 
     @contextmanager
     def postgres(self) -> Iterator["psycopg.Connection[Any]"]:
-        """A connection whose writes the cache need not follow: nothing is cached as yet."""
+        """A connection whose writes the cache does not follow: nothing is cached yet."""
         with psycopg.connect(
             self.lab.settings["DATABASE_URL"], autocommit=True, options="-c cachelayer.own=on"
         ) as connection:

@@ -1,4 +1,4 @@
-"""A lab of their own for the tests that make load."""
+"""A separate lab for the tests that make load."""
 
 import json
 import urllib.request

@@ -1,4 +1,4 @@
-"""Short storms over a lab of their own: the cache keeps the promise, the naive control does not."""
+"""Short storms against a separate lab: the cache keeps the promise, the naive control does not."""
 
 import json
 import subprocess

@@ -74,7 +74,7 @@ def test_a_write_takes_the_stamp_away_and_leaves_the_page_as_it_is(item, look, r
 
 
 def test_a_page_that_another_page_has_outlived(item, client, look, read):
-    """Whoever reads any page of the table makes the new stamp."""
+    """The next reader of any page of the table makes the new stamp."""
     read()
     Item.objects.filter(pk=item.pk).update(price=5)
     client.get("/items?limit=1")

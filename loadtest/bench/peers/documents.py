@@ -11,7 +11,7 @@ standard input, a line each, and answer each with a line of JSON:
     walk                      read every book once
     race                      whether a reader that is held up leaves something stale
 
-DATABASE_URL is a database of its own, and so is REDIS_URL.
+DATABASE_URL is a separate database, and so is REDIS_URL.
 """
 
 import os

@@ -13,7 +13,7 @@ and, only with the cache layer, what is in ``shelf/shown.py``; seconds of one:
     update_shown, update_not_shown    as update_one, of a row with five stamps, with none
 
 The two differ in that ``cached`` has the cache layer in its INSTALLED_APPS, and its models
-registered. DATABASE_URL is a database of its own, and so is REDIS_URL.
+registered. DATABASE_URL is a separate database, and so is REDIS_URL.
 """
 
 import os

@@ -1,6 +1,6 @@
 """Ordinary writes by the ORM, each in a transaction: rename, retitle, add or delete a review.
 
-Each writer has rows of its own, so that the versions of a row follow one another. No
+Each writer has its own rows, so that the versions of a row follow one another. No
 write is an ``update()``, which django-cacheops does not follow, as its documentation says.
 """
 

@@ -108,7 +108,7 @@ class TracingEnvironment:
     @classmethod
     def read(cls, environ: MutableMapping[str, str] = os.environ) -> "TracingEnvironment":
         """Read the variables, and set those that have another default here than in the SDK."""
-        # The SDK's own words for it: only "true" is yes.
+        # As the SDK reads it: only "true" is yes.
         disabled = environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
         endpoint = _otlp(environ, "ENDPOINT")
         exporter = environ.get("OTEL_TRACES_EXPORTER", "").strip() or "otlp"

@@ -111,7 +111,7 @@ _TRACE_LINK = f"{ENVIRONMENT.jaeger_url}/trace/{{trace_id}}" if ENVIRONMENT.jaeg
 CACHELAYER: dict[str, Any] = {
     "PARTITION": ENVIRONMENT.partition,
     "TRACE_LINK": _TRACE_LINK,
-    # In a quiet lab one hit in ten thousand would be none.
+    # In a quiet lab, one hit in ten thousand would never come.
     **({"CHECK_SHARE": 0.02} if LAB else {}),
 }
 

@@ -1,11 +1,11 @@
 """Traces: OpenTelemetry, configured by its standard ``OTEL_*`` variables.
 
 Two steps. ``wrap()`` around the WSGI application, which builds another of Django's handlers
-for what is traced; ``start()`` in each worker after the fork, for the thread that sends the
-spans does not survive one. Without an endpoint to send them to, both do nothing.
+for what is traced; ``start()`` in each worker after the fork, because the thread that sends
+the spans does not survive one. Without an endpoint to send them to, both do nothing.
 
-Nothing here can hold up or fail a request: spans go into a queue with a bound, a thread
-of its own sends them, and what cannot be sent is dropped, with one line in the log when
+Nothing here can hold up or fail a request: spans go into a queue with a bound, a
+separate thread sends them, and what cannot be sent is dropped, with one line in the log when
 that begins and one when it ends.
 """
 

@@ -171,7 +171,7 @@ def _pages(lists: Lists) -> list[_Page]:
         shown = keys.setdefault(read.rows, frozenset(key for key, _ in read.rows))
         floor = _OLDEST
         if read.more:
-            # Also of a page that lacks rows at its end, for they were deleted meanwhile.
+            # Also of a page that lacks rows at its end because they were deleted meanwhile.
             floor = lists.positions.get(read.rows[-1][0], _NEWEST) if read.rows else _NEWEST
         pages.append(_Page(read, shown, floor))
     return pages
@@ -180,7 +180,7 @@ def _pages(lists: Lists) -> list[_Page]:
 def _without(
     key: str, position: Position, life: _Life, pages: Sequence[_Page], starts: Sequence[int]
 ) -> Iterator[_Page]:
-    """The pages that lack the row; of those after its delete only the last, for that decides."""
+    """The pages that lack the row; of those after its delete only the last, which decides."""
     first, last = bisect_left(starts, life.born.start), len(pages)
     if life.gone and life.gone.outcome == "ok":
         last = bisect_right(starts, life.gone.end)

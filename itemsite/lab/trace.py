@@ -45,7 +45,8 @@ def show(number: int, watch: bool) -> None:
     where = state.tracing.get("TRACES_URL", "")
     if not where:
         raise LabError(
-            "This lab keeps no traces, for OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_SDK_DISABLED was "
+            "This lab keeps no traces, because OTEL_EXPORTER_OTLP_ENDPOINT or "
+            "OTEL_SDK_DISABLED was "
             "set when it started; set TRACES_URL to where yours can be asked for, or unset them, "
             "and start ./lab again."
         )

@@ -45,7 +45,7 @@ def goals(outcomes: Sequence[Outcome], file: Path) -> None:
 
 
 def documents(loads: Sequence[Mapping[str, Any]], file: Path) -> None:
-    """A part for each load, a panel for each measure; stale reads as missed goals are coloured."""
+    """A part for each load, a panel for each measure; stale reads are coloured as missed goals."""
     heights = [0.9 + _LINE * len(load["ways"]) for load in loads]
     figure = Figure((_WIDTH, sum(heights)), layout="constrained")
     parts = figure.subfigures(len(loads), squeeze=False, height_ratios=heights).flat

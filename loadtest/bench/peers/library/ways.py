@@ -12,7 +12,7 @@ Each gives the JSON bytes of one book, is configured as its documentation says, 
     django-cacheops with ``ops: "all"``: each queryset is cached, and invalidated after the COMMIT
     of a ``save()``, ``delete()`` or change of a many-to-many link that could change it, before
     the writer goes on. A reader that loads while that happens stores what it loaded, old or not.
-    Its documentation wants ``prefetch_related``, for what ``select_related`` joins is not
+    Its documentation wants ``prefetch_related``, because what ``select_related`` joins is not
     followed; ``update()`` is not followed, nor is raw SQL.
 
 ``cacheops_function``

@@ -6,7 +6,7 @@ from django.apps import AppConfig, apps
 
 
 class ShelfConfig(AppConfig):
-    """As an adopter writes it, but for the question whether there is a cache layer."""
+    """As an adopter writes it, except that it asks whether there is a cache layer."""
 
     name = "loadtest.bench.peers.shelf"
     default_auto_field = "django.db.models.BigAutoField"

@@ -110,5 +110,5 @@ def test_a_request_ends_before_gunicorn_gives_its_worker_up():
 
 def test_a_folder_for_metrics_that_cannot_be_written_to_is_refused(tmp_path):
     assert WebEnvironment.read({"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}).metrics_dir
-    with pytest.raises(ImproperlyConfigured, match="no folder that this user can write to"):
+    with pytest.raises(ImproperlyConfigured, match="not a folder that this user can write to"):
         WebEnvironment.read({"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "missing")})

@@ -51,9 +51,13 @@ def register(
     (default: ``ROW_TTL``). A release whose *version* differs has rows of its own, as one whose
     serializer or columns differ: say another where what decides the bytes is neither (a constant
     in a file, say). Call it in ``AppConfig.ready()``; the next ``migrate`` installs the triggers.
-    Raises ``ImproperlyConfigured``.
+    Raises ``ImproperlyConfigured``; with *pages*, ``ImportError`` without the extra ``rest``.
     """
     from cachelayer.protocol import signals
+
+    if pages:
+        # First: without the extra "rest" this raises, and nothing has been registered.
+        from cachelayer.contrib.rest.pages import Pages
 
     cached = registry.make(model, serializer, prefix, version, depends_on, lifetime)
     found = [cached, *(registration.by_column(cached, name) for name in read_by)]
@@ -63,8 +67,6 @@ def register(
             registry.add(each)
             signals.connect(each)
     if pages:
-        from cachelayer.contrib.rest.pages import Pages
-
         registry.add(Pages.of(cached, () if pages is True else pages))
 
 

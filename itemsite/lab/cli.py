@@ -41,6 +41,8 @@ Usage: ./lab [command]
   ./lab versions [ARGUMENTS]   run the tests of cachelayer by tox, under each supported Python
                                that is here with each Django; ARGUMENTS such as -e py312-django60
   ./lab docs                   build the documentation into var/docs; any warning is an error
+  ./lab imports [FILE]         draw who imports whom in cachelayer (var/imports.svg); fails if an
+                               import points against the layers
   ./lab help                   print this
 
 The first start makes .venv and installs requirements.txt into it. Data, logs and the
@@ -136,6 +138,13 @@ def _docs(arguments: Sequence[str]) -> int:
     docs.build(ROOT / "docs", out)
     say(f"lab: Built the documentation. Open {out / 'index.html'} in a browser.")
     return 0
+
+
+def _imports(arguments: Sequence[str]) -> int:
+    from itemsite.lab.imports import run
+
+    _no_more(arguments[1:], "imports")
+    return run(Path(arguments[0]) if arguments else None)
 
 
 def _env(arguments: Sequence[str]) -> int:
@@ -247,6 +256,7 @@ _COMMANDS: Final[dict[str, Callable[[Sequence[str]], int]]] = {
     "test": _test,
     "versions": _versions,
     "docs": _docs,
+    "imports": _imports,
     "env": _env,
     "manage": _manage,
     "trace": _trace,

@@ -1,8 +1,10 @@
 """``./lab imports``: a picture of who imports whom in ``cachelayer``, as SVG."""
 
 import sys
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from html import escape
+from itertools import cycle
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -18,6 +20,9 @@ _TOP: Final = 96
 #: Where the only room of a layer stands: not below the one above it, so that no arrow hides
 #: another.
 _COLUMNS: Final = (0.5, 0.2, 0.78, 0.36, 0.62)
+_MARGIN: Final = 20
+#: Between two arrows at a box: a number of two digits fits.
+_PORT: Final = 19
 _STYLE: Final = """
 text { font: 14px system-ui, sans-serif; fill: #1c2733; text-anchor: middle }
 .title { font-size: 18px; font-weight: 600 }
@@ -26,10 +31,10 @@ text { font: 14px system-ui, sans-serif; fill: #1c2733; text-anchor: middle }
 .room rect { fill: #fff; stroke: #35506b; stroke-width: 1.5 }
 .room text { font-weight: 600 }
 .arrow path { fill: none; stroke: #7d93a8; stroke-opacity: .75 }
-.arrow text { font-size: 11px; fill: #35506b; paint-order: stroke; stroke: #fff; stroke-width: 4px }
+.number { font-size: 11px; fill: #35506b; paint-order: stroke; stroke: #f3f6f9; stroke-width: 4px }
 .arrow:hover path { stroke: #0b63ce; stroke-opacity: 1 }
 .against path { stroke: #d1242f; stroke-opacity: 1 }
-.against text { fill: #d1242f; font-weight: 700 }
+.number.against { fill: #d1242f; font-weight: 700 }
 """
 
 
@@ -39,6 +44,15 @@ class Box(NamedTuple):
     x: float
     y: float
     width: float
+
+
+class Ends(NamedTuple):
+    """Where an arrow leaves one box and reaches another; +1 is a box's lower side."""
+
+    start: tuple[float, float]
+    start_side: int
+    tip: tuple[float, float]
+    tip_side: int
 
 
 def run(path: Path | None) -> int:
@@ -53,7 +67,7 @@ def run(path: Path | None) -> int:
     forbidden = [arrow for arrow in found if layers.forbid(arrow)]
     total = sum(arrow.count for arrow in found)
     say(
-        f"lab: drew {target}: {total} imports between {len(_boxes(layers))} rooms, "
+        f"lab: drew {target}: {total} imports between {sum(map(len, layers.names))} rooms, "
         f"{sum(arrow.count for arrow in forbidden)} against the layers."
     )
     for arrow in forbidden:
@@ -69,9 +83,10 @@ def run(path: Path | None) -> int:
 
 def draw(layers: Layers, found: Sequence[Arrow]) -> str:
     """The rooms in their layers, highest first; arrows against the layers in red."""
-    boxes = _boxes(layers)
+    boxes = _boxes(layers, found)
     height = _TOP + _STEP * len(layers.names)
     forbidden = sum(layers.forbid(arrow) for arrow in found)
+    ends = _ends(found, boxes)
     # Red ones last, so that nothing covers them.
     ordered = sorted(found, key=layers.forbid)
     parts = [
@@ -85,26 +100,59 @@ def draw(layers: Layers, found: Sequence[Arrow]) -> str:
         "with the number of import statements. "
         f"Against the layers: {forbidden or 'none'}.</text>",
         *_stripes(layers),
-        *(_arrow(arrow, boxes, layers) for arrow in ordered),
+        *(_line(arrow, ends[arrow], layers.forbid(arrow)) for arrow in ordered),
         *(_room(name, box) for name, box in boxes.items()),
+        *(_number(arrow, ends[arrow], layers.forbid(arrow)) for arrow in ordered),
         "</svg>",
     ]
     return "\n".join(parts) + "\n"
 
 
-def _boxes(layers: Layers) -> dict[str, Box]:
+def _boxes(layers: Layers, found: Sequence[Arrow]) -> dict[str, Box]:
+    """As wide as the name and the arrows need."""
+    arrive, leave = Counter(a.imported for a in found), Counter(a.importer for a in found)
     boxes = {}
-    single = 0
+    columns = cycle(_COLUMNS)
     for i, names in enumerate(layers.names):
-        y = _TOP + _STEP * i + _STEP / 2
+        y = _TOP + _STEP * (i + 0.5)
+        widths = [
+            max(26 + 8.6 * len(name), _PORT * arrive[name], _PORT * leave[name]) for name in names
+        ]
         if len(names) == 1:
-            places = [_COLUMNS[single % len(_COLUMNS)]]
-            single += 1
-        else:
-            places = [(n + 0.5) / len(names) for n in range(len(names))]
-        for name, place in zip(names, places, strict=True):
-            boxes[name] = Box(place * _WIDTH, y, 26 + 8.6 * len(name))
+            boxes[names[0]] = Box(next(columns) * _WIDTH, y, widths[0])
+            continue
+        gap = (_WIDTH - 2 * _MARGIN - sum(widths)) / len(names)
+        x = _MARGIN + gap / 2
+        for name, width in zip(names, widths, strict=True):
+            boxes[name] = Box(x + width / 2, y, width)
+            x += width + gap
     return boxes
+
+
+def _ends(found: Sequence[Arrow], boxes: dict[str, Box]) -> dict[Arrow, Ends]:
+    """At each side of a box arrows stand apart, in the order of where they go."""
+    ports: dict[tuple[str, int], list[tuple[float, Arrow]]] = defaultdict(list)
+    sides = {arrow: _sides(arrow, boxes) for arrow in found}
+    for arrow, (start, tip) in sides.items():
+        ports[arrow.importer, start].append((boxes[arrow.imported].x, arrow))
+        ports[arrow.imported, tip].append((boxes[arrow.importer].x, arrow))
+    at = {}
+    for (room, side), there in ports.items():
+        box = boxes[room]
+        for i, (_, arrow) in enumerate(sorted(there)):
+            x = box.x + ((i + 0.5) / len(there) - 0.5) * (box.width - 10)
+            at[arrow, room] = (x, box.y + side * _HEIGHT / 2)
+    return {
+        arrow: Ends(at[arrow, arrow.importer], start, at[arrow, arrow.imported], tip)
+        for arrow, (start, tip) in sides.items()
+    }
+
+
+def _sides(arrow: Arrow, boxes: dict[str, Box]) -> tuple[int, int]:
+    begin, end = boxes[arrow.importer].y, boxes[arrow.imported].y
+    if begin == end:
+        return 1, 1
+    return (1, -1) if end > begin else (-1, 1)
 
 
 def _stripes(layers: Layers) -> Iterator[str]:
@@ -122,38 +170,25 @@ def _heads() -> Iterator[str]:
         )
 
 
-def _arrow(arrow: Arrow, boxes: dict[str, Box], layers: Layers) -> str:
-    begin, end = boxes[arrow.importer], boxes[arrow.imported]
-    against = layers.forbid(arrow)
-    down = 1 if end.y >= begin.y else -1
-    # They leave and arrive side by side, ordered by where they go.
-    x1 = begin.x + _spread(end.x - begin.x, begin.width)
-    x2 = end.x + _spread(begin.x - end.x, end.width)
-    y1, y2 = begin.y + down * _HEIGHT / 2, end.y - down * _HEIGHT / 2
-    bend = (y2 - y1) * 0.45
-    # Where few others are: near the arrow's end, the longer the nearer.
-    t = 0.5 if abs(end.y - begin.y) <= _STEP else 1 - 0.33 * _STEP / abs(end.y - begin.y)
-    x, y = _point(t, (x1, x1, x2, x2)), _point(t, (y1, y1 + bend, y2 - bend, y2))
+def _line(arrow: Arrow, ends: Ends, against: bool) -> str:
+    (x1, y1), (x2, y2) = ends.start, ends.tip
+    bend = max(_STEP / 2, abs(y2 - y1) * 0.45)
     width = min(5.0, 1 + arrow.count / 12)
-    names = escape(f"{arrow.importer} imports {arrow.imported}: {arrow.count}")
+    text = escape(f"{arrow.importer} imports {arrow.imported}: {arrow.count}")
     return (
-        f'<g class="arrow{" against" if against else ""}"><title>{names}</title>'
-        f'<path d="M{x1:.1f} {y1:.1f}C{x1:.1f} {y1 + bend:.1f} {x2:.1f} {y2 - bend:.1f} '
-        f'{x2:.1f} {y2:.1f}" stroke-width="{width:.1f}" '
-        f'marker-end="url(#{"red" if against else "head"})"/>'
-        f'<text x="{x:.1f}" y="{y:.1f}">{arrow.count}</text></g>'
+        f'<g class="arrow{" against" if against else ""}"><title>{text}</title>'
+        f'<path d="M{x1:.1f} {y1:.1f}C{x1:.1f} {y1 + ends.start_side * bend:.1f} '
+        f'{x2:.1f} {y2 + ends.tip_side * bend:.1f} {x2:.1f} {y2:.1f}" '
+        f'stroke-width="{width:.1f}" marker-end="url(#{"red" if against else "head"})"/></g>'
     )
 
 
-def _spread(distance: float, width: float) -> float:
-    """How far from the middle of a box of *width* an arrow to something so far away begins."""
-    return distance / _WIDTH * (width - 16)
-
-
-def _point(t: float, at: tuple[float, float, float, float]) -> float:
-    """On a cubic Bézier curve."""
-    a, b, c, d = at
-    return (1 - t) ** 3 * a + 3 * (1 - t) ** 2 * t * b + 3 * (1 - t) * t**2 * c + t**3 * d
+def _number(arrow: Arrow, ends: Ends, against: bool) -> str:
+    """How many imports, beside the tip."""
+    x, y = ends.tip
+    y += 18 if ends.tip_side > 0 else -12
+    name = "number against" if against else "number"
+    return f'<text class="{name}" x="{x:.1f}" y="{y:.1f}">{arrow.count}</text>'
 
 
 def _room(name: str, box: Box) -> str:

@@ -40,6 +40,8 @@ Usage: ./lab [command]
   ./lab test ARGUMENTS         run only pytest ARGUMENTS
   ./lab versions [ARGUMENTS]   run the tests of cachelayer by tox, under each supported Python
                                that is here with each Django; ARGUMENTS such as -e py312-django60
+  ./lab servers [ARGUMENTS]    run the tests of cachelayer on the servers of DATABASE_URL and
+                               REDIS_URL, which must be empty; or pytest ARGUMENTS
   ./lab docs                   build the documentation into var/docs; any warning is an error
   ./lab imports [FILE]         draw who imports whom in cachelayer (var/imports.svg); fails if an
                                import points against the layers
@@ -128,6 +130,12 @@ def _versions(arguments: Sequence[str]) -> int:
     from itemsite.lab.suite import run_versions
 
     return run_versions(arguments)
+
+
+def _servers(arguments: Sequence[str]) -> int:
+    from itemsite.lab.suite import run_on_given_servers
+
+    return run_on_given_servers(arguments)
 
 
 def _docs(arguments: Sequence[str]) -> int:
@@ -255,6 +263,7 @@ _COMMANDS: Final[dict[str, Callable[[Sequence[str]], int]]] = {
     "stop": _stop,
     "test": _test,
     "versions": _versions,
+    "servers": _servers,
     "docs": _docs,
     "imports": _imports,
     "env": _env,

@@ -1,0 +1,62 @@
+"""``./lab servers``: the tests of ``cachelayer`` on servers that somebody else has started."""
+
+import os
+import secrets
+from collections.abc import Mapping
+from typing import Final
+
+from itemsite.lab.errors import LabError
+
+#: Seconds until a server that does not answer is given up.
+_TIMEOUT: Final = 10
+_EXAMPLE: Final = (
+    "DATABASE_URL=postgres://user:password@127.0.0.1:5432/postgres "
+    "REDIS_URL=redis://127.0.0.1:6379/0 ./lab servers"
+)
+
+
+def environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What tells the tests of these servers. ``LabError`` where one is not named."""
+    names = ("DATABASE_URL", "REDIS_URL")
+    if missing := [name for name in names if not environ.get(name)]:
+        raise LabError(f"Say which servers: {' and '.join(missing)} is missing. {_EXAMPLE}")
+    return {name: environ[name] for name in names} | {"SECRET_KEY": secrets.token_urlsafe(48)}
+
+
+def versions(servers: Mapping[str, str]) -> str:
+    """Which these are. ``LabError`` if one does not answer, or if this Redis is in use."""
+    return f"{_postgres(servers['DATABASE_URL'])} and {_redis(servers['REDIS_URL'])}"
+
+
+def _postgres(url: str) -> str:
+    import psycopg
+
+    try:
+        with psycopg.connect(url, connect_timeout=_TIMEOUT) as connection:
+            return f"Postgres {connection.info.parameter_status('server_version')}"
+    except psycopg.OperationalError as error:
+        raise LabError(
+            f"The Postgres of DATABASE_URL does not answer ({str(error).strip()}); start it, or "
+            "correct DATABASE_URL."
+        ) from None
+
+
+def _redis(url: str) -> str:
+    """Empty, for the tests empty it again and again."""
+    import redis
+
+    client = redis.Redis.from_url(url, socket_connect_timeout=_TIMEOUT, socket_timeout=_TIMEOUT)
+    try:
+        with client:
+            info, keys = client.info("server"), client.dbsize()
+    except redis.RedisError as error:
+        raise LabError(
+            f"The Redis of REDIS_URL does not answer ({error}); start it, or correct REDIS_URL."
+        ) from None
+    if keys:
+        raise LabError(
+            f"The Redis of REDIS_URL holds {keys} keys, which the tests would delete; name an "
+            "empty one in REDIS_URL, or another database of this one, such as /9."
+        )
+    valkey = info.get("valkey_version")
+    return f"Valkey {valkey}" if valkey else f"Redis {info['redis_version']}"

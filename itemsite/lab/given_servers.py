@@ -33,7 +33,9 @@ def _postgres(url: str) -> str:
 
     try:
         with psycopg.connect(url, connect_timeout=_TIMEOUT) as connection:
-            return f"Postgres {connection.info.parameter_status('server_version')}"
+            version = connection.info.parameter_status("server_version") or ""
+            # A distribution's own number may follow it.
+            return f"Postgres {version.partition(' ')[0]}"
     except psycopg.OperationalError as error:
         raise LabError(
             f"The Postgres of DATABASE_URL does not answer ({str(error).strip()}); start it, or "

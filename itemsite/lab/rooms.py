@@ -9,7 +9,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from itemsite.lab.bootstrap import ROOT
 from itemsite.lab.errors import LabError
@@ -21,7 +21,8 @@ PACKAGE: Final = "cachelayer"
 CONTRACT: Final = "the rooms of cachelayer"
 
 
-class Arrow(NamedTuple):
+@dataclass(frozen=True, order=True)
+class Arrow:
     """*count* import statements in *importer* that name *imported*, another room."""
 
     importer: str

@@ -1,9 +1,11 @@
 """The hosted workflow and the commit hooks run commands and files that this repository has."""
 
+import itertools
 import re
 import shlex
 import subprocess
 import sys
+import tomllib
 
 import pytest
 import yaml
@@ -13,24 +15,23 @@ from itemsite.lab.bootstrap import _REQUIREMENTS, ROOT
 
 WORKFLOW = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
 JOBS = WORKFLOW["jobs"]
-STEPS = [
-    pytest.param(name, step, id=f"{name}: {step.get('run') or step['uses']}")
+COMMANDS = [
+    pytest.param(name, step, id=f"{name}: {step['run']}")
     for name, job in JOBS.items()
     for step in job["steps"]
+    if "run" in step
 ]
-COMMANDS = [step for step in STEPS if "run" in step.values[1]]
 HOOKS = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
 
 
 def tox_environments():
-    listed = subprocess.run(
-        [sys.executable, "-m", "tox", "list", "--no-desc", "-q"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return listed.stdout.split()
+    """As pyproject.toml lists them; a product stands for all combinations of its factors."""
+    tox = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["tox"]
+    listed = []
+    for each in tox["env_list"]:
+        parts = [[each]] if isinstance(each, str) else each["product"]
+        listed += map("-".join, itertools.product(*parts))
+    return listed
 
 
 @pytest.mark.parametrize(("job", "step"), COMMANDS)

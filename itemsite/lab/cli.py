@@ -41,7 +41,7 @@ Usage: ./lab [command]
   ./lab versions [ARGUMENTS]   run the tests of cachelayer by tox, under each supported Python
                                that is here with each Django; ARGUMENTS such as -e py312-django60
   ./lab servers [ARGUMENTS]    run the tests of cachelayer on the servers of DATABASE_URL and
-                               REDIS_URL, which must be empty; or pytest ARGUMENTS
+                               REDIS_URL, where Redis holds nothing yet; or pytest ARGUMENTS
   ./lab docs                   build the documentation into var/docs; any warning is an error
   ./lab imports [FILE]         draw who imports whom in cachelayer (var/imports.svg); fails if an
                                import points against the layers

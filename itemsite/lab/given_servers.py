@@ -1,11 +1,15 @@
 """``./lab servers``: the tests of ``cachelayer`` on servers that somebody else has started."""
 
+import contextlib
 import os
 import secrets
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from itemsite.lab.errors import LabError
+
+if TYPE_CHECKING:
+    from redis import Redis
 
 #: Seconds until a server that does not answer is given up.
 _TIMEOUT: Final = 10
@@ -44,21 +48,35 @@ def _postgres(url: str) -> str:
 
 
 def _redis(url: str) -> str:
-    """Empty, for the tests empty it again and again."""
+    """All of its databases must be empty: the tests send FLUSHALL."""
     import redis
 
-    client = redis.Redis.from_url(url, socket_connect_timeout=_TIMEOUT, socket_timeout=_TIMEOUT)
     try:
-        with client:
-            info, keys = client.info("server"), client.dbsize()
+        with _client(url) as client:
+            info = client.info("server")
+            keys = sum(database["keys"] for database in client.info("keyspace").values())
     except redis.RedisError as error:
         raise LabError(
             f"The Redis of REDIS_URL does not answer ({error}); start it, or correct REDIS_URL."
         ) from None
     if keys:
         raise LabError(
-            f"The Redis of REDIS_URL holds {keys} keys, which the tests would delete; name an "
-            "empty one in REDIS_URL, or another database of this one, such as /9."
+            f"The databases of the Redis of REDIS_URL hold {keys} keys, and the tests would delete "
+            "them all; name a Redis in REDIS_URL that nobody else uses."
         )
     valkey = info.get("valkey_version")
     return f"Valkey {valkey}" if valkey else f"Redis {info['redis_version']}"
+
+
+def empty_redis(servers: Mapping[str, str]) -> None:
+    """Delete what the tests have left; a Redis that is gone has nothing to delete."""
+    import redis
+
+    with contextlib.suppress(redis.RedisError), _client(servers["REDIS_URL"]) as client:
+        client.flushall()
+
+
+def _client(url: str) -> "Redis":
+    import redis
+
+    return redis.Redis.from_url(url, socket_connect_timeout=_TIMEOUT, socket_timeout=_TIMEOUT)

@@ -107,13 +107,17 @@ def run_versions(tox_arguments: Sequence[str]) -> int:
 def run_on_given_servers(pytest_arguments: Sequence[str]) -> int:
     """Run the tests of ``cachelayer`` on the servers of DATABASE_URL and REDIS_URL.
 
-    Some tests stop or damage a server; those start their own. ``LabError`` says what is wrong with
-    the given ones.
+    Some tests stop or damage a server; those start their own. The given Redis is left empty.
+    ``LabError`` says what is wrong with the given ones.
     """
     given = given_servers.environment()
     say(f"lab: The tests run on {given_servers.versions(given)}.")
     arguments = pytest_arguments or ["-m", "not slow", "cachelayer"]
-    return _on_servers(partial(_pytest, arguments), 1, given)
+    try:
+        return _on_servers(partial(_pytest, arguments), 1, given)
+    finally:
+        # What the tests leave would look like somebody's data to the next run.
+        given_servers.empty_redis(given)
 
 
 def _discover() -> list[str]:

@@ -18,9 +18,9 @@ def given():
 @pytest.fixture
 def redis(given):
     with Redis.from_url(given["REDIS_URL"]) as client:
-        client.flushdb()
+        client.flushall()
         yield client
-        client.flushdb()
+        client.flushall()
 
 
 @pytest.mark.parametrize("missing", ["DATABASE_URL", "REDIS_URL"])
@@ -39,9 +39,12 @@ def test_the_versions_are_those_of_the_servers(given, redis):
     assert said.endswith((f"Redis {number}", f"Valkey {redis.info().get('valkey_version')}"))
 
 
-def test_a_redis_that_is_in_use_is_not_emptied(given, redis):
+@pytest.mark.parametrize("database", [0, 9])
+def test_a_redis_that_is_in_use_is_not_emptied(given, redis, database):
+    """Not if it is another database that is in use, either: the tests send FLUSHALL."""
+    redis.select(database)
     redis.set("somebody", "else's")
-    with pytest.raises(LabError, match=r"holds 1 keys, which the tests would delete; name an"):
+    with pytest.raises(LabError, match="hold 1 keys, and the tests would delete them all; name a"):
         given_servers.versions(given)
     assert redis.get("somebody") == b"else's"
 
@@ -70,3 +73,15 @@ def test_the_tests_of_cachelayer_run_on_them(given, redis, monkeypatch, argument
     [(command, _, environment)] = ran
     assert command[-len(expected) :] == expected
     assert environment.items() >= given.items()
+
+
+def test_a_second_run_on_the_same_servers_is_not_refused_for_what_the_first_has_left(
+    given, redis, monkeypatch
+):
+    monkeypatch.setattr(suite, "_run", lambda *_: redis.set("cachelayer:incarnation", "x") and 0)
+    assert [suite.run_on_given_servers([]) for _ in range(2)] == [0, 0]
+    assert redis.dbsize() == 0
+
+
+def test_a_redis_that_is_gone_after_the_tests_is_no_error(given):
+    given_servers.empty_redis({**given, "REDIS_URL": f"redis://127.0.0.1:{free_port()}"})

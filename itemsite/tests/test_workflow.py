@@ -1,11 +1,14 @@
 """The hosted workflow and the commit hooks run commands and files that this repository has."""
 
 import itertools
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 import yaml
@@ -21,6 +24,8 @@ COMMANDS = [
     for step in job["steps"]
     if "run" in step
 ]
+#: Where the programs of requirements-test.txt are: .venv/bin, but not in a container.
+BIN = Path(sys.executable).parent
 HOOKS = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
 
 
@@ -79,16 +84,87 @@ def test_no_job_runs_for_hours(name):
     assert JOBS[name]["timeout-minutes"] <= 60
 
 
-def test_the_hooks_are_accepted_by_pre_commit_and_their_programs_are_pinned():
-    subprocess.run(
-        [sys.executable, "-m", "pre_commit", "validate-config", ".pre-commit-config.yaml"],
-        cwd=ROOT,
-        check=True,
-    )
-    hooks = [hook for repo in HOOKS for hook in repo["hooks"]]
+def test_the_workflow_is_what_its_host_reads():
+    """Keys, types and events, by the schema in the package check-jsonschema."""
+    command = (BIN / "check-jsonschema", "--builtin-schema", "vendor.github-workflows")
+    ran = subprocess.run([*command, ".github/workflows/ci.yml"], cwd=ROOT, capture_output=True)
+    assert ran.returncode == 0, ran.stdout
+
+
+def test_hooks_run_what_the_tests_pin_and_nothing_is_downloaded():
     assert {repo["repo"] for repo in HOOKS} == {"local"}
-    assert {hook["id"] for hook in hooks} == {"ruff-check", "ruff-format", "lint-imports"}
-    for hook in hooks:
+    for hook in (hook for repo in HOOKS for hook in repo["hooks"]):
+        assert hook["language"] == "system"
         program, *_ = hook["entry"].split()
         assert program.startswith(".venv/bin/")
-        assert (ROOT / program).is_file()
+        assert (BIN / Path(program).name).is_file()
+
+
+CONTRACT = """
+[tool.importlinter]
+root_package = "shop"
+[[tool.importlinter.contracts]]
+name = "layers"
+type = "layers"
+layers = ["shop.views", "shop.models"]
+"""
+WORKFLOW_FILE = ".github/workflows/other.yml"
+GOOD = {
+    "pyproject.toml": CONTRACT,
+    "shop/__init__.py": "",
+    "shop/models.py": "",
+    "shop/views.py": 'from shop import models\n\n__all__ = ["models"]\n',
+    "notes.md": "A line.\n",
+    "compose.yml": "services: {}\n",
+    WORKFLOW_FILE: "on: push\njobs: {a: {runs-on: ubuntu-latest, steps: [{run: ./lab}]}}\n",
+}
+
+
+@pytest.fixture(scope="module")
+def committed(tmp_path_factory):
+    """What the hooks say of a repository that has these files: the outcome of each, by its id."""
+    folder = tmp_path_factory.mktemp("repository")
+    (folder / ".venv").mkdir()
+    (folder / ".venv" / "bin").symlink_to(BIN)
+    shutil.copy(ROOT / ".pre-commit-config.yaml", folder)
+    environment = {**os.environ, "PRE_COMMIT_HOME": str(folder.with_suffix(".cache"))}
+    subprocess.run(["git", "init", "--quiet", folder], check=True)
+
+    def run(files):
+        for name, text in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        subprocess.run(["git", "add", *files], cwd=folder, check=True)
+        command = [BIN / "pre-commit", "run", "--all-files", "--verbose", "--color=never"]
+        ran = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=100
+        )
+        found = re.findall(r"(Passed|Failed|Skipped)\n- hook id: (\S+)", ran.stdout)
+        assert found, ran.stdout + ran.stderr
+        return {hook: outcome for outcome, hook in found}
+
+    return run
+
+
+#: Of each hook, a file that it must refuse.
+REFUSED = {
+    "ruff-check": ("shop/models.py", "import os\n"),
+    "ruff-format": ("shop/models.py", "NUMBER  = 1\n"),
+    "lint-imports": ("shop/models.py", "from shop import views\n"),
+    "end-of-file-fixer": ("notes.md", "A line."),
+    "check-yaml": ("compose.yml", "services: [\n"),
+    "check-workflows": (WORKFLOW_FILE, "on: push\njobs: {a: {steps: []}}\n"),
+}
+
+
+@pytest.mark.parametrize("hook", REFUSED)
+def test_a_hook_refuses_what_it_is_for(committed, hook):
+    file, text = REFUSED[hook]
+    assert committed({**GOOD, file: text})[hook] == "Failed"
+
+
+def test_a_good_commit_passes_every_hook(committed):
+    hooks = {hook["id"] for repo in HOOKS for hook in repo["hooks"]}
+    assert committed(GOOD) == dict.fromkeys(hooks, "Passed")
+    assert set(REFUSED) == hooks

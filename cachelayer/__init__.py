@@ -53,9 +53,13 @@ def register(
     decides the bytes, such as a constant in a file.
 
     Call it in ``AppConfig.ready()``; the next ``migrate`` installs the triggers. Raises
-    ``ImproperlyConfigured``.
+    ``ImproperlyConfigured``; with *pages*, ``ImportError`` without the extra ``rest``.
     """
     from cachelayer.protocol import signals
+
+    if pages:
+        # First: without the extra "rest" this raises, and nothing has been registered.
+        from cachelayer.contrib.rest.pages import Pages
 
     cached = registry.make(model, serializer, prefix, version, depends_on, lifetime)
     found = [cached, *(registration.by_column(cached, name) for name in read_by)]
@@ -65,8 +69,6 @@ def register(
             registry.add(each)
             signals.connect(each)
     if pages:
-        from cachelayer.contrib.rest.pages import Pages
-
         registry.add(Pages.of(cached, () if pages is True else pages))
 
 

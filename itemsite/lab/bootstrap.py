@@ -35,6 +35,8 @@ _REQUIREMENTS = {
     "docs": "requirements-docs.txt",
     "test": "requirements-test.txt",
     "versions": "requirements-test.txt",
+    "servers": "requirements-test.txt",
+    "imports": "requirements-test.txt",
 }
 # Of the caller's shell, these would change what .venv's Python imports.
 _FOREIGN = ("PYTHONHOME", "PYTHONPATH", "PYTHONSAFEPATH", "__PYVENV_LAUNCHER__")

@@ -40,7 +40,11 @@ Usage: ./lab [command]
   ./lab test ARGUMENTS         run only pytest ARGUMENTS
   ./lab versions [ARGUMENTS]   run the tests of cachelayer by tox, under each supported Python
                                that is here with each Django; ARGUMENTS such as -e py312-django60
+  ./lab servers [ARGUMENTS]    run the tests of cachelayer on the servers of DATABASE_URL and
+                               REDIS_URL, where Redis holds nothing yet; or pytest ARGUMENTS
   ./lab docs                   build the documentation into var/docs; any warning is an error
+  ./lab imports [FILE]         draw who imports whom in cachelayer (var/imports.svg); fails if an
+                               import points against the layers
   ./lab help                   print this
 
 The first start makes .venv and installs requirements.txt into it. Data, logs and the
@@ -128,6 +132,12 @@ def _versions(arguments: Sequence[str]) -> int:
     return run_versions(arguments)
 
 
+def _servers(arguments: Sequence[str]) -> int:
+    from itemsite.lab.suite import run_on_given_servers
+
+    return run_on_given_servers(arguments)
+
+
 def _docs(arguments: Sequence[str]) -> int:
     _no_more(arguments, "docs")
     from itemsite.lab import docs
@@ -136,6 +146,13 @@ def _docs(arguments: Sequence[str]) -> int:
     docs.build(ROOT / "docs", out)
     say(f"lab: Built the documentation. Open {out / 'index.html'} in a browser.")
     return 0
+
+
+def _imports(arguments: Sequence[str]) -> int:
+    from itemsite.lab.imports import run
+
+    _no_more(arguments[1:], "imports")
+    return run(Path(arguments[0]) if arguments else None)
 
 
 def _env(arguments: Sequence[str]) -> int:
@@ -246,7 +263,9 @@ _COMMANDS: Final[dict[str, Callable[[Sequence[str]], int]]] = {
     "stop": _stop,
     "test": _test,
     "versions": _versions,
+    "servers": _servers,
     "docs": _docs,
+    "imports": _imports,
     "env": _env,
     "manage": _manage,
     "trace": _trace,

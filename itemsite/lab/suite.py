@@ -1,4 +1,6 @@
-"""``./lab test``: the test suite on separate servers; ``./lab versions``: by tox."""
+"""``./lab test``: the test suite on separate servers, ``./lab versions``: by tox, ``./lab servers``:
+on given ones.
+"""
 
 import argparse
 import contextlib
@@ -15,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from itemsite.environment import WORKERS, for_child, pyenv_root
-from itemsite.lab import postgres, redis_binary
+from itemsite.lab import given_servers, postgres, redis_binary
 from itemsite.lab.bootstrap import ROOT
 from itemsite.lab.interrupts import Interrupted, ignore_interrupts, raise_on_interrupts
 from itemsite.lab.keeper import Keeper
@@ -102,13 +104,31 @@ def run_versions(tox_arguments: Sequence[str]) -> int:
     return _on_servers(tox, 1)
 
 
+def run_on_given_servers(pytest_arguments: Sequence[str]) -> int:
+    """Run the tests of ``cachelayer`` on the servers of DATABASE_URL and REDIS_URL.
+
+    Some tests stop or damage a server; those start their own. The given Redis is left empty.
+    ``LabError`` says what is wrong with the given ones.
+    """
+    given = given_servers.environment()
+    say(f"lab: The tests run on {given_servers.versions(given)}.")
+    arguments = pytest_arguments or ["-m", "not slow", "cachelayer"]
+    try:
+        return _on_servers(partial(_pytest, arguments), 1, given)
+    finally:
+        # What the tests leave would look like somebody's data to the next run.
+        given_servers.empty_redis(given)
+
+
 def _discover() -> list[str]:
     """The Pythons of pyenv, whose commands on PATH start only those that are switched on."""
     found = sorted((pyenv_root() / "versions").glob("3.*/bin/python"), reverse=True)
     return ["--discover", *map(str, found)] if found else []
 
 
-def _on_servers(act: Callable[[Path, dict[str, str]], int], workers: int) -> int:
+def _on_servers(
+    act: Callable[[Path, dict[str, str]], int], workers: int, given: dict[str, str] | None = None
+) -> int:
     """What *act* answers, which is given a folder, and an environment that names the servers."""
     raise_on_interrupts()
     folder = Path(tempfile.mkdtemp(prefix="lab-test-"))
@@ -116,7 +136,9 @@ def _on_servers(act: Callable[[Path, dict[str, str]], int], workers: int) -> int
     folder.chmod(0o711)
     keeper = Keeper(folder, remove=True)
     try:
-        servers = _start_servers(folder, workers)
+        with Progress() as progress:
+            redis_binary.ensure_server(progress)
+        servers = [given] if given else _start_servers(folder, workers)
         # Tests start separate servers, too, and find these when the system has none.
         programs = [str(postgres.binaries()), str(Path(redis_binary.find_server()).parent)]
         named = {**_DEFAULTS, **servers[0], WORKERS: json.dumps(servers)}
@@ -135,7 +157,6 @@ def _start_servers(folder: Path, workers: int) -> list[dict[str, str]]:
     secret = secrets.token_urlsafe(48)
     started = []
     with Progress() as progress:
-        redis_binary.ensure_server(progress)
         progress.step("Starting a Postgres and a Redis for the tests")
         for worker in range(workers):
             # Theirs is the whole path of a socket, which may not be long.

@@ -16,6 +16,7 @@ LONGEST: Final = (
     "itemsite/console/tests/test_console.py",
     "loadtest/tests/test_locustfile.py",
     "loadtest/tests/test_storm.py",
+    "itemsite/tests/test_installed_package.py",
     "itemsite/tests/test_traces.py",
     "itemsite/tests/test_api_docs.py",
     "itemsite/tests/test_runbook.py",

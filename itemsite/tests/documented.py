@@ -10,8 +10,11 @@ DOCS = ROOT / "docs"
 README = ROOT / "README.md"
 RUNBOOK = ROOT / "RUNBOOK.md"
 PAGES = sorted(DOCS.rglob("*.md"))
+#: What else describes the code as it is. The changelog does not: it also says what was.
+PAPERS = [ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
+CHANGELOG = ROOT / "CHANGELOG.md"
 #: All that people read, but for the runbook, which has a test of its blocks.
-EVERYTHING = "\n".join(path.read_text() for path in (README, *PAGES))
+EVERYTHING = "\n".join(path.read_text() for path in (README, *PAGES, *PAPERS))
 
 #: With the paragraph after it, which may be the next block.
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```\n(?=\n?(.*?)(?:\n\n|\Z))", re.M | re.S)

@@ -1,5 +1,6 @@
 """``.ci/run`` installs what the tests need; without it, CI fails and a desk goes on."""
 
+import re
 import shutil
 import subprocess
 
@@ -7,7 +8,7 @@ import pytest
 
 from itemsite.lab.bootstrap import ROOT
 
-NEEDED = ("spin", "gcc", "promtool", "chromium", "node", "curl", "pgbouncer")
+NEEDED = ("spin", "gcc", "promtool", "chromium", "node", "curl", "pgbouncer", "wrk")
 
 
 class Machine:
@@ -99,3 +100,20 @@ class TestWhatCannotBeInstalled:
         assert done.stderr.startswith("Could not install spin gcc libc6-dev, and with CI set")
         assert "install it before .ci/run, or unset CI." in done.stderr
         assert done.returncode == 1
+
+    @pytest.mark.parametrize("name", NEEDED)
+    def test_no_single_program_may_be_missing_in_ci(self, machine, name):
+        for each in ("spin", "gcc"):
+            machine.program(each)
+        machine.lacks(name)
+        done = machine.run(CI="true")
+        assert done.stderr.startswith("Could not install ")
+        assert done.returncode == 1
+
+
+def test_every_program_without_which_a_test_is_skipped_is_installed():
+    patterns = ("*/tests/*.py", "*/*/tests/*.py")
+    sources = "\n".join(path.read_text() for each in patterns for path in ROOT.glob(each))
+    asked = set(re.findall(r'skipif\(\s*(?:not )?shutil\.which\("(\w+)"', sources))
+    assert {"curl", "promtool", "wrk"} <= asked
+    assert asked - {*NEEDED} == set()

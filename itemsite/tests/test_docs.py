@@ -17,7 +17,7 @@ from cachelayer.models import Cache
 from itemsite.environment import Environment
 from itemsite.lab import cli, suite
 from itemsite.lab.bootstrap import ROOT
-from itemsite.tests.documented import DOCS, EVERYTHING, PAGES, README, RUNBOOK
+from itemsite.tests.documented import CHANGELOG, DOCS, EVERYTHING, PAGES, PAPERS, README, RUNBOOK
 
 REFERENCE = DOCS / "reference"
 #: Folders of the repository; a name in code that begins with one is a path.
@@ -84,7 +84,9 @@ def test_every_environment_variable_that_is_named_is_read():
     assert named <= read
 
 
-@pytest.mark.parametrize("page", [README, RUNBOOK, *PAGES], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [README, RUNBOOK, CHANGELOG, *PAGES, *PAPERS], ids=lambda page: page.name
+)
 def test_every_file_that_is_linked_exists(page):
     """Beside the built pages: the links work in the repository, too."""
     links = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page.read_text())

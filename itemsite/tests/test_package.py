@@ -1,32 +1,36 @@
-"""``pip install`` of the checkout takes the Django that a project has, and leaves it alone."""
+"""What ``pyproject.toml`` says of the package: its versions, its extras, its dependencies."""
 
-import os
-import shutil
-import subprocess
+import ast
+import re
 import sys
 import tomllib
-from pathlib import Path
+from importlib.metadata import packages_distributions
 
-import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from itemsite.lab.bootstrap import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-#: Pythons that Django 6 runs on.
-NEWER = ("3.12", "3.13", "3.14")
+OPTIONAL = PROJECT["optional-dependencies"]
+CORE = {"django", "django-redis", "hiredis", "orjson", "psycopg", "redis"}
+EXTRAS = {"rest", "openapi", "prometheus", "opentelemetry", "cli"}
 
 
 def of_classifiers(name):
-    return [line.rpartition(" ")[2] for line in PROJECT["classifiers"] if name in line]
+    found = [line.rpartition(" ")[2] for line in PROJECT["classifiers"] if name in line]
+    return [version for version in found if re.fullmatch(r"\d+\.\d+", version)]
+
+
+def names(requirements):
+    return {each.name for each in map(Requirement, requirements)}
 
 
 def test_every_version_that_is_named_is_accepted():
     assert of_classifiers("Django ::") == ["5.2", "6.0", "6.1"]
     [django] = [each for each in map(Requirement, PROJECT["dependencies"]) if each.name == "django"]
     assert all(f"{version}.1" in django.specifier for version in of_classifiers("Django ::"))
-    assert of_classifiers("Python ::") == ["3.11", *NEWER]
+    assert of_classifiers("Python ::") == ["3.11", "3.12", "3.13", "3.14"]
     pythons = SpecifierSet(PROJECT["requires-python"])
     assert all(f"{version}.0" in pythons for version in of_classifiers("Python ::"))
     assert "3.10.14" not in pythons
@@ -34,45 +38,44 @@ def test_every_version_that_is_named_is_accepted():
 
 def test_no_dependency_has_an_upper_end():
     """pip would take back what a project has."""
-    needed = map(Requirement, PROJECT["dependencies"])
-    assert {part.operator for each in needed for part in each.specifier} == {">="}
+    lines = [*PROJECT["dependencies"], *(line for extra in OPTIONAL.values() for line in extra)]
+    parts = [part.operator for each in map(Requirement, lines) for part in each.specifier]
+    assert len(parts) > len(CORE)
+    assert set(parts) == {">="}
 
 
-def newer_python():
-    """A Python on PATH or of pyenv; None where there is none."""
-    found = [shutil.which(f"python{version}") for version in NEWER]
-    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
-    found += [next(map(str, pyenv.glob(f"{version}.*/bin/python")), None) for version in NEWER]
-    return next((python for python in found if python and starts(python)), None)
+def test_the_core_is_small_and_the_rest_are_extras():
+    assert names(PROJECT["dependencies"]) == CORE
+    assert set(OPTIONAL) == {*EXTRAS, "all", "schema"}
+    [everything] = map(Requirement, OPTIONAL["all"])
+    assert (everything.name, everything.extras) == ("cachelayer", EXTRAS)
+    [former_name] = map(Requirement, OPTIONAL["schema"])
+    assert (former_name.name, former_name.extras) == ("cachelayer", {"openapi"})
 
 
-def starts(python):
-    """A version manager's command may only print an error."""
-    return subprocess.run([python, "-V"], capture_output=True).returncode == 0
+def test_every_package_that_cachelayer_imports_is_among_its_dependencies():
+    optional = (line for extra in OPTIONAL.values() for line in extra)
+    dependencies = names([*PROJECT["dependencies"], *optional])
+    distributions = packages_distributions()
+    missing = {
+        name
+        for name in third_party_imports()
+        if not dependencies
+        & {each.lower().replace("_", "-") for each in distributions.get(name, [])}
+    }
+    assert missing == set()
 
 
-def run(*command):
-    ran = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=200)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    return ran
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("version", ["5.2.8", "6.1"])
-def test_a_project_keeps_its_django(tmp_path, version):
-    """Needs the package index, and fails where it cannot be reached."""
-    python = sys.executable if version.startswith("5") else newer_python()
-    if python is None:
-        pytest.skip(f"There is no Python of {', '.join(NEWER)}, and Django {version} needs one.")
-    run(python, "-m", "venv", tmp_path / "venv")
-    here = tmp_path / "venv" / "bin" / "python"
-    install = (here, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
-    run(*install, f"django=={version}")
-    # pip builds in the folder that it is given.
-    checkout = tmp_path / "checkout"
-    shutil.copytree(ROOT / "cachelayer", checkout / "cachelayer")
-    shutil.copy(ROOT / "pyproject.toml", checkout)
-    run(*install, checkout)
-    assert run(here, "-m", "django", "--version").stdout.strip() == version
-    run(here, "-m", "pip", "check")
+def third_party_imports():
+    """The packages that modules of cachelayer import, but for its tests and its model."""
+    found = set()
+    for path in (ROOT / "cachelayer").rglob("*.py"):
+        if path.relative_to(ROOT / "cachelayer").parts[0] in ("tests", "spec"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                found.add(node.module.partition(".")[0])
+    assert {"django", "psycopg", "rest_framework"} <= found
+    return found - set(sys.stdlib_module_names) - {"cachelayer"}

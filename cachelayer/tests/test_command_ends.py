@@ -67,7 +67,7 @@ def listeners(other_than=0):
 
 @pytest.mark.parametrize("name", ["cache_clear --yes", f"cache_clear note:{ID}", "cache_verify"])
 def test_without_redis_a_command_ends_with_a_sentence(name, away):
-    with pytest.raises(CommandError, match=r"Redis does not answer .*refused.* then repeat\.$"):
+    with pytest.raises(CommandError, match=r"Redis does not answer .*refused.* then try again\.$"):
         run(*name.split())
 
 

@@ -1,5 +1,6 @@
-"""``./lab test``: the test suite on separate servers, ``./lab versions``: by tox, ``./lab servers``:
-on given ones.
+"""``./lab test``: the test suite on separate servers; ``./lab versions``: by tox.
+
+``./lab servers``: the tests of ``cachelayer`` on given servers.
 """
 
 import argparse

@@ -104,6 +104,8 @@ class TracingEnvironment:
     endpoint: str
     # "http/protobuf" or "grpc".
     protocol: str
+    # Requests traced a second in each process; 0: OTEL_TRACES_SAMPLER says which.
+    per_second: int
 
     @classmethod
     def read(cls, environ: MutableMapping[str, str] = os.environ) -> "TracingEnvironment":
@@ -113,21 +115,27 @@ class TracingEnvironment:
         endpoint = _otlp(environ, "ENDPOINT")
         exporter = environ.get("OTEL_TRACES_EXPORTER", "").strip() or "otlp"
         enabled = bool(endpoint) and not disabled and exporter != "none"
+        is_lab = _flag(environ, "LAB")
+        per_second = _number(
+            environ, "TRACES_PER_SECOND", 10 if is_lab else 0, at_most=100_000, at_least=0
+        )
+        if environ.get("OTEL_TRACES_SAMPLER"):
+            per_second = 0
         if enabled:
             if "service.name=" not in environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
                 _default(environ, "OTEL_SERVICE_NAME", SERVICE_NAME)
-            if _flag(environ, "LAB"):
-                _default(environ, "OTEL_TRACES_SAMPLER", "always_on")
+            if is_lab:
                 # Milliseconds; the SDK's five seconds are long for somebody who looks.
                 _default(environ, "OTEL_BSP_SCHEDULE_DELAY", "300")
-            elif not environ.get("OTEL_TRACES_SAMPLER"):
+            elif not per_second and not environ.get("OTEL_TRACES_SAMPLER"):
                 environ["OTEL_TRACES_SAMPLER"] = "parentbased_traceidratio"
                 _default(environ, "OTEL_TRACES_SAMPLER_ARG", "0.01")
             # The stable names: db.query.text, http.request.method.
             _default(environ, "OTEL_SEMCONV_STABILITY_OPT_IN", "http,database")
             # What machines ask every few seconds would push out what people did.
             _default(environ, "OTEL_PYTHON_DJANGO_EXCLUDED_URLS", _NOT_TRACED)
-        return cls(enabled, endpoint, _otlp(environ, "PROTOCOL") or "http/protobuf")
+        protocol = _otlp(environ, "PROTOCOL") or "http/protobuf"
+        return cls(enabled, endpoint, protocol, per_second)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +143,8 @@ class WebEnvironment:
     """What gunicorn is told; see gunicorn.py."""
 
     bind: str
+    # "asgi" or "gthread".
+    worker: str
     workers: int
     threads: int
     metrics_dir: str
@@ -146,6 +156,7 @@ class WebEnvironment:
         """Read and check the variables; ``ImproperlyConfigured`` says what to set."""
         return cls(
             bind=environ.get("BIND") or "127.0.0.1:8000",
+            worker=_choice(environ, "WEB_WORKER", ("asgi", "gthread")),
             workers=_number(environ, "WEB_WORKERS", 2, at_most=256),
             threads=_number(environ, "WEB_THREADS", 4, at_most=256),
             # prometheus-client reads this one itself, in every worker.
@@ -262,6 +273,16 @@ def _rate(environ: Mapping[str, str], name: str) -> str:
         raise ImproperlyConfigured(
             f"The rate limit of writes is {value!r}. Set {name} to a number per second, minute, "
             "hour or day, such as 100/min, or to nothing for no limit."
+        )
+    return value
+
+
+def _choice(environ: Mapping[str, str], name: str, known: Sequence[str]) -> str:
+    """One of *known*; the first where nothing is said."""
+    value = environ.get(name, "").strip() or known[0]
+    if value not in known:
+        raise ImproperlyConfigured(
+            f"{name}={value!r} is not known. Set it to {' or '.join(known)}."
         )
     return value
 

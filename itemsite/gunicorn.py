@@ -1,4 +1,4 @@
-"""Gunicorn's configuration: ``gunicorn -c python:itemsite.gunicorn itemsite.wsgi``."""
+"""Gunicorn's configuration: ``gunicorn -c python:itemsite.gunicorn``."""
 
 import gc
 import subprocess
@@ -12,9 +12,14 @@ from itemsite.environment import WebEnvironment, for_child
 _environment = WebEnvironment.read()
 
 bind = _environment.bind
-worker_class = "gthread"
+if _environment.worker == "asgi":
+    wsgi_app = "itemsite.asgi:application"
+    worker_class = "itemsite.worker.Worker"
+else:
+    wsgi_app = "itemsite.wsgi:application"
+    worker_class = "gthread"
+    threads = _environment.threads
 workers = _environment.workers
-threads = _environment.threads
 # The workers share what the master has imported; whatever connects, does so after the fork.
 preload_app = True
 keepalive = 30

@@ -22,7 +22,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
+from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, SamplingResult
 from opentelemetry.trace import SpanKind
 
 from itemsite.environment import TracingEnvironment
@@ -65,6 +65,21 @@ def wrap(untraced: "Application", traced: Callable[[], "Application"]) -> "Appli
     return BySampling(traced(), untraced)
 
 
+def wrap_on_loop(django: "Application", traced: Callable[[], "Application"], threads: int) -> Any:
+    """As ``wrap``, for an ASGI server: *django*'s hits on the loop, all else in *threads*."""
+    # Not at the top: they need the settings.
+    from cachelayer.contrib.asgi import front
+    from cachelayer.contrib.threads import InThreads, Threads
+
+    shared = Threads(threads)
+    if not TracingEnvironment.read().enabled:
+        return front(django, shared)
+    _instrument()
+    from itemsite.sampling import OnLoopBySampling, Traced, Untraced
+
+    return OnLoopBySampling(InThreads(Traced(traced()), shared), front(Untraced(django), shared))
+
+
 @contextmanager
 def decided() -> Iterator[None]:
     """The sampler takes this request: server spans that begin in the block are recorded."""
@@ -88,9 +103,18 @@ def start() -> None:
         return
     resource = Resource.create({"process.pid": os.getpid()})
     _provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    _provider.sampler = _Requests(_provider.sampler)
+    _provider.sampler = _Requests(_sampler(environment) or _provider.sampler)
     _provider.add_span_processor(BatchSpanProcessor(_Quiet(exporter, environment.endpoint)))
     trace.set_tracer_provider(_provider)
+
+
+def _sampler(environment: TracingEnvironment) -> Sampler | None:
+    """The one with a rate; None where the standard variables name another."""
+    if not environment.per_second:
+        return None
+    from itemsite.sampling import PerSecond
+
+    return ParentBased(PerSecond(environment.per_second))
 
 
 def stop() -> None:

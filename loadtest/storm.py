@@ -39,7 +39,7 @@ from loadtest.record import Record, now
 from loadtest.verdict import AtRest, Bounds, Verdict, judge, table
 from loadtest.writers import BulkWriter, SqlWriter
 
-_ISLAND: Final = ("-c", "python:itemsite.gunicorn", "itemsite.wsgi:application")
+_ISLAND: Final = ("-c", "python:itemsite.gunicorn")
 _NAIVE: Final = (
     *("loadtest.control_app:application", "--bind", "127.0.0.1:PORT", "--no-control-socket"),
     *("--worker-class", "gthread", "--workers", "2", "--threads", "4", "--keep-alive", "30"),

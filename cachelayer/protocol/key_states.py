@@ -26,9 +26,18 @@ from typing import Any, Final
 
 from cachelayer import conf, events
 from cachelayer.exceptions import CacheUnavailable
-from cachelayer.redis import epoch, incarnation, keyspace, scripts, transport, variants
+from cachelayer.redis import (
+    epoch,
+    incarnation,
+    keyspace,
+    loop_transport,
+    scripts,
+    transport,
+    variants,
+)
 from cachelayer.redis.batches import batched
 from cachelayer.redis.gate import Use, gate
+from cachelayer.redis.scripts import Command
 from cachelayer.representation import loading, registry
 from cachelayer.representation.computed import VALUE
 
@@ -127,10 +136,38 @@ def _of_values(values: Sequence[bytes | None]) -> dict[str, str]:
 def get(keys: Sequence[str]) -> list[bytes | None]:
     """The values of *keys*, all of one model, in the variant of this release."""
     if keys and registry.is_of_documents(keys[0]):
-        command = _document([*variants.stored(keys), incarnation.KEY], keyspace.prefix(), 0)
-        values: list[bytes | None] = transport.round_trip(command, use=Use.READ)[0]
+        values: list[bytes | None] = transport.round_trip(_get_documents(keys), use=Use.READ)[0]
         return values
     return transport.get(keyspace.all_of(variants.stored(keys))) if keys else []
+
+
+async def aget(key: str, *, verified: bool) -> tuple[bytes | None, str, float]:
+    """As ``get``, or as ``get_verified``, of one key, from an event loop; and the seconds it took.
+
+    Raises ``CacheUnavailable`` also where a thread would have to ask something first.
+    """
+    if not (keyspace.is_known() and variants.is_known()):
+        raise loop_transport.NotConnected("This process does not know yet where its keys are.")
+    if verified:
+        [value, found], took = await loop_transport.run(_command_verified([key]))
+        return value, incarnation.trusted_epoch(found), took
+    if registry.is_of_documents(key):
+        [value], took = await loop_transport.run(_get_documents([key]))
+    else:
+        [stored] = keyspace.all_of(variants.stored([key]))
+        value, took = await loop_transport.get(stored)
+    return value, "", took
+
+
+def _get_documents(keys: Sequence[str]) -> Command:
+    return _document([*variants.stored(keys), incarnation.KEY], keyspace.prefix(), 0)
+
+
+def _command_verified(keys: Sequence[str]) -> Command:
+    held = [*variants.stored(keys), incarnation.KEY]
+    if registry.is_of_documents(keys[0]):
+        return _document(held, keyspace.prefix(), 1)
+    return _get_verified(held)
 
 
 def peek(key: str) -> tuple[bytes | None, float | None]:
@@ -159,11 +196,8 @@ def get_verified(keys: Sequence[str]) -> tuple[list[bytes | None], str]:
     """The values of *keys*, and the epoch for which the answering server is trusted, or ""."""
     values: list[bytes | None] = []
     epochs = set()
-    of_documents = keys and registry.is_of_documents(keys[0])
-    for part in batched(variants.stored(keys)):
-        held = [*part, incarnation.KEY]
-        command = _document(held, keyspace.prefix(), 1) if of_documents else _get_verified(held)
-        [[*more, found]] = transport.round_trip(command, use=Use.READ)
+    for part in batched(keys):
+        [[*more, found]] = transport.round_trip(_command_verified(part), use=Use.READ)
         values += more
         epochs.add(incarnation.trusted_epoch(found))
     return values, epochs.pop() if len(epochs) == 1 else ""

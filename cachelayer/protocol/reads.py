@@ -71,6 +71,19 @@ def _fetch(keys: Sequence[str], verified: bool = False) -> list[bytes | None]:
     return values
 
 
+async def afetch(key: str) -> tuple[bytes | None, float]:
+    """As ``fetch``, from an event loop; and the seconds that took. Raises ``CacheUnavailable``."""
+    is_strict = partition.is_on()
+    wanted = partition.trust.held() if is_strict else ""
+    if is_strict and not wanted:
+        raise CacheUnavailable(_NO_TRUST)
+    value, found, took = await key_states.aget(key, verified=is_strict)
+    if is_strict and found != wanted:
+        partition.trust.ask_again()
+        raise CacheUnavailable(_NO_TRUST)
+    return value, took
+
+
 def note_hit(cached: Cached, pk: Any, key: str, value: bytes, seconds: float) -> None:
     """Announce a read that returns *value*, the row or null found under *key*."""
     events.value_answered(cached, pk, key, value)

@@ -86,6 +86,11 @@ def prefix_by(ask: Ask) -> str:
         ) from error
 
 
+def is_known() -> bool:
+    """Whether ``prefix`` answers at once."""
+    return _prefix is not None
+
+
 def of(key: str) -> str:
     """The key in Redis for *key*; raises as ``prefix`` does."""
     return f"{prefix()}{key}"

@@ -91,7 +91,7 @@ class Line:
                 raise RedisConnectionError("Redis has closed the connection.")
             for answer in self._parse(received):
                 if isinstance(answer, hiredis.ReplyError):
-                    answer = self._refusal(answer)
+                    answer = refusal(self._connection, answer)
                 elif isinstance(answer, hiredis.PushNotification):
                     continue  # A push message (RESP3) is not an answer.
                 answers.append(answer)
@@ -118,16 +118,18 @@ class Line:
             raise RedisConnectionError(f"This is not an answer from Redis: {error!r}") from error
         return answers
 
-    def _refusal(self, reply: Exception) -> ResponseError:
-        text = str(reply)
-        if "READONLY " in text:  # Redis 6 wraps an error in a script into another text.
-            # This primary has become a replica. A new connection asks Sentinel for the new
-            # primary. If this were a refusal, the writer would write without its mark.
-            raise RedisConnectionError("This Redis has become a replica.")
-        error = self._connection._parser.parse_error(text)
-        if isinstance(error, ResponseError):
-            return error
-        raise error  # For example "loading", which redis-py takes for a broken connection.
+
+def refusal(connection: Any, reply: Exception) -> ResponseError:
+    """The refusal in *reply*, on redis-py's *connection*; raises what breaks the connection."""
+    text = str(reply)
+    if "READONLY " in text:  # Redis 6 wraps an error in a script into another text.
+        # This primary has become a replica. A new connection asks Sentinel for the new
+        # primary. If this were a refusal, the writer would write without its mark.
+        raise RedisConnectionError("This Redis has become a replica.")
+    error = connection._parser.parse_error(text)
+    if isinstance(error, ResponseError):
+        return error
+    raise error  # For example "loading", which redis-py takes for a broken connection.
 
 
 def connect(connection: Any) -> None:

@@ -66,6 +66,12 @@ class _Acting(threading.local):
 _acting = _Acting()
 _pool_lock = threading.Lock()
 _pool: ConnectionPool | None = None
+_generation = 0
+
+
+def generation() -> int:
+    """Grows with every ``forget_connections``: a connection of an earlier one is not used."""
+    return _generation
 
 
 def client() -> Redis:
@@ -272,6 +278,13 @@ def _new_connection() -> Any:
     return connections.connection_class(**connections.connection_kwargs)
 
 
+def verified_connection() -> Any:
+    """A new connection, connected and verified, for an event loop; raises ``RedisError``."""
+    connection = _new_connection()
+    resp.connect(connection)
+    return connection
+
+
 def _ask_fresh(*commands: Command) -> list[Any]:
     with fresh_connection() as connection:
         return [_unless_refused(answer) for answer in incarnation.ask(connection, *commands)]
@@ -300,7 +313,8 @@ def fresh_connection() -> Iterator[Any]:
 
 def forget_connections() -> None:
     """Close the idle connections; the next ones verify anew."""
-    global _pool
+    global _pool, _generation
+    _generation += 1
     if _pool is not None:
         _pool.disconnect(inuse_connections=False)
         _pool = None

@@ -69,6 +69,11 @@ def own() -> dict[str, str]:
     return found
 
 
+def is_known() -> bool:
+    """Whether ``own`` answers at once."""
+    return _own is not None
+
+
 def variant(key: str) -> str:
     """The variant that holds this release's row of *key*: ``item~1f0c9a2e55d0``, or ""."""
     start = key.partition(":")[0]

@@ -1,23 +1,33 @@
 """A hit below Django's handler is Django's answer: status, headers, bytes; or it is Django's."""
 
+import asyncio
 import io
 import re
+import threading
+from contextlib import suppress
 from decimal import Decimal
+from http import HTTPStatus
+from urllib.parse import quote
 
 import pytest
 from django.core.handlers.wsgi import WSGIHandler
+from django.db import connections
 from django.test import RequestFactory
 
 import cachelayer
 from cachelayer import conf
 from cachelayer.contrib import metrics_page
+from cachelayer.contrib.asgi import front
+from cachelayer.contrib.threads import Threads
 from cachelayer.contrib.wsgi import FastHits, fast_hits
+from cachelayer.exceptions import CacheUnavailable
 from cachelayer.operations import live_check
 from cachelayer.protocol import key_states, partition
-from cachelayer.redis import transport
+from cachelayer.redis import loop_transport, transport
 from cachelayer.redis.gate import Mode, gate
 from cachelayer.telemetry import counters
 from cachelayer.tests.fresh import empty_redis
+from cachelayer.tests.polling import until
 from items.models import Item
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -64,6 +74,88 @@ class Site:
         return self.handed_over == before
 
 
+class LoopSite(Site):
+    """The same under an ASGI server: hits are answered on an event loop, all else in a thread."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = front(self._count, Threads(2))
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self._thread.start()
+
+    def close(self):
+        for line in loop_transport._lines.values():
+            self.loop.call_soon_threadsafe(line.close, OSError("The test is over."))
+        self._run(self._end_threads())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
+
+    async def _end_threads(self):
+        await self.loop.run_in_executor(self.layer._threads._pool, connections.close_all)
+        self.layer._threads._pool.shutdown()
+
+    def ask(self, path=PATH, method="GET", application=None, **headers):
+        if application:
+            status, headers, body = super().ask(path, method, application, **headers)
+            return status, headers, b"" if method == "HEAD" else body
+        environ = environ_of(path, method, **headers)
+        until(lambda: self._run(self._is_connected()))
+        start, *parts = self._run(self._ask(environ))
+        said = [(_TITLES.get(n) or n.decode().title(), v.decode()) for n, v in start["headers"]]
+        reason = HTTPStatus(start["status"]).phrase
+        return f"{start['status']} {reason}", said, b"".join(part["body"] for part in parts)
+
+    def _run(self, coroutine):
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
+
+    async def _is_connected(self):
+        if gate.mode is not Mode.CLOSED:
+            return True
+        with suppress(CacheUnavailable):
+            await loop_transport.get("a key that nobody has")
+            return True
+
+    async def _ask(self, environ):
+        sent = []
+        messages = [{"type": "http.request", "body": environ["wsgi.input"].read()}]
+
+        async def receive():
+            return messages.pop() if messages else await asyncio.Event().wait()
+
+        async def send(message):
+            sent.append(message)
+
+        await self.layer(scope_of(environ), receive, send)
+        return sent
+
+
+#: Names that are not simply capitalized.
+_TITLES = {b"etag": "ETag", b"www-authenticate": "WWW-Authenticate"}
+
+
+def scope_of(environ):
+    path = f"{environ['SCRIPT_NAME']}{environ['PATH_INFO']}".encode("latin-1")
+    names = {n: n.removeprefix("HTTP_") for n in environ if n.startswith(("HTTP_", "CONTENT_"))}
+    return {
+        "type": "http",
+        "http_version": "1.1",
+        "method": environ["REQUEST_METHOD"],
+        "scheme": environ["wsgi.url_scheme"],
+        "path": path.decode(errors="replace"),
+        "raw_path": quote(path).encode(),
+        "root_path": environ["SCRIPT_NAME"],
+        "query_string": environ["QUERY_STRING"].encode(),
+        "headers": [
+            (short.lower().replace("_", "-").encode(), environ[name].encode("latin-1"))
+            for name, short in names.items()
+        ],
+        "server": ("127.0.0.1", 8000),
+        "client": ("127.0.0.1", 4711),
+    }
+
+
 def environ_of(path, method, **headers):
     environ = RequestFactory().generic(method, path).environ
     environ |= {"HTTP_HOST": "127.0.0.1:8000", "wsgi.input": io.BytesIO()}
@@ -81,9 +173,12 @@ def item(db):
     return Item.objects.create(id=ID, name="Tea", description="Grün, ☕.", price=Decimal("4.50"))
 
 
-@pytest.fixture
-def site(item):
-    return Site()
+@pytest.fixture(params=[Site, LoopSite], ids=["wsgi", "asgi"])
+def site(item, request):
+    site = request.param()
+    yield site
+    if hasattr(site, "close"):
+        site.close()
 
 
 def tag(item):
@@ -142,6 +237,8 @@ def test_a_hit_is_djangos_answer(site, request_):
 
 @pytest.mark.parametrize("request_", HANDED_OVER.values(), ids=HANDED_OVER)
 def test_everything_else_is_handed_to_django(site, request_):
+    if "REMOTE_USER" in request_ and isinstance(site, LoopSite):
+        pytest.skip("An ASGI server has no user for an application.")
     site.is_fast()
     assert not site.is_fast(**request_)
     if request_.get("path") != "/health":
@@ -187,7 +284,8 @@ def test_a_miss_reads_redis_once_and_fills(site, item, monkeypatch):
     get = transport._get
     monkeypatch.setattr(transport, "_get", lambda keys: asked.extend(keys) or get(keys))
     assert ("X-Cache", "MISS") in site.ask()[1]
-    assert asked == [f"item:{ID}"]
+    # On a loop it was read there, and the thread did not read it again.
+    assert asked == ([] if isinstance(site, LoopSite) else [f"item:{ID}"])
     assert ("X-Cache", "HIT") in site.ask()[1]
 
 
@@ -209,6 +307,7 @@ def test_it_asks_redis_only_while_the_gate_is_closed(site, item, monkeypatch):
         change("A test says so.")
         assert gate.mode is mode
         monkeypatch.setattr(transport, "_get", lambda keys: pytest.fail("Redis was asked"))
+        monkeypatch.setattr(loop_transport.Line, "ask", lambda *args: pytest.fail("As well"))
         assert ("X-Cache", "BYPASS") in site.ask()[1]
 
 
@@ -278,7 +377,7 @@ def test_one_setting_turns_it_off(settings):
 
 
 def test_answers_are_remembered_for_so_many_kinds_of_requests(site, monkeypatch):
-    monkeypatch.setattr("cachelayer.contrib.wsgi._KINDS", 3)
+    monkeypatch.setattr("cachelayer.contrib.hits._KINDS", 3)
     for number in range(10):
         assert site.is_fast(HTTP_ACCEPT=f"*/*;q=0.{number}")
-    assert len(site.layer._known.templates) <= 3
+    assert len(site.layer._hits._known.templates) <= 3

@@ -40,7 +40,6 @@ class Web(Server):
         metrics.mkdir(parents=True)
         self.log.write_bytes(b"")
         command = [sys.executable, "-m", "gunicorn", "-c", "python:itemsite.gunicorn"]
-        command.append("itemsite.wsgi:application")
         environment = for_child(
             {
                 **self._environment,

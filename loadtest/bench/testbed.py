@@ -29,7 +29,7 @@ _GUNICORN: Final = (
 )
 #: Walks over the rows until all are cached: a busy machine may miss some.
 _PASSES: Final = 6
-_LAB: Final = ("-c", "python:itemsite.gunicorn", "itemsite.wsgi:application")
+_LAB: Final = ("-c", "python:itemsite.gunicorn")
 _INSERT: Final = """
     INSERT INTO items (id, name, description, price, created_at, updated_at)
     SELECT ('00000000-0000-4000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'Item ' || n,

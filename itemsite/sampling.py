@@ -17,6 +17,7 @@ from opentelemetry.instrumentation.wsgi import wsgi_getter
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import SpanKind
+from opentelemetry.util.http import get_excluded_urls
 
 from itemsite import telemetry
 
@@ -28,11 +29,11 @@ class BySampling:
 
     def __init__(self, traced: Application, untraced: Application) -> None:
         self._traced, self._untraced = Traced(traced), Untraced(untraced)
-        self._parents = Parents()
+        self._sampled = Sampled()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        chosen = self._traced if _is_sampled(self._parents.of(environ)) else self._untraced
-        return chosen(environ, start_response)
+        is_sampled = self._sampled.takes(environ.get("PATH_INFO", ""), environ)
+        return (self._traced if is_sampled else self._untraced)(environ, start_response)
 
 
 class OnLoopBySampling:
@@ -41,14 +42,14 @@ class OnLoopBySampling:
     def __init__(self, traced: Any, untraced: Any) -> None:
         self._traced, self._untraced = traced, untraced
         self._fields = [field.encode() for field in propagate.get_global_textmap().fields]
-        self._parents = Parents()
+        self._sampled = Sampled()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         chosen = self._untraced
         if scope["type"] == "http":
             given = {name: value for name, value in scope["headers"] if name in self._fields}
             parent = {_in_wsgi(name.decode()): value.decode() for name, value in given.items()}
-            if _is_sampled(self._parents.of(parent)):
+            if self._sampled.takes(scope["path"], parent):
                 chosen = self._traced
         await chosen(scope, receive, send)
 
@@ -80,6 +81,30 @@ class Untraced:
             return self._application(environ, start_response)
         finally:
             context.detach(token)
+
+
+class Sampled:
+    """Which requests the sampler takes."""
+
+    def __init__(self) -> None:
+        self._parents = Parents()
+        self._excluded = get_excluded_urls("DJANGO")
+
+    def takes(self, path: str, environ: dict[str, Any]) -> bool:
+        """Ask about a request for *path*; *environ* says what it belongs to.
+
+        Not about what is never traced: what machines ask every second would use up the rate.
+        """
+        provider = trace.get_tracer_provider()
+        if not isinstance(provider, TracerProvider):
+            return False
+        if self._excluded.url_disabled(f"http://-{path}"):
+            return False
+        trace_id = provider.id_generator.generate_trace_id()
+        parent = self._parents.of(environ)
+        asked = provider.sampler.should_sample(parent, trace_id, "GET", SpanKind.SERVER)
+        # The SDK does not annotate it.
+        return bool(asked.decision.is_sampled())  # type: ignore[no-untyped-call]
 
 
 class Parents:
@@ -140,14 +165,3 @@ def _silent(parent: Context) -> Context:
             return context.get_current()
     finally:
         context.detach(token)
-
-
-def _is_sampled(parent: Context) -> bool:
-    """What the sampler says of a server span below *parent*."""
-    provider = trace.get_tracer_provider()
-    if not isinstance(provider, TracerProvider):
-        return False
-    trace_id = provider.id_generator.generate_trace_id()
-    asked = provider.sampler.should_sample(parent, trace_id, "GET", SpanKind.SERVER)
-    # The SDK does not annotate it.
-    return bool(asked.decision.is_sampled())  # type: ignore[no-untyped-call]

@@ -1,11 +1,13 @@
 """Which requests go through the instrumented handler."""
 
+import asyncio
+
 import pytest
 from opentelemetry import trace
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.sdk.trace import TracerProvider, sampling
 
-from itemsite.sampling import BySampling
+from itemsite.sampling import BySampling, OnLoopBySampling, PerSecond
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
@@ -21,10 +23,12 @@ def ask(monkeypatch):
 
         return application
 
-    def ask(sampler, flags=""):
+    def ask(sampler, flags="", path="/items"):
         provider = TracerProvider(sampler=sampler)
         monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
-        environ = {"HTTP_TRACEPARENT": f"00-{TRACE}-{SPAN}-{flags}"} if flags else {}
+        environ = {"PATH_INFO": path}
+        if flags:
+            environ["HTTP_TRACEPARENT"] = f"00-{TRACE}-{SPAN}-{flags}"
         return BySampling(seen("traced"), seen("untraced"))(environ, None)
 
     return ask
@@ -60,3 +64,48 @@ def test_without_a_provider_nothing_is_traced(ask, monkeypatch):
     monkeypatch.setattr(trace, "get_tracer_provider", trace.ProxyTracerProvider)
     application = BySampling(lambda *args: "traced", lambda *args: "untraced")
     assert application({}, None) == "untraced"
+
+
+def test_what_machines_ask_is_not_even_sampled(ask, monkeypatch):
+    monkeypatch.setenv("OTEL_PYTHON_DJANGO_EXCLUDED_URLS", "^https?://[^/]+/health(/|$)")
+    assert ask(sampling.ALWAYS_ON, path="/health")[0] == "untraced"
+    assert ask(sampling.ALWAYS_ON, path="/healthy")[0] == "traced"
+
+
+def test_a_rate_takes_a_persons_requests_and_of_a_load_a_share(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("itemsite.sampling.time.monotonic", lambda: now[0])
+    sampler = PerSecond(10)
+
+    def taken(count):
+        asked = [sampler.should_sample(None, 1, "GET") for _ in range(count)]
+        return sum(each.decision.is_sampled() for each in asked)
+
+    assert taken(8) == 8, "a person's"
+    now[0] += 1
+    assert taken(1000) == 10
+    now[0] += 0.5
+    assert taken(1000) == 5
+    now[0] += 3600
+    assert taken(1000) == 10, "nothing is saved up for longer than a second"
+
+
+def test_below_a_callers_span_the_caller_decides(ask):
+    assert ask(sampling.ParentBased(PerSecond(0)), "01")[0] == "traced"
+    assert ask(sampling.ParentBased(PerSecond(10)), "00")[0] == "untraced"
+
+
+@pytest.mark.parametrize(("sampler", "chosen"), [(sampling.ALWAYS_ON, 1), (sampling.ALWAYS_OFF, 0)])
+def test_on_a_loop_the_same_is_chosen(monkeypatch, sampler, chosen):
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: TracerProvider(sampler=sampler))
+    seen = []
+
+    def application(number):
+        async def answer(scope, receive, send):
+            seen.append(number)
+
+        return answer
+
+    scope = {"type": "http", "path": "/items", "headers": [(b"accept", b"*/*")]}
+    asyncio.run(OnLoopBySampling(application(1), application(0))(scope, None, None))
+    assert seen == [chosen]

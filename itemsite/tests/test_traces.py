@@ -58,6 +58,7 @@ def whole_site(tmp_path_factory, collected):
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collected.url)
         environment.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
+        environment.setenv("TRACES_PER_SECOND", "1000")
         environment.setenv("OTEL_SDK_DISABLED", "")
         with running_site(tmp_path_factory) as site:
             yield site

@@ -4,7 +4,6 @@ import asyncio
 import io
 import re
 import threading
-from contextlib import suppress
 from decimal import Decimal
 from http import HTTPStatus
 from urllib.parse import quote
@@ -20,14 +19,13 @@ from cachelayer.contrib import metrics_page
 from cachelayer.contrib.asgi import front
 from cachelayer.contrib.threads import Threads
 from cachelayer.contrib.wsgi import FastHits, fast_hits
-from cachelayer.exceptions import CacheUnavailable
 from cachelayer.operations import live_check
 from cachelayer.protocol import key_states, partition
 from cachelayer.redis import loop_transport, transport
 from cachelayer.redis.gate import Mode, gate
 from cachelayer.telemetry import counters
 from cachelayer.tests.fresh import empty_redis
-from cachelayer.tests.polling import until
+from cachelayer.tests.loop import running_loop
 from items.models import Item
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -77,45 +75,31 @@ class Site:
 class LoopSite(Site):
     """The same under an ASGI server: hits are answered on an event loop, all else in a thread."""
 
-    def __init__(self):
+    def __init__(self, loop):
         super().__init__()
         self.layer = front(self._count, Threads(2))
-        self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
-        self._thread.start()
+        self._loop = loop
 
     def close(self):
-        for line in loop_transport._lines.values():
-            self.loop.call_soon_threadsafe(line.close, OSError("The test is over."))
-        self._run(self._end_threads())
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join()
-        self.loop.close()
+        self._loop.run(self._end_threads())
 
     async def _end_threads(self):
-        await self.loop.run_in_executor(self.layer._threads._pool, connections.close_all)
-        self.layer._threads._pool.shutdown()
+        pool, met = self.layer._threads._pool, threading.Barrier(2)
+        both = [pool.submit(lambda: (met.wait(30), connections.close_all())) for _ in range(2)]
+        for each in both:
+            await asyncio.wrap_future(each)
+        pool.shutdown()
 
     def ask(self, path=PATH, method="GET", application=None, **headers):
         if application:
             status, headers, body = super().ask(path, method, application, **headers)
             return status, headers, b"" if method == "HEAD" else body
         environ = environ_of(path, method, **headers)
-        until(lambda: self._run(self._is_connected()))
-        start, *parts = self._run(self._ask(environ))
+        self._loop.connect()
+        start, *parts = self._loop.run(self._ask(environ))
         said = [(_TITLES.get(n) or n.decode().title(), v.decode()) for n, v in start["headers"]]
         reason = HTTPStatus(start["status"]).phrase
         return f"{start['status']} {reason}", said, b"".join(part["body"] for part in parts)
-
-    def _run(self, coroutine):
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
-
-    async def _is_connected(self):
-        if gate.mode is not Mode.CLOSED:
-            return True
-        with suppress(CacheUnavailable):
-            await loop_transport.get("a key that nobody has")
-            return True
 
     async def _ask(self, environ):
         sent = []
@@ -173,11 +157,14 @@ def item(db):
     return Item.objects.create(id=ID, name="Tea", description="Grün, ☕.", price=Decimal("4.50"))
 
 
-@pytest.fixture(params=[Site, LoopSite], ids=["wsgi", "asgi"])
+@pytest.fixture(params=["wsgi", "asgi"])
 def site(item, request):
-    site = request.param()
-    yield site
-    if hasattr(site, "close"):
+    if request.param == "wsgi":
+        yield Site()
+        return
+    with running_loop() as loop:
+        site = LoopSite(loop)
+        yield site
         site.close()
 
 

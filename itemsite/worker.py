@@ -1,7 +1,9 @@
-"""Gunicorn's ``asgi`` worker, which does not wait for clients that ask nothing when it stops.
+"""Gunicorn's ``asgi`` worker, which ends without losing a request and without waiting for nothing.
 
-Its own waits for every open connection, also for one that is kept alive and idle, until
-``graceful_timeout`` is over; so a browser's tab would hold up each stop for ten seconds.
+Gunicorn's own does both: 1. It answers two clients, each with a promise to keep the connection.
+2. It is told to stop, or the first of them was its last request (``--max-requests``). 3. It closes
+the second's connection, on which the next request is on its way. And it waits for a client that
+keeps its connection and asks nothing until ``graceful_timeout`` is over.
 """
 
 import asyncio
@@ -10,9 +12,9 @@ from typing import Any, Final
 from gunicorn.asgi.protocol import ASGIProtocol
 from gunicorn.workers import gasgi
 
-#: Seconds for which a connection may still bring a request after the stop began: a client that
-#: sends one request after the other is told ``Connection: close`` with its next answer.
-_LAST_REQUESTS: Final = 1.0
+#: Seconds for which a worker that is to end goes on, and says ``Connection: close``: a client that
+#: sends one request after the other hears of it in that time.
+LAST_REQUESTS: Final = 0.5
 
 
 class Protocol(ASGIProtocol):  # type: ignore[misc]
@@ -30,9 +32,29 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
         if self._awaiting_request and not self._finishing_calls:
             self._close_transport()
 
+    def _will_close(self, request: Any, response_requires_close: bool) -> bool:
+        will = super()._will_close(request, response_requires_close)
+        return bool(will or self.worker.is_leaving)
+
 
 class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
     """The worker; ``worker_class`` names it."""
+
+    is_leaving = False
+    _is_alive = True
+
+    @property
+    def alive(self) -> bool:
+        """Whether it serves. It is told to end by False, and does so after its last requests."""
+        return self._is_alive
+
+    @alive.setter
+    def alive(self, alive: bool) -> None:
+        if alive or self._quick_shutdown or self.loop is None:
+            self._is_alive = alive
+        elif not self.is_leaving:
+            self.is_leaving = True
+            self.loop.call_later(LAST_REQUESTS, setattr, self, "_is_alive", False)
 
     def init_process(self) -> None:
         self.connections: set[Protocol] = set()
@@ -48,7 +70,6 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
             closing.cancel()
 
     async def _close_idle(self) -> None:
-        await asyncio.sleep(_LAST_REQUESTS)
         while True:
             for connection in [*self.connections]:
                 connection.close_if_idle()

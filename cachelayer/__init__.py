@@ -10,6 +10,7 @@ model in its app's ``AppConfig.ready()``, ``migrate``, and read its rows with ``
 from typing import TYPE_CHECKING
 
 from cachelayer import timing
+from cachelayer.protocol.async_reads import aread, aread_by, aread_many
 from cachelayer.protocol.function_documents import document, refuse_late
 from cachelayer.protocol.invalidation import invalidate
 from cachelayer.protocol.reads import Read, read, read_by, read_many, rows
@@ -82,6 +83,9 @@ __all__ = [
     "CachedQuerySet",
     "Read",
     "Rows",
+    "aread",
+    "aread_by",
+    "aread_many",
     "document",
     "etag",
     "invalidate",

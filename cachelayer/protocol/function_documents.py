@@ -1,13 +1,15 @@
 """``cachelayer.document``: caches bytes that a function computes from the database."""
 
+import inspect
 from collections.abc import Callable, Iterable, Sequence
-from functools import update_wrapper
+from functools import update_wrapper, wraps
 from typing import Any
 
+from asgiref.sync import async_to_sync
 from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 
-from cachelayer.protocol import reads
+from cachelayer.protocol import async_reads, reads
 from cachelayer.protocol.reads import Read
 from cachelayer.representation import computed, registration, registry
 from cachelayer.representation.computed import Computed, Rows
@@ -34,6 +36,19 @@ class Document:
         """
         return reads.read_one(self.cached, values)
 
+    async def aread(self, *values: Any) -> Read:
+        """As ``read``, from async code."""
+        return await async_reads.read_one(self.cached, values)
+
+
+class AsyncDocument(Document):
+    """An ``async`` function whose bytes are cached. Awaited with its arguments, it answers them."""
+
+    async def __call__(self, *values: Any) -> bytes:  # type: ignore[override]
+        found = (await self.aread(*values)).row
+        assert found is not None
+        return found
+
 
 def document(
     name: str,
@@ -41,7 +56,7 @@ def document(
     *,
     depends_on: "Iterable[Rows | AnyModel | str]",
     lifetime: float | None = None,
-) -> Callable[[Callable[..., bytes]], Document]:
+) -> Callable[[Callable[..., Any]], Document]:
     """Cache what a function computes from the database.
 
     *name* begins the keys. *args* are the names of the function's arguments. Their values become
@@ -50,18 +65,21 @@ def document(
     that have the value of an argument in a column. After a write to any of these rows, the next
     read shows it. *lifetime* is in seconds (default ``ROW_TTL``).
 
-    The bytes must depend on nothing else: no request, no clock. The function may be called again
-    with the arguments of a key, to compare. Use this in a module that an ``AppConfig.ready()``
+    The bytes must depend on nothing else: no request, no clock. The function may be ``async``. It
+    may be called again with the arguments of a key, to compare. Use this in a module that an ``AppConfig.ready()``
     imports; the next ``migrate`` installs the triggers. Raises ``ImproperlyConfigured``.
     """
 
-    def decorate(function: Callable[..., bytes]) -> Document:
+    def decorate(function: Callable[..., Any]) -> Document:
         registration.refuse_prefix(name)
-        cached = computed.make(name, args, depends_on, function, lifetime)
+        is_async = inspect.iscoroutinefunction(function)
+        # What verifies and warms calls it from a thread.
+        called = wraps(function)(async_to_sync(function)) if is_async else function
+        cached = computed.make(name, args, depends_on, called, lifetime)
         if not registry.is_known(cached):
             refuse_late(f"The document {name!r}")
             registry.add(cached)
-        return Document(cached)
+        return AsyncDocument(cached) if is_async else Document(cached)
 
     return decorate
 

@@ -119,10 +119,16 @@ def read_by(
 
     Raises ``TypeError`` unless exactly one column is given.
     """
+    name, wanted = only(value)
+    return read_one(registry.get(model, serializer, name), wanted)
+
+
+def only(value: dict[str, Any]) -> tuple[str, Any]:
+    """The one column of ``read_by``, and its value; raises ``TypeError``."""
     if len(value) != 1:
         raise TypeError(f"read_by() takes exactly one column with its value, not {len(value)}.")
     [(name, wanted)] = value.items()
-    return read_one(registry.get(model, serializer, name), wanted)
+    return name, wanted
 
 
 def read_one(cached: Cached, pk: Any, fetched: Fetched | None = None) -> Read:
@@ -131,7 +137,7 @@ def read_one(cached: Cached, pk: Any, fetched: Fetched | None = None) -> Read:
     pk = cached.to_python(pk)
     found = find_one(cached, pk, fetched)
     if found is None:
-        found = Read("bypass", _unwrap(read_rows(cached.database, cached, [pk])[pk]))
+        found = Read("bypass", unwrap(read_rows(cached.database, cached, [pk])[pk]))
     return ended(cached, found, time.perf_counter() - began)
 
 
@@ -155,9 +161,9 @@ def read_many(
         keys = _keys(cached, pks)
     except CacheUnavailable:
         loaded = read_rows(cached.database, cached, map(cached.to_python, pks))
-        return {pk: ended(cached, Read("bypass", _unwrap(row))) for pk, row in loaded.items()}
+        return {pk: ended(cached, Read("bypass", unwrap(row))) for pk, row in loaded.items()}
     rows, outcomes = _find(cached.database, cached, keys)
-    return {pk: ended(cached, Read(outcomes[key], _unwrap(rows[key]))) for key, pk in keys.items()}
+    return {pk: ended(cached, Read(outcomes[key], unwrap(rows[key]))) for key, pk in keys.items()}
 
 
 def rows(
@@ -265,7 +271,7 @@ def _read_cached(using: str, cached: Cached, pk: Any, key: str, value: bytes | N
     while True:
         if value is not None and key_states.is_known(value):
             events.value_answered(cached, pk, key, value)
-            return Read("hit", _unwrap(value))
+            return Read("hit", unwrap(value))
         is_late = time.monotonic() >= deadline
         # A reader that has held its lease this long may be dead, so another takes it over.
         if free := takeover.free(using, {key: value}, also_leases=is_late):
@@ -273,7 +279,7 @@ def _read_cached(using: str, cached: Cached, pk: Any, key: str, value: bytes | N
             if takeover.lease(using, free, token)[0]:
                 loaded, filled = documents.fill(using, cached, {key: pk}, {key: value}, token)
                 outcome: Outcome = "miss" if filled else "bypass"
-                return Read(outcome, _unwrap(loaded[pk]))
+                return Read(outcome, unwrap(loaded[pk]))
         elif not key_states.is_lease(value):
             return None
         # Another reader is loading this row (a stampede), so it will be here soon.
@@ -304,7 +310,8 @@ def _reads_otherwise(using: str, cached: Cached, key: str) -> bool:
     )
 
 
-def _unwrap(row: bytes) -> bytes | None:
+def unwrap(row: bytes) -> bytes | None:
+    """What a read answers of *row*, as it is cached."""
     if row[:1] == VALUE:
         return row[1:]
     return None if row == key_states.NULL else row

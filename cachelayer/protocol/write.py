@@ -11,7 +11,9 @@ The marks are set just before COMMIT for two reasons. Every row is locked by the
 the order in which transactions commit. And no mark is there while a long transaction works.
 """
 
+import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -79,8 +81,16 @@ def _keys(prefix: str, cached: CachedModel | None, texts: list[str]) -> list[str
     return cached.keys_of_texts(prefix, texts)
 
 
+#: Connections that have written since they last had nothing pending.
+_open: "weakref.WeakSet[BaseDatabaseWrapper]" = weakref.WeakSet()
+_opening = threading.Lock()
+
+
 def register(connection: BaseDatabaseWrapper, write: Write) -> None:
     """Make *write* a hook of the running transaction on *connection*."""
+    if connection not in _open:
+        with _opening:
+            _open.add(connection)
     write.is_manual = not (connection.in_atomic_block and connection.commit_on_exit)
     if connection.in_atomic_block:
         connection.on_commit(write, robust=True)
@@ -104,6 +114,26 @@ def savepoint(connection: BaseDatabaseWrapper, begins: bool, name: str) -> None:
     for write in pending(connection):
         if write.number > since:
             write.rows = dict.fromkeys(write.rows, key_states.INVALIDATE)
+
+
+def is_open(keys: set[str], prefixes: set[str]) -> bool:
+    """Whether a transaction of this process has written one of *keys*, or of *prefixes*.
+
+    And has not committed yet. For code that does not know whose connection it would use.
+    """
+    if not _open:
+        return False
+    with _opening:
+        for connection in [*_open]:
+            if not connection.run_on_commit:
+                _open.discard(connection)
+        known = [*_open]
+    return any(
+        key in keys or key.partition(":")[0] in prefixes
+        for connection in known
+        for write in list(pending(connection))
+        for key in [*write.rows]
+    )
 
 
 def give_up(connection: BaseDatabaseWrapper) -> None:

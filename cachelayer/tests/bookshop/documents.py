@@ -32,3 +32,12 @@ def stars():
 @cachelayer.document("careless", ["writer"], depends_on=[Novel])
 def careless(writer):
     return str(Review.objects.count()).encode()
+
+
+@cachelayer.document(
+    "titles_of_later", ["writer"], depends_on=[cachelayer.Rows("bookshop.Novel", writer="writer")]
+)
+async def titles_of_later(writer):
+    calls.append(("titles_of_later", writer))
+    found = Novel.objects.filter(writer=writer).order_by("pk").values_list("title", flat=True)
+    return orjson.dumps([title async for title in found])

@@ -53,7 +53,9 @@ admin's password stay in var/lab; delete that folder for a fresh lab.
 Environment:
   PORT=8001                    serve there instead of on 8000 (always on 127.0.0.1)
   DATABASE_URL, REDIS_URL      use these servers instead of the embedded ones
+  WEB_WORKER=gthread           serve with threads alone; asgi answers hits on an event loop
   WEB_WORKERS, WEB_THREADS     gunicorn's processes (2) and threads in each (4)
+  TRACES_PER_SECOND=10         requests that each process traces in a second at most
   OTEL_EXPORTER_OTLP_ENDPOINT  send traces there, not to the lab's own collector
   TRACES_URL                   where Jaeger answers queries for those, for ./lab trace
   OTEL_SDK_DISABLED=true       make no traces, so that requests cost less: for benchmarks

@@ -66,8 +66,9 @@ def document(
     read shows it. *lifetime* is in seconds (default ``ROW_TTL``).
 
     The bytes must depend on nothing else: no request, no clock. The function may be ``async``. It
-    may be called again with the arguments of a key, to compare. Use this in a module that an ``AppConfig.ready()``
-    imports; the next ``migrate`` installs the triggers. Raises ``ImproperlyConfigured``.
+    may be called again with the arguments of a key, to compare. Use this in a module that an
+    ``AppConfig.ready()`` imports; the next ``migrate`` installs the triggers. Raises
+    ``ImproperlyConfigured``.
     """
 
     def decorate(function: Callable[..., Any]) -> Document:

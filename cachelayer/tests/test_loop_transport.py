@@ -13,8 +13,8 @@ from cachelayer.redis import loop_transport, transport
 from cachelayer.redis.gate import Mode, gate
 from cachelayer.redis.loop_transport import NotConnected
 from cachelayer.tests.bookshop.models import Note, Novel, Writer
-from cachelayer.tests.faults import closed
 from cachelayer.tests.loop import running_loop
+from cachelayer.tests.outages import closed
 from cachelayer.tests.polling import until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("quick")]

@@ -13,7 +13,7 @@ from itemsite.lab.bootstrap import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OPTIONAL = PROJECT["optional-dependencies"]
-CORE = {"django", "django-redis", "hiredis", "orjson", "psycopg", "redis"}
+CORE = {"asgiref", "django", "django-redis", "hiredis", "orjson", "psycopg", "redis"}
 EXTRAS = {"rest", "openapi", "prometheus", "opentelemetry", "cli"}
 
 

@@ -21,6 +21,8 @@ from .models import Book
 SPEC = "cachelayer.spec"
 OF_AN_EXTRA = {
     "cachelayer.checks.views",
+    "cachelayer.contrib.asgi",
+    "cachelayer.contrib.hits",
     "cachelayer.contrib.metrics_page",
     "cachelayer.contrib.openapi",
     "cachelayer.contrib.public_routes",
@@ -148,7 +150,7 @@ class Commands(Followed):
         self.assertEqual(json.loads(said_by("cache_stats", "--json"))["cached_items"], 3)
 
     def test_settings_are_plain_lines(self):
-        self.assertIn("REQUEST_BUDGET  10.0  0.06  what one", said_by("cache_settings"))
+        self.assertIn("REQUEST_BUDGET  10.0  0.06  how long", said_by("cache_settings"))
 
 
 class Admin(Followed):
@@ -160,7 +162,7 @@ class Admin(Followed):
     def test_the_cache_page_opens_and_explains_a_key(self):
         answer = self.client.get("/admin/cachelayer/cache/", {"key": f"book:{self.book.pk}"})
         self.assertEqual(answer.status_code, 200)
-        self.assertContains(answer, "The cached bytes are those of the database row.")
+        self.assertContains(answer, "The cached bytes match the database row.")
 
     def test_the_panel_of_a_row_opens(self):
         answer = self.client.get(f"/admin/core_project/book/{self.book.pk}/change/")

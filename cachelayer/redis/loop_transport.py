@@ -21,6 +21,7 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 import hiredis
+from django.db import connections
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -100,6 +101,8 @@ class Line:
             connection = transport.verified_connection()
         except (RedisError, OSError, CacheUnavailable) as failed:
             error = failed
+        finally:
+            connections.close_all()  # Verifying has asked Postgres, from this thread.
         with suppress(RuntimeError):  # The loop has ended.
             self._loop.call_soon_threadsafe(self._adopt, connection, generation, error)
 
@@ -114,7 +117,7 @@ class Line:
         self._socket.settimeout(0)
         self._reader = hiredis.Reader()
         self._outgoing: list[bytes] = []
-        self._unsent = b""
+        self._unsent, self._is_writer = b"", False
         self._answers: list[Any] = []
         self._waiting: deque[tuple[asyncio.Future[list[Any]], int, float]] = deque()
         self._timer = None
@@ -128,6 +131,8 @@ class Line:
         self._send()
 
     def _send(self) -> None:
+        if not self._unsent:
+            return
         try:
             sent = self._socket.send(self._unsent)
         except _LATER:
@@ -136,10 +141,12 @@ class Line:
             self.close(RedisConnectionError(str(error)))
             return
         self._unsent = self._unsent[sent:]
-        if self._unsent:
+        # Only where something changes: each call is a system call.
+        if self._unsent and not self._is_writer:
             self._loop.add_writer(self._socket, self._send)
-        else:
+        elif self._is_writer and not self._unsent:
             self._loop.remove_writer(self._socket)
+        self._is_writer = bool(self._unsent)
 
     def _receive(self) -> None:
         try:

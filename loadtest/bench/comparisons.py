@@ -31,6 +31,16 @@ def _warm_fast_api(testbed: Testbed) -> None:
     testbed.warm("fast_api")
 
 
+def _warm_as_started(testbed: Testbed) -> None:
+    testbed.warm("lab_started")
+    testbed.warm("fast_api_traced")
+
+
+def _warm_threads(testbed: Testbed) -> None:
+    testbed.warm("lab")
+    testbed.warm("lab_gthread")
+
+
 def _warm_naive(testbed: Testbed) -> None:
     testbed.warm("lab")
     testbed.warm("naive")
@@ -59,6 +69,7 @@ class Comparison:
     outcome: str = ""
     #: The share of bypasses that will do as well.
     bypasses: float = 0.0
+    subject: str = "lab"
 
     def is_pure(self, shares: dict[str, float]) -> bool:
         """Whether reads with these *shares* were what it is about."""
@@ -71,24 +82,29 @@ def comparisons(rows: int) -> list[Comparison]:
     """All of them; *rows* is how many rows can be missed."""
     cold = Load("walk", first=10_001, count=rows - 10_000)
     return [
-        Comparison("hit", "hit / bare WSGI + redis-py GET", 1.0, "redis_get", HOT,
+        Comparison("hit", "hit / bare WSGI + redis-py GET", 2.0, "redis_get", HOT,
                    prepare=_warm, outcome="hits"),
-        Comparison("hit_async", "hit / async FastAPI with telemetry", 2.5, "fast_api", HOT,
-                   prepare=_warm_fast_api, outcome="hits"),
+        Comparison("hit_async", "hit / async FastAPI, one request in a hundred traced", 2.0,
+                   "fast_api", HOT, prepare=_warm_fast_api, outcome="hits"),
+        Comparison("hit_started", "hit, as ./lab starts it / async FastAPI, all traced", 2.5,
+                   "fast_api_traced", HOT, prepare=_warm_as_started, outcome="hits",
+                   subject="lab_started"),
+        Comparison("hit_threads", "hit on an event loop / in threads", 2.0, "lab_gthread", HOT,
+                   prepare=_warm_threads, outcome="hits"),
         Comparison("hit_naive", "hit / naive write-through in bare WSGI", 1.0, "naive", HOT,
                    prepare=_warm_naive, outcome="hits"),
         Comparison("hit_plain", "hit / the service without a cache", 1.0, "plain", HOT,
                    prepare=_warm, outcome="hits"),
-        Comparison("hit_constant", "hit / bare WSGI constant", 0.5, "constant", HOT,
-                   prepare=_warm, outcome="hits"),
-        Comparison("miss", "miss / the service without a cache", 0.75, "plain", cold,
+        Comparison("hit_constant", "hit / constant on the same server", 0.4, "constant_on_loop",
+                   HOT, prepare=_warm, outcome="hits"),
+        Comparison("miss", "miss / the service without a cache", 0.8, "plain", cold,
                    prepare=Testbed.clear, outcome="misses"),
-        Comparison("put", "PUT / the same without the cache layer", 0.85, "plain", WRITTEN),
-        Comparison("post", "POST / the same without the cache layer", 0.85, "plain",
+        Comparison("put", "PUT / the same without the cache layer", 0.9, "plain", WRITTEN),
+        Comparison("post", "POST / the same without the cache layer", 0.9, "plain",
                    Load("post")),
         Comparison("page", "50-row page, unchanged / plain ListAPIView", 10.0, "plain",
                    Load("page", path="/items?limit=50"), outcome="hits"),
-        Comparison("outage", "read, gate open / the service without a cache", 0.9, "plain", HOT,
+        Comparison("outage", "read, gate open / the service without a cache", 0.95, "plain", HOT,
                    around=_outage),
     ]  # fmt: skip
 
@@ -160,7 +176,7 @@ def _medians(found: list[dict[str, float]]) -> dict[str, float]:
 
 def _measure(testbed: Testbed, comparison: Comparison, seconds: float, *, lab_first: bool) -> _Pair:
     comparison.prepare(testbed)
-    lab, base = testbed.peer("lab"), testbed.peer(comparison.base)
+    lab, base = testbed.peer(comparison.subject), testbed.peer(comparison.base)
     base_load = comparison.base_load or comparison.load
     base_turn = None if lab_first else _turn(testbed, base, base_load, seconds)
     before = testbed.counts() if comparison.outcome else {}

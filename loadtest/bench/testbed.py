@@ -29,7 +29,19 @@ _GUNICORN: Final = (
 )
 #: Walks over the rows until all are cached: a busy machine may miss some.
 _PASSES: Final = 6
+_ON_LOOP: Final = tuple("asgi" if word == "gthread" else word for word in _GUNICORN)
 _LAB: Final = ("-c", "python:itemsite.gunicorn")
+#: The lab's application once more: as ``./lab`` starts it, and with threads alone.
+_LABS: Final[dict[str, dict[str, str]]] = {
+    "lab_started": {"OTEL_TRACES_SAMPLER": "", "OTEL_TRACES_SAMPLER_ARG": ""},
+    "lab_gthread": {"WEB_WORKER": "gthread"},
+}
+#: What keys of each begin with.
+_PREFIXES: Final = {
+    **dict.fromkeys(("lab", *_LABS), "item"),
+    **dict.fromkeys(("fast_api", "fast_api_traced"), "async"),
+    "naive": "naive",
+}
 _INSERT: Final = """
     INSERT INTO items (id, name, description, price, created_at, updated_at)
     SELECT ('00000000-0000-4000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'Item ' || n,
@@ -106,12 +118,18 @@ class Testbed:
         return found
 
     def _serve(self, name: str) -> Served:
-        if name == "fast_api":
+        if name in _LABS:
+            return self.lab_with(name, **_LABS[name])
+        if name in ("fast_api", "fast_api_traced"):
+            changes = {"OTEL_TRACES_SAMPLER": "always_on"} if name == "fast_api_traced" else {}
             command = [
                 *("loadtest.bench.peers.fast_api:application", "--port", "PORT"),
                 *("--workers", "2", "--loop", "uvloop", "--http", "httptools", "--no-access-log"),
             ]
-            return self.lab.serve(name, command, {}, module="uvicorn")
+            return self.lab.serve(name, command, changes, module="uvicorn")
+        if name == "constant_on_loop":
+            application = "loadtest.bench.peers.bare:constant_on_loop"
+            return self.lab.serve(name, [application, *_ON_LOOP], {})
         module = {
             "constant": "loadtest.bench.peers.bare:constant",
             "redis_get": "loadtest.bench.peers.bare:redis_get",
@@ -128,7 +146,7 @@ class Testbed:
 
     def warm(self, name: str, load: Load = HOT) -> None:
         """Have every row of *load* in the cache of *name*; ``RuntimeError`` if that fails."""
-        prefix = {"lab": "item", "naive": "naive", "fast_api": "async"}[name]
+        prefix = _PREFIXES[name]
         numbers = range(load.first, load.first + load.count)
         keys = [f"{prefix}:00000000-0000-4000-8000-{number:012x}" for number in numbers]
         for _ in range(_PASSES):

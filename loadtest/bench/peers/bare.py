@@ -1,6 +1,7 @@
 """The least that Python can do: a constant, and one GET by redis-py.
 
-``gunicorn loadtest.bench.peers.bare:constant`` and ``…:redis_get``.
+``gunicorn loadtest.bench.peers.bare:constant`` and ``…:redis_get``; with ``--worker-class asgi``
+``…:constant_on_loop``.
 """
 
 import os
@@ -22,6 +23,16 @@ _ROW: Final = (
 def constant(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     """The same bytes to everybody."""
     return _answer(_health(environ) or _ROW, start_response)
+
+
+async def constant_on_loop(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """The same as an ASGI application."""
+    if scope["type"] != "http":
+        return
+    body = _health({"PATH_INFO": scope["path"]}) or _ROW
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 def redis_get(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

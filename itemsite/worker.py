@@ -7,6 +7,7 @@ keeps its connection and asks nothing until ``graceful_timeout`` is over.
 """
 
 import asyncio
+from functools import lru_cache
 from typing import Any, Final
 
 from gunicorn.asgi.protocol import ASGIProtocol
@@ -15,6 +16,12 @@ from gunicorn.workers import gasgi
 #: Seconds for which a worker that is to end goes on, and says ``Connection: close``: a client that
 #: sends one request after the other hears of it in that time.
 LAST_REQUESTS: Final = 0.5
+#: Names that are not simply capitalized.
+_ODD: Final = {
+    b"etag": b"ETag",
+    b"www-authenticate": b"WWW-Authenticate",
+    b"traceresponse": b"traceresponse",
+}
 
 
 class Protocol(ASGIProtocol):  # type: ignore[misc]
@@ -32,9 +39,22 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
         if self._awaiting_request and not self._finishing_calls:
             self._close_transport()
 
+    def _send_response_start(
+        self, status: int, headers: Any, request: Any, close: bool = False
+    ) -> None:
+        # An ASGI application gives them in lower case. People see them as the docs have them.
+        written = [(_written(name), value) for name, value in headers]
+        super()._send_response_start(status, written, request, close)
+
     def _will_close(self, request: Any, response_requires_close: bool) -> bool:
         will = super()._will_close(request, response_requires_close)
         return bool(will or self.worker.is_leaving)
+
+
+@lru_cache(maxsize=500)
+def _written(name: bytes) -> bytes:
+    """The name of a header as HTTP/1 usually has it."""
+    return _ODD.get(name) or name.title()
 
 
 class Worker(gasgi.ASGIWorker):  # type: ignore[misc]

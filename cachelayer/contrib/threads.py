@@ -46,6 +46,8 @@ def environ_of(scope: Scope) -> Environ:
         "SCRIPT_NAME": root,
         "PATH_INFO": path.removeprefix(root) if root else path,
         "QUERY_STRING": scope["query_string"].decode("latin-1"),
+        # What the URL was before it was decoded: gunicorn's name for it, which tracing reads.
+        "RAW_URI": _raw_uri(scope, path),
         "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
         "SERVER_NAME": str(server[0]),
         "SERVER_PORT": str(server[1] if server[1] is not None else ""),
@@ -66,6 +68,13 @@ def environ_of(scope: Scope) -> Environ:
             text = f"{environ[name]}{'; ' if name == 'HTTP_COOKIE' else ','}{text}"
         environ[name] = text
     return environ
+
+
+def _raw_uri(scope: Scope, path: str) -> str:
+    raw = scope.get("raw_path")
+    start = raw.decode("latin-1") if raw else path
+    query = scope["query_string"]
+    return f"{start}?{query.decode('latin-1')}" if query else start
 
 
 def _name(raw: bytes) -> str:

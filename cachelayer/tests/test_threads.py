@@ -285,3 +285,9 @@ def test_it_lives_as_long_as_its_server(loop):
 def test_threads_are_made_when_they_are_needed_so_a_fork_may_come_before():
     assert isinstance(Threads(1)._pool, ThreadPoolExecutor)
     assert not Threads(1)._pool._threads
+
+
+def test_the_url_is_there_as_it_was_sent():
+    scope = Client().scope | {"path": "/käse", "raw_path": b"/k%C3%A4se", "query_string": b"a=1"}
+    assert environ_of(scope)["RAW_URI"] == "/k%C3%A4se?a=1"
+    assert environ_of(Client().scope)["RAW_URI"] == "/"

@@ -7,6 +7,7 @@ import sys
 from contextlib import suppress
 from typing import Final, Literal
 
+import psutil
 from django.conf import settings
 
 from itemsite.environment import for_child
@@ -82,9 +83,9 @@ def switch_redis(name: str) -> str:
     return said.strip().removeprefix("lab: ")
 
 
-def kill_worker(server_software: str) -> str:
+def kill_worker() -> str:
     """Kill another worker of this gunicorn with SIGKILL. Raises ``Refused``."""
-    if not server_software.startswith("gunicorn"):
+    if not any("gunicorn" in word for word in psutil.Process(os.getppid()).cmdline()):
         raise Refused("This server has no workers. Start the lab with ./lab to have some.")
     others = [pid for pid in children(os.getppid()) if pid != os.getpid()]
     if not others:

@@ -66,7 +66,7 @@ def fault(request: HttpRequest, name: str) -> HttpResponse:
         if name in lab_switches.SWITCHES:
             said = lab_switches.switch_redis(name)
         elif name == lab_switches.KILL_WORKER:
-            said = lab_switches.kill_worker(request.META.get("SERVER_SOFTWARE", ""))
+            said = lab_switches.kill_worker()
         else:
             raise Http404
     except lab_switches.Refused as refusal:

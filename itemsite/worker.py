@@ -7,6 +7,7 @@ keeps its connection and asks nothing until ``graceful_timeout`` is over.
 """
 
 import asyncio
+import time
 from functools import lru_cache
 from typing import Any, Final
 
@@ -16,6 +17,8 @@ from gunicorn.workers import gasgi
 #: Seconds for which a worker that is to end goes on, and says ``Connection: close``: a client that
 #: sends one request after the other hears of it in that time.
 LAST_REQUESTS: Final = 0.5
+#: Seconds in which a new connection brings its first request.
+FIRST_REQUEST: Final = 2.0
 #: Names that are not simply capitalized.
 _ODD: Final = {
     b"etag": b"ETag",
@@ -28,6 +31,7 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
     """One connection, which its worker knows."""
 
     def connection_made(self, transport: Any) -> None:
+        self.opened_at = time.monotonic()
         self.worker.connections.add(self)
         super().connection_made(transport)
 
@@ -36,7 +40,9 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
         super().connection_lost(exc)
 
     def close_if_idle(self) -> None:
-        if self._awaiting_request and not self._finishing_calls:
+        # A new one is about to bring its first request.
+        is_new = self.req_count <= 1 and time.monotonic() - self.opened_at < FIRST_REQUEST
+        if self._awaiting_request and not self._finishing_calls and not is_new:
             self._close_transport()
 
     def _send_response_start(

@@ -7,6 +7,7 @@ keeps its connection and asks nothing until ``graceful_timeout`` is over.
 """
 
 import asyncio
+import sys
 import time
 from functools import lru_cache
 from typing import Any, Final
@@ -68,6 +69,8 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
 
     is_leaving = False
     _is_alive = True
+    #: Requests answered, and after how many this worker ends.
+    _answered, _most = 0, sys.maxsize
 
     @property
     def alive(self) -> bool:
@@ -82,8 +85,21 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
             self.is_leaving = True
             self.loop.call_later(LAST_REQUESTS, setattr, self, "_is_alive", False)
 
+    @property
+    def nr(self) -> int:
+        """The requests that it has answered; gunicorn's name for it."""
+        return self._answered
+
+    @nr.setter
+    def nr(self, answered: int) -> None:
+        self._answered = answered
+        if answered >= self._most:
+            self.alive = False
+
     def init_process(self) -> None:
         self.connections: set[Protocol] = set()
+        # A connection would close after the request with this number, whatever it has promised.
+        self._most, self.max_requests = self.max_requests, sys.maxsize
         # The worker makes them by this name.
         gasgi.ASGIProtocol = Protocol
         super().init_process()

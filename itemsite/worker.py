@@ -67,6 +67,7 @@ def _written(name: bytes) -> bytes:
 class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
     """The worker; ``worker_class`` names it."""
 
+    max_requests: int
     is_leaving = False
     _is_alive = True
     #: Requests answered, and after how many this worker ends.

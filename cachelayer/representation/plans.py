@@ -63,13 +63,17 @@ class Plan:
         is_neutral: bool,
     ) -> None:
         self.model = model
-        self._fields = [(name, i, convert) for i, (name, _, convert) in enumerate(fields)]
-        #: The attributes of an instance, or names for ``values_list``, in the order of ``data``.
-        self.columns = [column for _, column, _ in fields]
+        #: The attributes of an instance, or names for ``values_list``, each once: the first
+        #: releases of Django 5.2 give one value for a name that is asked for twice.
+        self.columns = list(dict.fromkeys(column for _, column, _ in fields))
+        self._fields = [
+            (name, self.columns.index(column), convert) for name, column, convert in fields
+        ]
         #: Whether no conversion depends on what the thread has activated.
         self.is_neutral = is_neutral
 
     def data(self, values: Sequence[Any]) -> dict[str, Any]:
+        """What the serializer makes of *values*, which begin with those of ``columns``."""
         return {
             name: None if values[i] is None else convert(values[i])
             for name, i, convert in self._fields

@@ -162,7 +162,9 @@ class CachedModel:
                 return {getattr(instance, self.lookup): instance for instance in found}
         # Without instances, because to make one is half the cost of a row.
         with nullcontext() if plan.is_neutral else neutral.context():
-            return {pk: values for pk, *values in found.values_list(self.lookup, *plan.columns)}
+            columns = list(dict.fromkeys([*plan.columns, self.lookup]))
+            at = columns.index(self.lookup)
+            return {values[at]: values for values in found.values_list(*columns)}
 
     def _lookups(self) -> Iterator[Any]:
         """With these loaded, the relations found in the serializer need no query."""

@@ -1,5 +1,6 @@
 """The short way to render gives the serializer's own bytes, or is not taken."""
 
+import dataclasses
 import datetime
 from decimal import Decimal
 from typing import Any
@@ -43,6 +44,29 @@ class Values(TestCase):
         [loaded] = Note.objects.filter(pk=note.pk)
         assert cached.render(loaded) == by_serializer(loaded)
         assert cached.load(Note.objects.filter(pk=note.pk)) == {note.pk: by_serializer(loaded)}
+
+
+class Twice(serializers.ModelSerializer):
+    """A column under two names."""
+
+    title: Any = serializers.CharField(source="text")
+
+    class Meta:
+        model = Note
+        fields = ["id", "text", "title", "stars"]
+
+
+@pytest.mark.django_db
+def test_each_column_is_asked_for_once(django_assert_num_queries):
+    """Django 5.2 gives one value for a name that is asked for twice."""
+    cached = dataclasses.replace(registry.get(Note), serializer=Twice)
+    note = Note.objects.create(text="a", stars=3)
+    with django_assert_num_queries(1) as asked:
+        loaded = cached.load(Note.objects.filter(pk=note.pk))
+    assert loaded == {note.pk: by_serializer(note, Twice)}
+    for name in ("id", "text", "stars"):
+        columns, _, _ = asked[0]["sql"].partition(" FROM ")
+        assert columns.count(f'."{name}"') == 1
 
 
 class Keyed(serializers.ModelSerializer):

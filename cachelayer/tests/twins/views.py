@@ -17,6 +17,7 @@ from rest_framework.authentication import (
     SessionAuthentication,
     TokenAuthentication,
 )
+from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import JSONParser
 from rest_framework.renderers import BrowsableAPIRenderer, JSONRenderer
 from rest_framework.response import Response
@@ -36,6 +37,7 @@ class Common:
     permission_classes = [permissions.AllowAny]
     renderer_classes = [JSONRenderer, BrowsableAPIRenderer]
     parser_classes = [JSONParser]
+    content_negotiation_class = DefaultContentNegotiation
     throttle_classes = []
     filter_backends = []
     serializer_class = serializers.ReportSerializer

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 from django.db import connection
 
@@ -22,6 +23,9 @@ pytest_plugins = [
 
 
 emptied.use_instead_of_flush()
+# No example fails because a busy machine is slow; each test has pytest's timeout.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

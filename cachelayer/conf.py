@@ -118,7 +118,7 @@ class Settings:
     )
     FAST_HITS: bool = _option(
         True,
-        "whether `wsgi.fast_hits` answers hits of public rows before Django's handler runs",
+        "whether `wsgi.fast_hits` and `asgi.front` answer hits of public rows before Django runs",
     )
 
     @classmethod

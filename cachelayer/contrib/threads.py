@@ -26,6 +26,8 @@ logger = logging.getLogger("cachelayer.asgi")
 
 #: Bodies up to so many bytes are read before a thread is taken.
 SMALL: Final = 65536
+#: Seconds between two checks of whether a streaming application has read the body.
+_WATCH: Final = 0.1
 #: Header names as WSGI has them, by those of ASGI. Clients choose names: so many are remembered.
 _names: dict[bytes, str] = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH"}
 _NAMES: Final = 500
@@ -62,6 +64,9 @@ def environ_of(scope: Scope) -> Environ:
     if client := scope.get("client"):
         environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = client[0], str(client[1])
     for raw, value in scope["headers"]:
+        # As Django does: a client could send x_real-ip past a proxy that sets X-Real-Ip.
+        if b"_" in raw:
+            continue
         name = _names.get(raw) or _name(raw)
         text = value.decode("latin-1")
         if name in environ:
@@ -95,11 +100,12 @@ class Threads:
     ) -> None:
         """Send what *application* answers to *environ*, whose body *receive* gives."""
         loop = asyncio.get_running_loop()
+        body = _Body(environ, receive, loop)
         try:
-            await _give_body(environ, receive, loop)
+            await body.give()
         except ClientGone:
             return
-        response = _Response(application, environ, receive, send, loop)
+        response = _Response(application, environ, body, send, loop)
         whole = await loop.run_in_executor(self._pool, response.run)
         for message in whole:
             await send(message)
@@ -131,25 +137,30 @@ async def _live(receive: Receive, send: Send) -> None:
             return
 
 
-async def _give_body(environ: Environ, receive: Receive, loop: asyncio.AbstractEventLoop) -> None:
-    """Put a small body into *environ*, or what reads a larger one."""
-    length = environ.get("CONTENT_LENGTH", "")
-    is_chunked = "HTTP_TRANSFER_ENCODING" in environ
-    if not is_chunked and length in ("", "0"):
-        return
-    body = _Body(receive, loop)
-    if not is_chunked and length.isdigit() and int(length) <= SMALL:
-        environ["wsgi.input"] = io.BytesIO(await body.rest())
-        return
-    environ["wsgi.input"], environ["wsgi.input_terminated"] = io.BufferedReader(body, SMALL), True
-
-
 class _Body(io.RawIOBase):
     """A request's body, read by a thread; or, on the loop, as a whole."""
 
-    def __init__(self, receive: Receive, loop: asyncio.AbstractEventLoop) -> None:
-        self._receive, self._loop = receive, loop
-        self._left, self._has_more = b"", True
+    def __init__(self, environ: Environ, receive: Receive, loop: asyncio.AbstractEventLoop) -> None:
+        self._environ, self._receive, self._loop = environ, receive, loop
+        length = environ.get("CONTENT_LENGTH", "")
+        is_chunked = "HTTP_TRANSFER_ENCODING" in environ
+        self._left, self._has_more = b"", is_chunked or length not in ("", "0")
+        self._is_small = not is_chunked and length.isdigit() and int(length) <= SMALL
+
+    async def give(self) -> None:
+        """Put the body into the environment if it is small, or else what reads it."""
+        if self._has_more and self._is_small:
+            self._environ["wsgi.input"] = io.BytesIO(await self._rest())
+        elif self._has_more:
+            self._environ["wsgi.input"] = io.BufferedReader(self, SMALL)
+            self._environ["wsgi.input_terminated"] = True
+
+    async def until_gone(self) -> None:
+        """Until the client has gone; while the application reads the body, it will notice."""
+        while self._has_more:
+            await asyncio.sleep(_WATCH)
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
 
     def readable(self) -> bool:
         return True
@@ -161,7 +172,7 @@ class _Body(io.RawIOBase):
         buffer[:size], self._left = self._left[:size], self._left[size:]
         return size
 
-    async def rest(self) -> bytes:
+    async def _rest(self) -> bytes:
         parts = []
         while self._has_more:
             parts.append(await self._next())
@@ -183,12 +194,12 @@ class _Response:
         self,
         application: Application,
         environ: Environ,
-        receive: Receive,
+        body: _Body,
         send: Send,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._application, self._environ = application, environ
-        self._receive, self._send, self._loop = receive, send, loop
+        self._body, self._send, self._loop = body, send, loop
         self._start: Message | None = None
         self._is_started = False
 
@@ -225,7 +236,7 @@ class _Response:
         assert self._start is not None, "The application has answered without start_response()."
         if self._is_whole(first, parts):
             return [self._start, {"type": "http.response.body", "body": self._shown(first)}]
-        gone = asyncio.run_coroutine_threadsafe(self._until_gone(), self._loop)
+        gone = asyncio.run_coroutine_threadsafe(self._body.until_gone(), self._loop)
         try:
             self._write(first)
             for part in iterator:
@@ -261,10 +272,6 @@ class _Response:
     def _wait(self, sending: Any) -> None:
         future: Future[None] = asyncio.run_coroutine_threadsafe(sending, self._loop)
         future.result()
-
-    async def _until_gone(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
 
 
 _ERROR: Final[tuple[Message, ...]] = (

@@ -114,6 +114,14 @@ def test_the_environment_is_that_of_a_wsgi_server():
     assert (environ["HTTP_COOKIE"], environ["HTTP_X_MANY"]) == ("a=1; b=2", "1,2")
 
 
+def test_a_name_with_an_underscore_is_not_taken_for_one_with_a_hyphen():
+    """A proxy that sets X-Real-Ip lets x_real-ip through: as Django, this ignores it."""
+    headers = [(b"x-real-ip", b"10.0.0.1"), (b"x_real-ip", b"6.6.6.6"), (b"content_length", b"5")]
+    environ = environ_of(Client(headers=headers).scope)
+    assert environ["HTTP_X_REAL_IP"] == "10.0.0.1"
+    assert not {"CONTENT_LENGTH", "HTTP_CONTENT_LENGTH"} & environ.keys()
+
+
 def test_a_whole_answer_is_two_messages(serve):
     client = Client(method="GET")
     serve(answering(b"hello"), client).result(30)
@@ -188,6 +196,19 @@ def test_a_stream_goes_out_piece_by_piece_as_the_client_takes_it(serve):
     sending.result(30)
     assert client.body == b"onetwothree"
     assert [message.get("more_body", False) for message in client.got[1:]] == [True] * 3 + [False]
+
+
+def test_a_stream_may_read_the_body_as_it_goes(serve):
+    """Nobody else may take its parts meanwhile, to see whether the client has gone."""
+    sent = [bytes([i]) * SMALL for i in range(20)]
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        return iter(lambda: environ["wsgi.input"].read(SMALL), b"")
+
+    client = Client(*sent, headers=[(b"content-length", b"%d" % (20 * SMALL))])
+    serve(application, client).result(30)
+    assert client.body == b"".join(sent)
 
 
 def test_a_stream_ends_when_its_client_has_gone(serve):

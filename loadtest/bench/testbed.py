@@ -131,7 +131,6 @@ class Testbed:
             application = "loadtest.bench.peers.bare:constant_on_loop"
             return self.lab.serve(name, [application, *_ON_LOOP], {})
         module = {
-            "constant": "loadtest.bench.peers.bare:constant",
             "redis_get": "loadtest.bench.peers.bare:redis_get",
             "plain": "loadtest.bench.peers.plain:application",
             "naive": "loadtest.control_app:application",

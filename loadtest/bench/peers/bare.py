@@ -1,6 +1,6 @@
 """The least that Python can do: a constant, and one GET by redis-py.
 
-``gunicorn loadtest.bench.peers.bare:constant`` and ``…:redis_get``; with ``--worker-class asgi``
+``gunicorn loadtest.bench.peers.bare:redis_get``; with ``--worker-class asgi``
 ``…:constant_on_loop``.
 """
 
@@ -20,13 +20,8 @@ _ROW: Final = (
 )
 
 
-def constant(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """The same bytes to everybody."""
-    return _answer(_health(environ) or _ROW, start_response)
-
-
 async def constant_on_loop(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """The same as an ASGI application."""
+    """The same bytes to everybody."""
     if scope["type"] != "http":
         return
     body = _health({"PATH_INFO": scope["path"]}) or _ROW

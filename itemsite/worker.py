@@ -1,9 +1,12 @@
-"""Gunicorn's ``asgi`` worker, which ends without losing a request and without waiting for nothing.
+"""Gunicorn's ``asgi`` worker, with four changes. Without them:
 
-Gunicorn's own does both: 1. It answers two clients, each with a promise to keep the connection.
-2. It is told to stop, or the first of them was its last request (``--max-requests``). 3. It closes
-the second's connection, on which the next request is on its way. And it waits for a client that
-keeps its connection and asks nothing until ``graceful_timeout`` is over.
+- The worker that wakes first takes all connections of a burst, and the others have nothing to do.
+- A worker that ends loses requests. 1. It answers two clients, each with a promise to keep the
+  connection. 2. It is told to stop, or the first request was its last one (``--max-requests``). 3. It
+  closes the second connection, on which the next request is on its way.
+- A worker that ends waits for a client that keeps its connection and asks nothing, until
+  ``graceful_timeout`` is over.
+- Header names are in lower case, as an ASGI application gives them.
 """
 
 import asyncio
@@ -104,6 +107,23 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
         # The worker makes them by this name.
         gasgi.ASGIProtocol = Protocol
         super().init_process()
+
+    def _setup_event_loop(self) -> None:
+        super()._setup_event_loop()
+        if isinstance(self.loop, asyncio.BaseEventLoop):
+            create_server = self._serve_one_by_one(self.loop.create_server)
+            self.loop.create_server = create_server  # type: ignore[method-assign]
+
+    def _serve_one_by_one(self, create_server: Any) -> Any:
+        """Take one connection in each turn of the loop, so that other workers take some."""
+
+        async def create(factory: Any, *, sock: Any, **options: Any) -> Any:
+            # asyncio takes up to *backlog* connections in one turn, all of a burst.
+            server = await create_server(factory, sock=sock, backlog=1, **options)
+            sock.listen(self.cfg.backlog)
+            return server
+
+        return create
 
     async def _shutdown(self) -> None:
         closing = asyncio.create_task(self._close_idle())

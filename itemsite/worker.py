@@ -2,7 +2,7 @@
 
 - The worker that wakes first takes all connections of a burst, and the others have nothing to do.
 - A worker that ends loses requests. 1. It answers two clients, each with a promise to keep the
-  connection. 2. It is told to stop, or the first request was its last one (``--max-requests``). 3. It
+  connection. 2. It is told to stop, or the first request was its last (``--max-requests``). 3. It
   closes the second connection, on which the next request is on its way.
 - A worker that ends waits for a client that keeps its connection and asks nothing, until
   ``graceful_timeout`` is over.

@@ -29,7 +29,11 @@ _GUNICORN: Final = (
 )
 #: Walks over the rows until all are cached: a busy machine may miss some.
 _PASSES: Final = 6
-_ON_LOOP: Final = tuple("asgi" if word == "gthread" else word for word in _GUNICORN)
+_ON_LOOP: Final = (
+    *("asgi" if word == "gthread" else word for word in _GUNICORN),
+    # As the lab, also where the FastAPI peer has brought uvloop.
+    *("--asgi-loop", "asyncio"),
+)
 _LAB: Final = ("-c", "python:itemsite.gunicorn")
 #: The lab's application once more: as ``./lab`` starts it, and with threads alone.
 _LABS: Final[dict[str, dict[str, str]]] = {

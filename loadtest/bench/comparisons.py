@@ -86,7 +86,7 @@ def comparisons(rows: int) -> list[Comparison]:
                    prepare=_warm, outcome="hits"),
         Comparison("hit_async", "hit / async FastAPI, one request in a hundred traced", 2.0,
                    "fast_api", HOT, prepare=_warm_fast_api, outcome="hits"),
-        Comparison("hit_started", "hit, as ./lab starts it / async FastAPI, all traced", 2.5,
+        Comparison("hit_started", "hit, the lab as started / async FastAPI, all traced", 2.5,
                    "fast_api_traced", HOT, prepare=_warm_as_started, outcome="hits",
                    subject="lab_started"),
         Comparison("hit_threads", "hit on an event loop / in threads", 2.0, "lab_gthread", HOT,

@@ -17,6 +17,7 @@ from cachelayer.tests.fresh import TEST_DATABASE, trust_redis
 pytest_plugins = [
     "itemsite.tests.browser",
     "itemsite.tests.own_redis",
+    "itemsite.tests.redis_cluster",
     "itemsite.tests.sentinel",
     "pytester",
 ]

@@ -9,6 +9,14 @@ class Barred(CacheUnavailable):
     """The gate is not closed, so Redis was not asked."""
 
 
+class BrokenConnection(CacheUnavailable):
+    """The connection broke in a round trip that must not be sent again unchanged."""
+
+
+class OnTheMove(CacheUnavailable):
+    """On Redis Cluster, the slot of these keys is moving from one node to another."""
+
+
 class SwitchedOff(Barred):
     """The settings say that this process does not use Redis."""
 

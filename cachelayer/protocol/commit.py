@@ -16,15 +16,17 @@ from cachelayer.protocol import (
     key_states,
     partition,
     reconcile,
+    reconcile_shards,
     scan,
     watchdog,
     write_timer,
     written_rows,
 )
 from cachelayer.protocol.written_rows import Known
-from cachelayer.redis import epoch, transport
+from cachelayer.redis import cluster_transport, epoch, shards, transport
 from cachelayer.redis.batches import batched
 from cachelayer.redis.gate import gate
+from cachelayer.redis.shard_gates import shard_gates
 from cachelayer.representation import relations
 from cachelayer.representation.relations import EVERY
 from cachelayer.tracking import repair_log, session
@@ -62,7 +64,10 @@ class Commit:
         the gate, so that a reconcile follows.
         """
         epoch.hear_first(connection.alias, self._epoch)
-        reconcile.probe_if_late(gate)
+        if shards.are_used():
+            reconcile_shards.probe_if_late(set(map(shards.of, self.rows)))
+        else:
+            reconcile.probe_if_late(gate)
         logged = {f"{prefix}:{EVERY}" for prefix in self._every}
         if logged:
             logged |= {key for key in self.rows if relations.is_stamp(key.partition(":")[0])}
@@ -95,6 +100,8 @@ class Commit:
         to another server.
         """
         with self.spent.in_redis():
+            if shards.are_used():
+                return self._mark_shards(using)
             for keys in batched(self.rows):
                 found = key_states.mark(keys, self._token)
                 self._marked += keys
@@ -102,6 +109,22 @@ class Commit:
                     gate.settle(f"Marked a Redis of epoch {found}; Postgres has {self._epoch}.")
                     return False
         return True
+
+    def _mark_shards(self, using: str) -> bool:
+        """As ``_mark``, on every node that can be reached; opens the gates of the others."""
+        keys = [*self.rows]
+        marked = key_states.mark_shards(keys, self._token, using, self._epoch)
+        if marked.is_broken:
+            # Another mark for all, because this one may be set late.
+            self._token = key_states.new_mark(self._xid)
+            marked = key_states.mark_shards(keys, self._token, using, self._epoch)
+        self._marked = marked.keys
+        for shard, error in marked.refused.items():
+            if not isinstance(error, Barred):
+                cluster_transport.open_node(shard, error)
+        if marked.uncounted:
+            shard_gates.settle(marked.uncounted, "Marked a node that others do not read.")
+        return not (marked.refused or marked.uncounted)
 
     def push(self) -> None:
         """Push every row, once. Never raises, because the transaction is committed."""
@@ -149,6 +172,7 @@ class Commit:
         try:
             with self.spent.in_redis():
                 for keys in batched(scan.keys(sorted(self._every))):
+                    # On Redis Cluster, each shard must be trusted for its own epoch.
                     key_states.repair(keys, f"trusted {epoch.known()}")
         except (CacheUnavailable, *epoch.UNKNOWN):
             watchdog.task.wake_now()

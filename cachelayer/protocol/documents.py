@@ -21,6 +21,7 @@ from django.db import connections, models
 
 from cachelayer.exceptions import CacheUnavailable
 from cachelayer.protocol import key_states, stamps
+from cachelayer.redis import epoch, shard_epochs, shards
 from cachelayer.representation import computed, declared_reads
 from cachelayer.representation.computed import Computed
 from cachelayer.representation.loading import found, read_rows
@@ -53,7 +54,10 @@ def fill(
             rows = read_rows(using, cached, keys.values())
             store({key: rows[pk] for key, pk in keys.items()}, lease)
             return rows, set(keys)
+        known = _epochs_of(cached)
         rows, sealed = _load_sealed(using, cached, keys, values)
+        if known != _epochs_of(cached, again=True):
+            sealed = {}
     except Exception:  # The project's code may raise anything.
         release(keys, lease)
         raise
@@ -62,6 +66,22 @@ def fill(
         return rows, _confirmed(stored, {key: rows[pk] for key, pk in keys.items()}, lease)
     store(stored, lease)
     return rows, {key for key, pk in keys.items() if pk in sealed}
+
+
+def _epochs_of(cached: Cached, *, again: bool = False) -> str:
+    """For a page on Redis Cluster: the number of the last reconcile of any shard.
+
+    Its rows are on other nodes. 1. The node of a row fails over; the new one is reconciled. 2. A
+    writer marks the row there, and commits. 3. A reader that has not heard of it takes the old row
+    from the old node, and fills the page on a third: it would stay. So nothing is filled if there
+    was a reconcile, as Postgres says after the rows were taken.
+    """
+    if cached.kind != "page" or not shards.are_used():
+        return ""
+    try:
+        return (shard_epochs.ask() if again else shard_epochs.current()).version
+    except epoch.UNKNOWN as error:
+        raise CacheUnavailable(f"Postgres does not tell the epochs: {error}") from error
 
 
 def _confirmed(stored: Mapping[str, bytes], pages: Mapping[str, bytes], lease: bytes) -> set[str]:

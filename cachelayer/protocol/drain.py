@@ -6,8 +6,8 @@ from django.db import connections, transaction
 
 from cachelayer import events
 from cachelayer.exceptions import CacheUnavailable
-from cachelayer.protocol import key_states, scan
-from cachelayer.redis import epoch, incarnation
+from cachelayer.protocol import drain_shards, key_states, scan
+from cachelayer.redis import epoch, incarnation, shards
 from cachelayer.redis.batches import PIPELINE, batched
 from cachelayer.representation import registry, relations
 from cachelayer.representation.relations import EVERY
@@ -24,6 +24,8 @@ def drain(reconciled: str | None = None) -> int:
     last one. Without it, repair only on a server that is trusted for the last epoch. Raises
     ``CacheUnavailable`` and ``DatabaseError``.
     """
+    if shards.are_used():
+        return _drain_shards()
     drained = 0
     for using in registry.databases():
         while batch := drain_batch(using, reconciled):
@@ -31,8 +33,19 @@ def drain(reconciled: str | None = None) -> int:
     return drained
 
 
+def _drain_shards() -> int:
+    found = drain_shards.drain()
+    if found.failed and not found.count:
+        raise CacheUnavailable(
+            f"Keys of {len(found.failed)} shards wait in the repair log until their nodes are back."
+        )
+    return found.count
+
+
 def drain_batch(using: str, reconciled: str | None = None) -> int:
     """Repair the oldest keys in the log of the database *using*; return how many."""
+    if shards.are_used():
+        return _drain_shards()
     with transaction.atomic(using=using), connections[using].cursor() as cursor:
         # Read the epoch in the same statement. If it were read before, another server could be
         # reconciled and filled in between, and a key logged after that be repaired on the old one.

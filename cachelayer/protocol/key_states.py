@@ -26,12 +26,14 @@ from typing import Any, Final
 
 from cachelayer import conf, events
 from cachelayer.exceptions import CacheUnavailable
+from cachelayer.protocol import sharded_keys
 from cachelayer.redis import (
     epoch,
     incarnation,
     keyspace,
     loop_transport,
     scripts,
+    shards,
     transport,
     variants,
 )
@@ -55,7 +57,7 @@ _NOT_ISSUED: Final = 2**62
 _mark = scripts.load("mark", "own_incarnation", "variants")
 _get_verified = scripts.load("get_verified", "own_incarnation")
 _document = scripts.load("document", "own_incarnation", "checked")
-_lease = scripts.load("lease")
+_lease = scripts.load("lease", "own_incarnation")
 _repair = scripts.load("repair", "own_incarnation", "variants")
 _fill = scripts.load("fill", "fill_one")
 _confirm = scripts.load("confirm", "own_incarnation", "checked", "fill_one")
@@ -135,6 +137,8 @@ def _of_values(values: Sequence[bytes | None]) -> dict[str, str]:
 @events.operation("get", _of_values)
 def get(keys: Sequence[str]) -> list[bytes | None]:
     """The values of *keys*, all of one model, in the variant of this release."""
+    if shards.are_used():
+        return [*sharded_keys.values(keys)[0]] if keys else []
     if keys and registry.is_of_documents(keys[0]):
         values: list[bytes | None] = transport.round_trip(_get_documents(keys), use=Use.READ)[0]
         return values
@@ -146,6 +150,8 @@ async def aget(key: str, *, verified: bool) -> tuple[bytes | None, str, float]:
 
     Raises ``CacheUnavailable`` also where a thread would have to ask something first.
     """
+    if shards.are_used():
+        raise loop_transport.NotConnected("On Redis Cluster, threads ask, not the event loop.")
     if not (keyspace.is_known() and variants.is_known()):
         raise loop_transport.NotConnected("This process does not know yet where its keys are.")
     if verified:
@@ -176,10 +182,14 @@ def peek(key: str) -> tuple[bytes | None, float | None]:
     The gate lets it pass like a write, so it also works while Redis settles. Nothing may rely on
     the value.
     """
+    is_document = registry.is_of_documents(key)
+    if shards.are_used():
+        value, ttl = sharded_keys.peek(key, is_document)
+        return value, ttl / 1000 if ttl >= 0 else None
     [stored] = variants.stored([key])
     # A value that is not a string is not ours; GET raises an error for it.
     asked: tuple[Any, ...] = ("GET", keyspace.of(stored))
-    if is_document := registry.is_of_documents(key):
+    if is_document:
         asked = _document([stored, incarnation.KEY], keyspace.prefix(), 0)
     found, ttl = transport.round_trip(asked, ("PTTL", keyspace.of(stored)))
     return found[0] if is_document else found, ttl / 1000 if ttl >= 0 else None
@@ -188,12 +198,17 @@ def peek(key: str) -> tuple[bytes | None, float | None]:
 @events.operation("get", _of_values)
 def get_plain(keys: Sequence[str]) -> list[bytes | None]:
     """The values of the plain *keys*: the marks, for a release that keeps its rows elsewhere."""
+    if shards.are_used():
+        return sharded_keys.plain(keys)
     return transport.get(keyspace.all_of(keys))
 
 
 @events.operation("get", lambda found: _of_values(found[0]))
 def get_verified(keys: Sequence[str]) -> tuple[list[bytes | None], str]:
     """The values of *keys*, and the epoch for which the answering server is trusted, or ""."""
+    if shards.are_used():
+        found, verified_for = sharded_keys.values(keys)
+        return [*found], verified_for
     values: list[bytes | None] = []
     epochs = set()
     for part in batched(keys):
@@ -215,6 +230,10 @@ def lease(
     the incarnation is not trusted for the epoch of Postgres, nothing is leased and the gate
     settles.
     """
+    if shards.are_used():
+        lifetime_of_lease = _ms(conf.get().LEASE_LIFETIME)
+        answers = sharded_keys.lease(wanted, token, lifetime_of_lease, marks)
+        return [Leased(answer) for answer in answers]
     keys = list(wanted)
     variant = variants.variant(keys[0])
     values = [value or b"" for value in wanted.values()]
@@ -239,6 +258,9 @@ def fill(rows: Mapping[str, bytes], token: bytes) -> list[bool]:
 
     ``INVALIDATE`` in place of a row gives the lease back.
     """
+    if shards.are_used():
+        timed = {key: (row, lifetime(key, row)) for key, row in rows.items()}
+        return sharded_keys.fill(timed, token)
     values = (part for key, row in rows.items() for part in (row, lifetime(key, row)))
     [answers] = transport.round_trip(_fill(variants.stored(rows), token, *values), use=Use.READ)
     return [answer == 1 for answer in answers]
@@ -251,6 +273,11 @@ def confirm(rows: Mapping[str, bytes], token: bytes) -> list[bytes | None]:
     A page reads as itself only while its stamps are unchanged. The result is also None if the
     server is not trusted for the epoch of Postgres.
     """
+    if shards.are_used():
+        # On a cluster these are two steps: no answer is from before the fill.
+        took = dict(zip(rows, fill(rows, token), strict=True))
+        found_after = dict(zip(rows, sharded_keys.values([*rows])[0], strict=True))
+        return [found_after[key] if took[key] else None for key in rows]
     values = (part for key, row in rows.items() for part in (row, lifetime(key, row)))
     keys = [*variants.stored(rows), incarnation.KEY]
     command = _confirm(keys, keyspace.prefix(), token, *values)
@@ -259,6 +286,15 @@ def confirm(rows: Mapping[str, bytes], token: bytes) -> list[bytes | None]:
     if incarnation.trusted_epoch(found) != epoch.known():
         return [None] * len(held)
     return held
+
+
+@events.operation("mark")
+def mark_shards(keys: Sequence[str], token: bytes, using: str, heard: str) -> sharded_keys.Marked:
+    """As ``mark`` on Redis Cluster, on every node that can be reached; never raises.
+
+    *heard* is the epoch that the notice of the transaction in the database *using* told.
+    """
+    return sharded_keys.mark(keys, token, using, heard)
 
 
 @events.operation("mark")
@@ -288,6 +324,13 @@ def push(rows: Mapping[str, bytes], token: bytes) -> list[str]:
     order, marks would keep it from using the rows; the model shows this.)
     """
     pushed = {key: row for key, row in rows.items() if row != INVALIDATE}
+    if shards.are_used():
+        shaped = {
+            key: (row, lifetime(key, row), variants.of(key.partition(":")[0]))
+            for key, row in pushed.items()
+        }
+        results = sharded_keys.push(shaped, token)
+        return results + sharded_keys.release([key for key in rows if key not in pushed], token)
     values = (
         part
         for key, row in pushed.items()
@@ -307,6 +350,8 @@ def release(keys: Sequence[str], token: bytes) -> list[str]:
     Returns for each key: ``invalidated``, ``superseded`` (marks of other writers are there) or
     ``lost`` (the mark was gone; the key is deleted).
     """
+    if shards.are_used():
+        return sharded_keys.release(keys, token)
     [answers] = transport.round_trip(_release([*keys], token))
     return [answer.decode() for answer in answers]
 
@@ -319,6 +364,10 @@ def repair(keys: Sequence[str], reconciled: str) -> None:
     only on the server whose incarnation is *reconciled*, such as ``trusted 7``. Readers and
     writers have left any other server or will leave it; there it raises ``CacheUnavailable``.
     """
+    if shards.are_used():
+        if repair_shards(keys, {}):
+            raise CacheUnavailable("Not every node of these keys could be repaired.")
+        return
     mark = new_mark(_NO_TRANSACTION)
     command = _repair(
         [*keys, variants.KEY, incarnation.KEY], mark, f" {reconciled}", keyspace.prefix()
@@ -328,9 +377,21 @@ def repair(keys: Sequence[str], reconciled: str) -> None:
         raise CacheUnavailable(f"This Redis is not {reconciled}, so nothing was repaired.")
 
 
+@events.operation("repair")
+def repair_shards(keys: Sequence[str], states: Mapping[int, str]) -> set[str]:
+    """As ``repair`` on Redis Cluster; return the keys that could not be repaired.
+
+    *states* has the shards that are being reconciled, each with its state (``settling 7``). All
+    others must be trusted for their own epoch.
+    """
+    return sharded_keys.repair(keys, new_mark(_NO_TRANSACTION), states)
+
+
 @events.operation("drop", lambda deleted: {"cache.deleted": deleted})
 def drop(keys: Sequence[str]) -> int:
     """Delete rows, nulls and leases, but leave marks; return how many were deleted."""
+    if shards.are_used():
+        return sharded_keys.drop(keys)
     deleted: int = transport.round_trip(_drop([*keys, variants.KEY], keyspace.prefix()))[0]
     return deleted
 

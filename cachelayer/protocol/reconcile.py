@@ -17,6 +17,7 @@ interval to write without a mark, and its log row becomes visible only with its 
 import logging
 import os
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -145,7 +146,7 @@ def _begin(seen: incarnation.Incarnation) -> str:
     with ExitStack() as stack:
         for using in sorted(registry.databases()):
             stack.enter_context(transaction.atomic(using=using))
-            _lock(connections[using])
+            lock(connections[using])
             if partition.is_on():
                 # Processes that trust another server may hit rows there that are marked here.
                 partition.trust.declare(connections[using])
@@ -160,7 +161,7 @@ def _begin(seen: incarnation.Incarnation) -> str:
     return mine
 
 
-def _lock(connection: Any) -> None:
+def lock(connection: Any) -> None:
     """Hold a lock until the transaction ends. Skipping a frozen holder does no harm."""
     deadline = time.monotonic() + ABANDONED * conf.get().PROBE_INTERVAL
     with connection.cursor() as cursor:
@@ -239,14 +240,19 @@ def _refusal(connection: Any) -> ResponseError | None:
 
 def settle(gate: Gate) -> None:
     """Wait for the writers that may have decided to write without a mark."""
+    wait(gate.explain)
+
+
+def wait(explain: Callable[[str], None]) -> None:
+    """As ``settle``; *explain* is told what it waits for."""
     time.sleep(conf.get().SETTLING_TIME)
     for using in registry.databases():
         with connections[using].cursor() as cursor:
             noted = _writers(cursor)
             while running := noted.keys() & (now := _writers(cursor)).keys():
-                gate.explain(f"Waiting for {', '.join(sorted(now[each] for each in running))}.")
+                explain(f"Waiting for {', '.join(sorted(now[each] for each in running))}.")
                 time.sleep(0.02)
-    gate.explain("Redis answers again.")
+    explain("Redis answers again.")
 
 
 def _writers(cursor: Any) -> dict[str, str]:

@@ -12,13 +12,23 @@ nothing, and its lease enters the variant again. Then the remaining steps refuse
 
 import secrets
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, Final
 
 from cachelayer import conf
 from cachelayer.exceptions import CacheUnavailable
 from cachelayer.protocol import scan
-from cachelayer.redis import epoch, incarnation, keyspace, scripts, transport, variants
+from cachelayer.redis import (
+    epoch,
+    incarnation,
+    keyspace,
+    scripts,
+    shard_epochs,
+    shards,
+    transport,
+    variants,
+)
 from cachelayer.redis.batches import batched
 
 #: A hash: when a process last reported each variant as in use (Unix time).
@@ -51,12 +61,9 @@ def _say() -> None:
 
 
 def _unused() -> list[str]:
-    entered, seen = map(
-        _as_dict,
-        transport.round_trip(
-            ("HGETALL", keyspace.of(variants.KEY)), ("HGETALL", keyspace.of(_SEEN))
-        ),
-    )
+    hashes = [("HGETALL", key) for key in keyspace.of_every_shard(variants.KEY)]
+    *found, seen = map(_as_dict, transport.round_trip(*hashes, ("HGETALL", keyspace.of(_SEEN))))
+    entered = {name: state for each in found for name, state in each.items()}
     since = time.time() - conf.get().VARIANT_LIFETIME
     for variant in entered.keys() - seen.keys():  # It is new.
         transport.round_trip(("HSET", keyspace.of(_SEEN), variant, round(time.time())))
@@ -72,21 +79,38 @@ def _as_dict(answer: Any) -> dict[bytes, bytes]:
 
 def retire(variant: str) -> bool:
     """Retire *variant*; False if it is in use again. Raises ``CacheUnavailable``."""
-    closing = f"closing {secrets.token_hex(8)}"
-    reconciled = f" trusted {epoch.known()}"
-    transport.round_trip(("HSET", keyspace.of(variants.KEY), variant, closing))
-
-    def step(keys: tuple[str, ...], last: int) -> bool:
-        held = [*keys, variants.KEY, incarnation.KEY]
-        return bool(
-            transport.round_trip(_retire(held, variant, closing, reconciled, last))[0] != -1
-        )
-
-    for keys in batched(scan.variant_keys(variant)):
-        if not step(keys, 0):
-            return False
-    is_gone = step((), 1)
+    if shards.are_used():
+        # Each shard has its own entries; a shard that cannot be used now keeps its own.
+        gone = [_retire_in(variant, shard) for shard in range(shards.COUNT)]
+        is_gone = all(gone)
+    else:
+        is_gone = _retire_in(variant, None)
     if is_gone:
         # If it is entered again it is new, so no report of its use exists yet.
         transport.round_trip(("HDEL", keyspace.of(_SEEN), variant))
     return is_gone
+
+
+def _retire_in(variant: str, shard: int | None) -> bool:
+    closing = f"closing {secrets.token_hex(8)}"
+    current = epoch.known() if shard is None else shard_epochs.known(shard)
+    [entries] = keyspace.all_of([variants.KEY], shard)
+    if shard is not None and not transport.round_trip(("HGETALL", entries))[0]:
+        return True
+    transport.round_trip(("HSET", entries, variant, closing))
+
+    def step(keys: Iterable[str], last: int) -> bool:
+        command = _retire(
+            [*keys, variants.KEY, incarnation.KEY],
+            variant,
+            closing,
+            f" trusted {current}",
+            last,
+            shard=shard,
+        )
+        return bool(transport.round_trip(command)[0] != -1)
+
+    found = scan.variant_keys(variant)
+    if shard is not None:
+        found = (key for key in found if shards.of(key) == shard)
+    return all(step(keys, 0) for keys in batched(found)) and step((), 1)

@@ -2,10 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
-from cachelayer.redis import keyspace, transport
+from redis.exceptions import RedisError
+
+from cachelayer.exceptions import CacheUnavailable
+from cachelayer.redis import cluster_transport, keyspace, shards, topology, transport
 from cachelayer.redis.batches import PIPELINE
+from cachelayer.redis.cluster import Address
+from cachelayer.redis.scripts import Command
 from cachelayer.representation import registry, tenancy
 
 #: The cursor at the beginning and at the end of a scan.
@@ -54,12 +59,55 @@ def _walk(pattern: str) -> Iterator[str]:
             break
 
 
+def of_node(node: Address, prefixes: Sequence[str]) -> Iterator[str]:
+    """On Redis Cluster, the keys of *prefixes* that *node* holds, of all tenants."""
+    patterns = [_pattern(prefix) for prefix in prefixes]
+    if any(map(tenancy.may_be, registry.databases())):
+        patterns += [keyspace.pattern("", f"*/{prefix}[:~]") for prefix in prefixes]
+    for pattern in patterns:
+        cursor = START
+        while True:
+            [answer] = cluster_transport.ask_node(node, _command(pattern, cursor))
+            cursor, found = _parse(answer)
+            yield from found
+            if cursor == START:
+                break
+
+
 def _scan(pattern: str, cursor: str) -> tuple[str, list[str]]:
+    if shards.are_used():
+        return _scan_cluster(pattern, cursor)
+    [answer] = transport.round_trip(_command(pattern, cursor))
+    return _parse(answer)
+
+
+def _scan_cluster(pattern: str, cursor: str) -> tuple[str, list[str]]:
+    """The nodes one after another. The cursor is that of a node, and which of the nodes it is."""
+    own, _, number = cursor.partition("@")
+    which = int(number or 0)
+    try:
+        nodes = topology.primaries()
+    except (RedisError, OSError) as error:
+        raise CacheUnavailable(str(error)) from error
+    if which >= len(nodes):
+        return START, []
+    [answer] = cluster_transport.ask_node(nodes[which], _command(pattern, own))
+    after, found = _parse(answer)
+    if after == START:
+        which += 1
+        return (START if which == len(nodes) else f"{START}@{which}"), found
+    return f"{after}@{which}", found
+
+
+def _command(pattern: str, cursor: str) -> Command:
+    return ("SCAN", cursor, "MATCH", pattern, "COUNT", PIPELINE)
+
+
+def _parse(answer: Any) -> tuple[str, list[str]]:
+    after, keys = answer
     found: list[str] = []
-    start = keyspace.prefix()
-    command = ("SCAN", cursor, "MATCH", pattern, "COUNT", PIPELINE)
-    [[after, keys]] = transport.round_trip(command)
     for key in keys:
-        with suppress(UnicodeDecodeError):  # Our keys are UTF-8.
-            found.append(key.decode().removeprefix(start))
+        # Our keys are UTF-8, and on Redis Cluster they have a shard's tag.
+        with suppress(UnicodeDecodeError, ValueError):
+            found.append(keyspace.without_start(key.decode()))
     return str(int(after)), found

@@ -19,13 +19,13 @@ from typing import Any
 import orjson
 
 from cachelayer import conf, events
-from cachelayer.protocol import key_states, takeover
-from cachelayer.redis import keyspace, scripts, transport, variants
+from cachelayer.protocol import key_states, sharded_keys, takeover
+from cachelayer.redis import keyspace, scripts, shards, transport, variants
 from cachelayer.redis.batches import batched
 from cachelayer.representation import tenancy
 from cachelayer.representation.relations import EVERY, Column
 
-_stamp = scripts.load("stamp")
+_stamp = scripts.load("stamp", "own_incarnation")
 
 
 def of(using: str, values: Iterable[tuple[Column, Any]]) -> set[str]:
@@ -73,8 +73,7 @@ def changed(value: bytes | None) -> list[Changed]:
     """The changed stamps of an invalid document, and since when. Raises ``CacheUnavailable``."""
     if not (under := _under(value)):
         return []
-    [found] = transport.round_trip(("MGET", *keyspace.all_of(under)))
-    pairs = zip(under.items(), found, strict=True)
+    pairs = zip(under.items(), _now(under), strict=True)
     return sorted(
         Changed(key, _state(now), _time(stamp.encode()), _time(now))
         for (key, stamp), now in pairs
@@ -106,11 +105,22 @@ def seen(key: str, known: Iterable[str] = ()) -> list[Seen]:
     [value] = transport.round_trip(("GET", keyspace.of(stored)))
     under = _under(value)
     keys = sorted({*under, *known})
-    [found] = transport.round_trip(("MGET", *keyspace.all_of(keys))) if keys else [[]]
+    found = _now(keys)
     return [
         Seen(each, under.get(each), now and now.decode(errors="replace"), _state(now))
         for each, now in zip(keys, found, strict=True)
     ]
+
+
+def _now(keys: Iterable[str]) -> list[bytes | None]:
+    """What *keys* hold now."""
+    wanted = [*keys]
+    if not wanted:
+        return []
+    if shards.are_used():
+        return [*sharded_keys.now(wanted).values()]
+    [found] = transport.round_trip(("MGET", *keyspace.all_of(wanted)))
+    return list(found)
 
 
 def _state(value: bytes | None) -> str:
@@ -146,10 +156,12 @@ def _note(wanted: Mapping[str, bytes], seconds: float) -> dict[str, bytes]:
     # The time is for people: an invalid document became invalid before this time.
     value = f"v:{secrets.token_hex(8)}:{round(time.time() * 1000)}"
     lifetime = max(1, round(seconds * 1000))
+    if shards.are_used():
+        return sharded_keys.note(wanted, value, lifetime)
     found: dict[str, bytes] = {}
     for part in batched(wanted.items()):
         keys, marks = zip(*part, strict=True)
-        [answers] = transport.round_trip(_stamp(keys, value, lifetime, *marks))
+        [answers] = transport.round_trip(_stamp(keys, value, lifetime, "", *marks))
         found |= zip(keys, answers, strict=True)
     return found
 

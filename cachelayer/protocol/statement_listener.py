@@ -22,8 +22,9 @@ from django.db.backends.signals import connection_created
 
 from cachelayer import conf
 from cachelayer.protocol import write, write_timer
-from cachelayer.redis import keyspace
+from cachelayer.redis import keyspace, shards
 from cachelayer.redis.gate import gate
+from cachelayer.redis.shard_gates import shard_gates
 from cachelayer.representation import query_log, registry
 from cachelayer.tracking import session, tracked_tables
 from cachelayer.tracking.notices import SQLSTATE, Notice
@@ -178,7 +179,11 @@ def install(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
     if connection.vendor != "postgresql" or connection.alias not in registry.databases():
         return
     if keyspace.note(connection):
-        gate.settle("The connection leads to another database than before.")
+        reason = "The connection leads to another database than before."
+        if shards.are_used():
+            shard_gates.settle(range(shards.COUNT), reason)
+        else:
+            gate.settle(reason)
     listener = connection.__dict__.get(_LISTENER)
     if listener is None:
         listener = connection.__dict__[_LISTENER] = Listener(connection)

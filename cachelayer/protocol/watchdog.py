@@ -13,9 +13,18 @@ from django.db import DatabaseError, InterfaceError, connections
 from cachelayer import conf
 from cachelayer.background_task import BackgroundTask
 from cachelayer.exceptions import CacheUnavailable
-from cachelayer.protocol import drain, reconcile, retire_variants
-from cachelayer.redis import epoch, eviction, incarnation, keyspace, transport
+from cachelayer.protocol import drain, reconcile, reconcile_shards, retire_variants
+from cachelayer.redis import (
+    epoch,
+    eviction,
+    incarnation,
+    keyspace,
+    shard_epochs,
+    shards,
+    transport,
+)
 from cachelayer.redis.gate import Mode, gate
+from cachelayer.redis.shard_gates import shard_gates
 from cachelayer.representation import tenancy
 from cachelayer.tracking import repair_log
 
@@ -25,7 +34,9 @@ logger = logging.getLogger("cachelayer.watch")
 def check() -> bool:
     """Drain the repair log unless it is empty; never raises."""
     try:
-        if gate.mode is Mode.CLOSED:
+        if shards.are_used():
+            _check_shards()
+        elif gate.mode is Mode.CLOSED:
             if reason := _distrust():
                 gate.settle(reason)
             else:
@@ -38,6 +49,19 @@ def check() -> bool:
     finally:
         connections.close_all()
     return False
+
+
+def _check_shards() -> None:
+    """As for one Redis. Every read on Redis Cluster verifies its node itself."""
+    shard_epochs.ask()
+    if reason := reconcile.missing_triggers():
+        shard_gates.settle(range(shards.COUNT), reason)
+        return
+    reconcile_shards.settle_evicting()
+    if repair_log.has_backlog():
+        drain.drain()
+    tenancy.refresh()
+    retire_variants.retire_unused()
 
 
 def _distrust() -> str:

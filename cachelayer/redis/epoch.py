@@ -70,22 +70,23 @@ def advance() -> str:
 def _collect(sql: str) -> str:
     values = {}
     for using in registry.databases():
-        with _cursor(using) as cursor:
-            cursor.execute(sql)
-            [values[using]] = cursor.fetchone()
+        with cursor(using) as asking:
+            asking.execute(sql)
+            [values[using]] = asking.fetchone()
     return text(values)
 
 
 @contextmanager
-def _cursor(using: str) -> Iterator[Any]:
+def cursor(using: str) -> Iterator[Any]:
+    """A cursor outside this thread's transaction; see ``ask``."""
     connection = connections[using]
     if connection.connection is None or connection.autocommit:
-        with connection.cursor() as cursor:
-            yield cursor
+        with connection.cursor() as own:
+            yield own
     else:
         # A separate connection, because an error must not abort this thread's transaction.
-        with closing(connections.create_connection(using)) as fresh, fresh.cursor() as cursor:
-            yield cursor
+        with closing(connections.create_connection(using)) as fresh, fresh.cursor() as own:
+            yield own
 
 
 def text(values: Mapping[str, Any]) -> str:

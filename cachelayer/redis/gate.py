@@ -101,14 +101,14 @@ class Gate:
         # If Redis refused a write, the gate opens in a moment, and that is logged.
         self._change(
             Mode.SETTLING,
-            _why(error),
+            why(error),
             only_if=lambda state: state.mode is Mode.CLOSED,
             level=logging.INFO if isinstance(error, ResponseError) else logging.WARNING,
         )
 
     def open(self, error: Exception) -> None:
         """A write has no mark, or a reconcile gets no answer or a refusal from Redis."""
-        reason = _why(error)
+        reason = why(error)
         self._change(Mode.OPEN, reason)
         if self._state.reason != reason:
             self.explain(reason)
@@ -124,6 +124,15 @@ class Gate:
         the reconcile has not waited for that write.
         """
         return self._change(Mode.CLOSED, "", only_if=lambda state: state.changes == settled.changes)
+
+    def show(self, mode: Mode, reason: str) -> None:
+        """On Redis Cluster, be the sum of the shards' gates, for people. Nothing is reconciled."""
+        with self._lock:
+            if mode is self._state.mode:
+                self._state = replace(self._state, reason=reason)
+                return
+            self._state = State(mode, time.time(), reason, self._state.changes + 1)
+        events.gate_changed(mode.value)
 
     def explain(self, reason: str) -> None:
         """Set what the reconcile waits for as the reason; the mode does not change."""
@@ -165,8 +174,8 @@ class Gate:
                     return
 
 
-def _why(error: Exception) -> str:
-    """The error from Redis or redis-py, not an error that wraps it."""
+def why(error: Exception) -> str:
+    """The error from Redis or redis-py, not an error that wraps it, as a reason for people."""
     cause = error.__cause__ if isinstance(error, CacheUnavailable) else None
     said = f"{type(cause or error).__name__}: {cause or error}"
     if isinstance(cause or error, NoPermissionError):

@@ -10,6 +10,8 @@ turns them into keys in Redis:
   shares nothing: no row, no mark, no incarnation, no count.
 - Django's test databases never own the plain keys, because they exist for a minute only.
 - ``NAMESPACE``, or the ``KEY_PREFIX`` of the cache, sets the start of keys explicitly.
+- On Redis Cluster, no database owns the plain keys: one node that is flushed must not give them to
+  another. There, keys also begin with the tag of their shard (``shards.py``).
 
 The owner of the plain keys changes only after a FLUSHALL, and every reconcile after it asks for the
 owner. Until then, the epoch tells another owner's rows apart: no two databases share an epoch.
@@ -31,7 +33,7 @@ from django.db.backends.base.creation import TEST_DATABASE_PREFIX
 
 from cachelayer import conf
 from cachelayer.exceptions import CacheUnavailable, SwitchedOff
-from cachelayer.redis import epoch, variants
+from cachelayer.redis import epoch, shards, variants
 from cachelayer.representation import registry, side_cursor
 
 OWNER: Final = "cachelayer:owner"
@@ -93,17 +95,44 @@ def is_known() -> bool:
 
 def of(key: str) -> str:
     """The key in Redis for *key*; raises as ``prefix`` does."""
+    if shards.are_used():
+        return f"{start(shards.of(key))}{key}"
     return f"{prefix()}{key}"
 
 
-def all_of(keys: Iterable[str]) -> list[str]:
-    """The keys in Redis for *keys*."""
-    return [f"{start}{key}" for key in keys] if (start := prefix()) else [*keys]
+def start(shard: int) -> str:
+    """What the keys of *shard* begin with; raises as ``prefix`` does."""
+    return f"{shards.starts()[shard]}{prefix()}"
+
+
+def without_start(stored: str) -> str:
+    """The key for *stored*, a key of ours in Redis; ``ValueError`` if it belongs to no shard."""
+    if shards.are_used():
+        stored = shards.plain(stored)
+    return stored.removeprefix(prefix())
+
+
+def all_of(keys: Iterable[str], shard: int | None = None) -> list[str]:
+    """The keys in Redis for *keys*; with *shard*, all of them are in that shard."""
+    if shard is not None:
+        begins = start(shard)
+        return [f"{begins}{key}" for key in keys]
+    if shards.are_used():
+        return [*map(of, keys)]
+    return [f"{begins}{key}" for key in keys] if (begins := prefix()) else [*keys]
+
+
+def of_every_shard(key: str) -> list[str]:
+    """The keys in Redis for *key*, which every shard has; one key if there are no shards."""
+    if not shards.are_used():
+        return [of(key)]
+    return [f"{start(shard)}{key}" for shard in range(shards.COUNT)]
 
 
 def pattern(begins: str, then: str = "") -> str:
     """A SCAN pattern: keys that start with *begins*, then the glob *then*; raises as ``prefix``."""
-    return re.sub(r"([*?\[\]\\])", r"\\\1", of(begins)) + then + "*"
+    escaped = re.sub(r"([*?\[\]\\])", r"\\\1", f"{prefix()}{begins}")
+    return f"{'{*}' if shards.are_used() else ''}{escaped}{then}*"
 
 
 def decide(ask: Ask, *, claim: bool = False) -> str:
@@ -129,7 +158,7 @@ def _said() -> str | None:
 def _owned(ask: Ask, claim: bool) -> str:
     identity = ",".join(_identity(using) for using in _databases())
     own = f"{_readable()}.{hashlib.sha256(identity.encode()).hexdigest()[:8]}/"
-    if any(map(is_for_tests, _databases())):
+    if shards.are_used() or any(map(is_for_tests, _databases())):
         return own
     set_first = [("SET", OWNER, identity, "NX")] if claim else []
     owner = ask(*set_first, ("GET", OWNER))[-1]

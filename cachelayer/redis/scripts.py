@@ -21,9 +21,12 @@ class Script:
         self.text = b"\n".join(texts)
         self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest()
 
-    def __call__(self, keys: Sequence[str], *args: Any) -> Command:
-        """The command to run the script on *keys*; raises ``CacheUnavailable`` as ``keyspace``."""
-        return ("EVALSHA", self.sha, len(keys), *keyspace.all_of(keys), *args)
+    def __call__(self, keys: Sequence[str], *args: Any, shard: int | None = None) -> Command:
+        """The command to run the script on *keys*; raises ``CacheUnavailable`` as ``keyspace``.
+
+        On Redis Cluster, all of them are keys of one *shard*.
+        """
+        return ("EVALSHA", self.sha, len(keys), *keyspace.all_of(keys, shard), *args)
 
 
 _loaded: dict[str, Script] = {}

@@ -32,8 +32,17 @@ from redis.retry import Retry
 from redis.sentinel import SentinelConnectionPool
 
 from cachelayer import conf, events, timing
-from cachelayer.exceptions import CacheUnavailable
-from cachelayer.redis import epoch, incarnation, keyspace, resp, scripts, variants
+from cachelayer.exceptions import BrokenConnection, CacheUnavailable
+from cachelayer.redis import (
+    cluster_transport,
+    epoch,
+    incarnation,
+    keyspace,
+    resp,
+    scripts,
+    shards,
+    variants,
+)
 from cachelayer.redis.gate import Mode, Use, gate
 from cachelayer.redis.resp import Lines
 from cachelayer.redis.scripts import Command
@@ -45,10 +54,6 @@ P = ParamSpec("P")
 _OURS: Final = {"decode_responses": False, "encoding": "utf-8", "encoding_errors": "strict"}
 #: Options of a Sentinel pool that are not options of its connections.
 _OF_SENTINEL: Final = ("service_name", "sentinel_manager", "is_master", "check_connection")
-
-
-class BrokenConnection(CacheUnavailable):
-    """The connection broke in a round trip that must not be sent again unchanged."""
 
 
 class _Broke(Exception):  # noqa: N818  (as CacheUnavailable)
@@ -87,6 +92,8 @@ def round_trip(*commands: Command, use: Use = Use.WRITE, resend: bool = True) ->
     does not answer; then some commands may have been carried out. After a broken connection, tries
     once more on a new one; without *resend*, raises ``BrokenConnection``.
     """
+    if shards.are_used():
+        return cluster_transport.round_trip(*commands, use=use, resend=resend)
     if _acting.unverified:
         return _send_scripts(commands, _acting.unverified, resend)
     return _guarded(scripts.name(commands[0]), use, _send_scripts, commands, pool(), resend)
@@ -315,6 +322,7 @@ def forget_connections() -> None:
     """Close the idle connections; the next ones verify anew."""
     global _pool, _generation
     _generation += 1
+    cluster_transport.forget_connections()
     if _pool is not None:
         _pool.disconnect(inuse_connections=False)
         _pool = None

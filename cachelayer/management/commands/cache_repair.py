@@ -11,7 +11,7 @@ from cachelayer import conf
 from cachelayer.exceptions import CacheUnavailable, SwitchedOff
 from cachelayer.management.terminal import TROUBLE, CacheCommand
 from cachelayer.protocol import drain
-from cachelayer.redis import transport
+from cachelayer.redis import shards, transport
 from cachelayer.redis.gate import Mode, gate
 from cachelayer.representation import registry
 from cachelayer.tracking import repair_log
@@ -52,14 +52,17 @@ class Command(CacheCommand):
 
     def _once(self, options: dict[str, Any]) -> None:
         deadline = time.monotonic() + options["timeout"]
+        drained = 0
         while True:
             # The first round trip finds out whether this Redis is trusted. If it is not,
             # the gate's thread reconciles.
             transport.ping()
             try:
-                if gate.mode is Mode.CLOSED:
-                    drained = drain.drain()
-                    break
+                if shards.are_used() or gate.mode is Mode.CLOSED:
+                    drained += drain.drain()
+                    # On Redis Cluster, keys of a node that is away are still there.
+                    if not (shards.are_used() and repair_log.has_backlog()):
+                        break
             except CacheUnavailable:
                 pass
             if time.monotonic() > deadline:
@@ -83,7 +86,8 @@ class Command(CacheCommand):
                 heartbeat.touch()
             try:
                 transport.ping()
-                if gate.mode is Mode.CLOSED and repair_log.has_backlog():
+                # On Redis Cluster, other nodes are drained while one is away.
+                if (shards.are_used() or gate.mode is Mode.CLOSED) and repair_log.has_backlog():
                     self._report(drain.drain(), options)
                 self._wait()
             except CacheUnavailable:

@@ -8,9 +8,9 @@
 -- There is no lease unless the incarnation is trusted: after a FLUSHALL the marks of transactions
 -- in flight are gone, and a fill could store the row from before their COMMIT. Nor is there one if
 -- its epoch differs from that of Postgres: writers may be marking another server.
-local incarnation = redis.call('GET', KEYS[#KEYS])
+local incarnation = own_incarnation(KEYS[#KEYS])
 local trusted = ' trusted ' .. ARGV[3]
-if not incarnation or string.sub(incarnation, -#trusted) ~= trusted then
+if string.sub(incarnation, -#trusted) ~= trusted then
   return -1
 end
 local variant, count = ARGV[4], tonumber(ARGV[5])

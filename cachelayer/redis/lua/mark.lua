@@ -1,5 +1,5 @@
 -- KEYS: the rows' plain keys, the variants, and last the incarnation
--- ARGV: the mark, the start of keys
+-- ARGV: the mark, the start of keys, and on Redis Cluster 1
 -- Returns the incarnation, if it is this server's. A connection may have been led to a server that
 -- others do not read, and a mark there has no effect.
 --
@@ -26,4 +26,10 @@ if #unmarked > 0 then
   redis.call('MSET', unpack(unmarked))
 end
 delete_variants(rows, ARGV[2], KEYS[#KEYS - 1])
-return own_incarnation(KEYS[#KEYS])
+local incarnation = own_incarnation(KEYS[#KEYS])
+if incarnation == '' and ARGV[3] == '1' then
+  -- This slot was on another node when it was trusted. If it went back there, the incarnation would
+  -- be that node's own again, while this mark did not count.
+  redis.call('UNLINK', KEYS[#KEYS])
+end
+return incarnation

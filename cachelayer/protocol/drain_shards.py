@@ -1,0 +1,130 @@
+"""Draining the repair log on Redis Cluster: what one node cannot repair waits, the rest does not.
+
+A key of a node that is away stays in the log. So do all stamps then, although they are repaired
+too, because rows come before stamps: 1. psql writes a row; row and stamp are in the log. 2. The
+row's node is away; the stamp is repaired and leaves the log. 3. The row's node is back. A page is
+made with the old row, under a new stamp. 4. The row is repaired, but the page stays.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from typing import Final
+
+from django.db import connections, transaction
+from redis.exceptions import RedisError
+
+from cachelayer.exceptions import CacheUnavailable
+from cachelayer.protocol import key_states, scan
+from cachelayer.redis import shard_epochs, shards, topology
+from cachelayer.redis.batches import PIPELINE, batched
+from cachelayer.representation import registry, relations
+from cachelayer.representation.relations import EVERY
+
+_TAKE: Final = """
+SELECT id, key, (SELECT last_value FROM cachelayer_epoch) FROM cachelayer_repair
+WHERE id > %s ORDER BY id LIMIT %s FOR UPDATE
+"""
+
+
+class Drained:
+    """How many entries were repaired, and the shards whose keys could not be."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.failed: set[int] = set()
+
+    def fail(self, which: Iterable[int]) -> None:
+        self.failed.update(which)
+
+    def has_repaired(self, shard: int) -> bool:
+        return shard not in self.failed
+
+
+def drain(states: Mapping[int, str] | None = None) -> Drained:
+    """Repair what can be repaired of the log.
+
+    *states* has the shards that are being reconciled, each with its state. Several processes may
+    drain at a time, as for one Redis. Raises ``DatabaseError``, and ``CacheUnavailable`` if another
+    reconcile has begun meanwhile.
+    """
+    result = Drained()
+    for using in registry.databases():
+        after = 0
+        while (last := drain_batch(using, result, after, states or {})) is not None:
+            after = last
+    return result
+
+
+def drain_batch(
+    using: str, result: Drained, after: int = 0, states: Mapping[int, str] | None = None
+) -> int | None:
+    """Repair the oldest entries behind number *after*; return the last number, None at the end."""
+    with transaction.atomic(using=using), connections[using].cursor() as cursor:
+        cursor.execute(_TAKE, [after, PIPELINE])
+        found = cursor.fetchall()
+        if not found:
+            return None
+        # The copy must be as late as the log: a key that was logged because its shard had been
+        # reconciled elsewhere must not be repaired on the former node.
+        copy = shard_epochs.current()
+        if copy.last.get(using) != found[0][2]:
+            copy = shard_epochs.ask()
+            if copy.last.get(using) != found[0][2]:
+                raise CacheUnavailable("Another reconcile has begun meanwhile.")
+        done = _repair(found, result, states or {})
+        if done:
+            cursor.execute("DELETE FROM cachelayer_repair WHERE id = ANY(%s)", [done])
+            result.count += len(done)
+    return int(found[-1][0])
+
+
+def _repair(
+    found: Iterable[tuple[int, str, int]], result: Drained, states: Mapping[int, str]
+) -> list[int]:
+    """Repair the entries *found*; return the numbers of those that can leave the log."""
+    numbers: dict[str, list[int]] = {}
+    for number, key, _ in found:
+        numbers.setdefault(key, []).append(number)
+    rows = [key for key in numbers if not _is_stamp(key)]
+    stamps = [key for key in numbers if _is_stamp(key)]
+    done = [key for key in rows if _repair_entry(key, result, states)]
+    is_whole = not result.failed
+    repaired = [key for key in stamps if _repair_entry(key, result, states)]
+    if is_whole:
+        done += repaired
+    return [number for key in done for number in numbers[key]]
+
+
+def _is_stamp(key: str) -> bool:
+    return relations.is_stamp(key.partition(":")[0])
+
+
+def _repair_entry(key: str, result: Drained, states: Mapping[int, str]) -> bool:
+    """Whether every key that an entry stands for is repaired."""
+    prefix, _, text = key.partition(":")
+    cached = registry.model_of_prefix(prefix)
+    away: set[int] = set()
+    keys: Iterable[str] = [key]
+    if not _is_stamp(key) and text == EVERY:
+        keys = _of_all_nodes(prefix, away)
+    elif not _is_stamp(key) and cached:
+        # The triggers write primary keys in Postgres's text form.
+        keys = cached.keys_of_texts(prefix, [text])
+    for batch in batched(keys):
+        away |= set(map(shards.of, key_states.repair_shards(batch, states)))
+    result.fail(away)
+    return not away
+
+
+def _of_all_nodes(prefix: str, away: set[int]) -> Iterator[str]:
+    """The keys of *prefix* on every node that answers; adds the shards of the others to *away*."""
+    served: set[int] = set()
+    with suppress(RedisError, OSError):
+        for node in topology.primaries():
+            of_node = set(topology.shards_of(node))
+            try:
+                yield from scan.of_node(node, [prefix])
+                served |= of_node
+            except CacheUnavailable:
+                continue
+    away |= set(range(shards.COUNT)) - served

@@ -1,0 +1,368 @@
+"""Reconcile on Redis Cluster: the only way to close the gates of shards that are not closed.
+
+The steps are those of ``reconcile.py``, for all such shards together. What fails for some of them
+(their node is away, their slot is moving) leaves them for the next attempt. The others close.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import DatabaseError, InterfaceError, connections, transaction
+from redis.exceptions import RedisError, ResponseError
+
+from cachelayer import conf
+from cachelayer.exceptions import CacheUnavailable
+from cachelayer.protocol import drain_shards, key_states, partition, reconcile, scan
+from cachelayer.redis import (
+    cluster_transport,
+    eviction,
+    incarnation,
+    keyspace,
+    scripts,
+    shard_epochs,
+    shards,
+    topology,
+    variants,
+)
+from cachelayer.redis.batches import batched
+from cachelayer.redis.cluster import Address
+from cachelayer.redis.gate import Mode, State, Use
+from cachelayer.redis.shard_gates import ShardGates, shard_gates
+from cachelayer.representation import registry
+from cachelayer.throttled_log import ThrottledLog
+from cachelayer.tracking import triggers
+
+logger = logging.getLogger("cachelayer.reconcile")
+
+_look = scripts.load("look", "own_incarnation")
+_set = scripts.load("set_incarnation")
+_log = ThrottledLog(logger)
+os.register_at_fork(after_in_child=_log.start_afresh)
+
+
+def until_closed(held: ShardGates) -> None:
+    """Reconcile repeatedly until every shard's gate is closed. Never raises."""
+    memory = _Memory()
+    while held.not_closed():
+        started = time.monotonic()
+        try:
+            closed = _attempt(held, memory)
+        except (RedisError, OSError, CacheUnavailable) as error:
+            logger.info("The reconcile will be tried again: %s", error)
+            closed = set()
+        except (DatabaseError, InterfaceError) as error:
+            logger.info("The reconcile waits for Postgres: %s", error)
+            closed = set()
+        except Exception:
+            _log.say(logging.ERROR, "The reconcile failed. It will be tried again.", exc_info=True)
+            closed = set()
+        finally:
+            for shard in held.not_closed():
+                held.probed_at[shard] = started
+            connections.close_all()
+        if not closed:
+            time.sleep(conf.get().PROBE_INTERVAL)
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What one attempt leaves for the next."""
+
+    #: By shard: the epoch of a settling, and when it was first seen (monotonic seconds).
+    settling_since: dict[int, tuple[str, float]] = field(default_factory=dict)
+    was_blind: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What the primary of a shard says of it."""
+
+    #: This node, as its incarnations name it; "" if the slot is moving, or the node is no primary.
+    server: str
+    #: The incarnation if it is the node's own, and its parts.
+    value: str
+    state: str
+    epoch: str
+    #: Which configuration of the cluster gave the node its slots.
+    term: str
+
+    @property
+    def is_foreign(self) -> bool:
+        return not self.value
+
+
+def _attempt(held: ShardGates, memory: _Memory) -> set[int]:
+    """Reconcile what can be; return the shards that are closed."""
+    topology.refresh()
+    keyspace.decide(lambda *asked: [])
+    shard_epochs.ask()
+    wanted = _usable(held, sorted(held.not_closed()))
+    if missing := reconcile.missing_triggers():
+        memory.was_blind = True
+        held.settle(wanted, missing)
+        held.explain(wanted, missing)
+        return set()
+    seen = _see(held, wanted)
+    known = shard_epochs.current()
+    mine: dict[int, str] = {}
+    if begin := {
+        shard
+        for shard, each in seen.items()
+        if memory.was_blind
+        or each.is_foreign
+        or each.epoch != known.of_shard.get(shard)
+        or _is_abandoned(shard, each, memory)
+    }:
+        mine = _begin(held, begin, seen)
+    memory.was_blind = False
+    held.settle(seen, "Redis answers again.")
+    trusted = {s for s, each in seen.items() if each.state == "trusted" and s not in begin}
+    settled = {s: state for s, state in held.not_closed().items() if s in mine or s in trusted}
+    settled = {s: state for s, state in settled.items() if state.mode is Mode.SETTLING}
+    if not settled:
+        return set()
+    reconcile.wait(lambda reason: held.explain(settled, reason))
+    states = {s: _state_of(value) for s, value in mine.items() if s in settled}
+    failed = _sweep(held, states)
+    drained = drain_shards.drain({s: state for s, state in states.items() if s not in failed})
+    ready = {s: state for s, state in settled.items() if s not in failed}
+    ready = {s: state for s, state in ready.items() if drained.has_repaired(s)}
+    return _close(held, ready, mine, seen)
+
+
+def _close(
+    held: ShardGates, ready: Mapping[int, State], mine: Mapping[int, str], seen: Mapping[int, _Seen]
+) -> set[int]:
+    """Write ``trusted`` for what this process has reconciled, and close the gates."""
+    own = {s: (value, incarnation.trusted(value)) for s, value in mine.items() if s in ready}
+    lost = own.keys() - _write(own)
+    ready = {s: state for s, state in ready.items() if s not in lost}
+    again = _see(held, ready)
+    shard_epochs.ask()
+    ready = {
+        s: state
+        for s, state in ready.items()
+        if s in again
+        and again[s].state == "trusted"
+        and again[s].server == seen[s].server
+        and again[s].term == seen[s].term
+        and again[s].epoch == shard_epochs.known(s)
+    }
+    if not ready:
+        return set()
+    partition.trust.retire()
+    closed = held.close(dict(ready))
+    if closed and partition.is_on():
+        partition.trust.lift()
+    return closed
+
+
+def _usable(held: ShardGates, which: Iterable[int]) -> list[int]:
+    """Those of the shards whose node answers, takes writes and spares marks.
+
+    Opens the gates of the others if their node does not.
+    """
+    by_node: dict[Address, list[int]] = {}
+    for shard in which:
+        try:
+            by_node.setdefault(topology.address(shard), []).append(shard)
+        except (RedisError, OSError) as error:
+            held.open([shard], error)
+    usable: list[int] = []
+    for node, of_node in by_node.items():
+        try:
+            with topology.connection_to(node) as connection:
+                danger = _danger(connection)
+        except (RedisError, OSError) as error:
+            held.open(of_node, error)
+            continue
+        if danger:
+            held.settle(of_node, danger)
+            held.explain(of_node, danger)
+        else:
+            usable += of_node
+    return usable
+
+
+def settle_evicting() -> None:
+    """Settle the shards of every node that may evict marks. Raises ``CacheUnavailable``."""
+    try:
+        for node in topology.primaries():
+            of_node = [s for s in topology.shards_of(node) if _is_closed(s)]
+            if of_node:
+                [info] = cluster_transport.ask_node(node, ("INFO",))
+
+                def ask(*commands: Any, node: Address = node) -> list[Any]:
+                    return cluster_transport.ask_node(node, *commands)
+
+                if danger := eviction.memory(info, ask).danger:
+                    shard_gates.settle(of_node, danger)
+    except (RedisError, OSError) as error:
+        raise CacheUnavailable(str(error)) from error
+
+
+def _is_closed(shard: int) -> bool:
+    return shard_gates.state(shard).mode is Mode.CLOSED
+
+
+def _danger(connection: Any) -> str:
+    [info] = incarnation.ask(connection, ("INFO",))
+    if isinstance(info, Exception):
+        raise info
+    return eviction.memory(info, lambda *asked: incarnation.ask(connection, *asked)).danger
+
+
+def _see(held: ShardGates, which: Iterable[int]) -> dict[int, _Seen]:
+    """What the primaries say of these shards; without those that refuse or are moving."""
+    by_node: dict[Address, list[int]] = {}
+    for shard in which:
+        by_node.setdefault(topology.address(shard), []).append(shard)
+    found: dict[int, _Seen] = {}
+    for node, of_node in by_node.items():
+        for shard, answer in zip(of_node, _ask(node, of_node), strict=True):
+            if isinstance(answer, ResponseError):
+                _refused(held, shard, answer)
+            elif answer[0]:
+                value = answer[1].decode()
+                _, state, own_epoch = value.split(" ") if value else ("", "", "")
+                server, term = answer[0].decode(), answer[2].decode()
+                found[shard] = _Seen(server, value, state, own_epoch, term)
+    return found
+
+
+def _refused(held: ShardGates, shard: int, error: ResponseError) -> None:
+    if "MOVED" in str(error) or "ASK" in str(error) or "TRYAGAIN" in str(error):
+        reason = f"Slot {shards.slots()[shard]} is moving to another node."
+        held.settle([shard], reason)
+        held.explain([shard], reason)
+    else:
+        held.open([shard], error)
+
+
+def _ask(node: Address, of_node: list[int]) -> list[Any]:
+    """The answer of *node* for each shard, or a ``ResponseError``; raises ``RedisError``."""
+    with topology.connection_to(node) as connection:
+        info, cluster_info = incarnation.ask(connection, ("INFO",), ("CLUSTER", "INFO"))
+        server = f"{eviction.field(info, 'run_id')}:{eviction.field(info, 'master_replid')}"
+        if eviction.field(info, "role") != "master":
+            return [ResponseError("MOVED: this node has become a replica")] * len(of_node)
+        term = eviction.field(cluster_info, "cluster_my_epoch") or ""
+        commands = [
+            _look([reconcile.PROBE, variants.KEY, incarnation.KEY], shard=shard)
+            for shard in of_node
+        ]
+        answers = incarnation.ask(connection, *map(scripts.with_text, commands))
+    return [
+        answer if isinstance(answer, Exception) else (server.encode(), answer, term.encode())
+        for answer in answers
+    ]
+
+
+def _is_abandoned(shard: int, seen: _Seen, memory: _Memory) -> bool:
+    if seen.state != "settling":
+        memory.settling_since.pop(shard, None)
+        return False
+    found, since = memory.settling_since.get(shard, ("", 0.0))
+    if found != seen.epoch:
+        memory.settling_since[shard] = (seen.epoch, time.monotonic())
+        return False
+    return time.monotonic() - since > reconcile.ABANDONED * conf.get().PROBE_INTERVAL
+
+
+def _begin(held: ShardGates, which: set[int], seen: Mapping[int, _Seen]) -> dict[int, str]:
+    """Take the next epoch for these shards and write ``settling`` with it; return what is written.
+
+    Leaves out those that another process has taken meanwhile, and those that are moving.
+    """
+    with ExitStack() as stack:
+        for using in sorted(registry.databases()):
+            stack.enter_context(transaction.atomic(using=using))
+            reconcile.lock(connections[using])
+            if partition.is_on():
+                partition.trust.declare(connections[using])
+        known = shard_epochs.ask()
+        again = _see(held, which)
+        which = {
+            shard
+            for shard, each in again.items()
+            if each.is_foreign
+            or each.epoch != known.of_shard.get(shard)
+            or each.value == seen[shard].value
+        }
+        if not which:
+            return {}
+        known = shard_epochs.advance(which)
+        values = {
+            s: incarnation.settling(again[s].server, known.of_shard[s])
+            for s in which
+            if s in known.of_shard
+        }
+        written = _write({s: ("", value) for s, value in values.items()})
+    return {s: value for s, value in values.items() if s in written}
+
+
+def _write(values: Mapping[int, tuple[str, str]]) -> set[int]:
+    """Write an incarnation for each shard, if it has the first value ("" : any); return which."""
+    which = [*values]
+    commands = [
+        _set([reconcile.PROBE, variants.KEY, incarnation.KEY], *values[shard], shard=shard)
+        for shard in which
+    ]
+    if not commands:
+        return set()
+    # A gate that is open would bar this, too. The node has just been probed.
+    shard_gates.settle(which, "Redis answers again.")
+    answers = cluster_transport.round_trip(*commands, use=Use.WRITE, partial=True)
+    return {shard for shard, answer in zip(which, answers, strict=True) if answer == 1}
+
+
+def _state_of(value: str) -> str:
+    """``settling 7``, of an incarnation."""
+    return value.partition(" ")[2]
+
+
+def _sweep(held: ShardGates, states: Mapping[int, str]) -> set[int]:
+    """Repair every key of the shards *states*; return those that could not be swept."""
+    prefixes = {cached.prefix for cached in registry.every()}
+    for using in registry.databases():
+        prefixes |= triggers.prefixes(connections[using])
+    failed: set[int] = set()
+    nodes: dict[Address, set[int]] = {}
+    for shard in states:
+        nodes.setdefault(topology.address(shard), set()).add(shard)
+    for node, of_node in nodes.items():
+        try:
+            found = (key for key in scan.of_node(node, sorted(prefixes)))
+            for keys in batched(key for key in found if shards.of(key) in of_node):
+                failed |= set(map(shards.of, key_states.repair_shards(keys, states)))
+        except CacheUnavailable as error:
+            held.open(of_node, error)
+            failed |= of_node
+    return failed
+
+
+def probe_if_late(which: Iterable[int]) -> None:
+    """As ``reconcile.probe_if_late``, for the shards that a write is about to mark."""
+    now = time.monotonic()
+    late = [
+        shard
+        for shard in which
+        if shard_gates.state(shard).mode is Mode.OPEN
+        and now - shard_gates.probed_at[shard] > conf.get().SETTLING_TIME / 2
+    ]
+    if not late:
+        return
+    with suppress(RedisError, OSError):
+        topology.refresh()
+    usable = _usable(shard_gates, late)
+    shard_gates.settle(usable, "Redis answers again.")
+    for shard in late:
+        shard_gates.probed_at[shard] = now
+
+
+shard_gates.reconcile = until_closed

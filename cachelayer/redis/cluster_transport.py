@@ -1,0 +1,267 @@
+"""The way to a Redis Cluster: round trips through the gate of each shard, grouped by node.
+
+A caller sends commands that each use the keys of one shard. Those for one node go out together; the
+nodes are asked one after another. If one node does not answer, the commands for the others are sent
+all the same: a write that cannot mark its keys on one node must still mark those on the others,
+which are read as before.
+
+Redirections:
+
+- MOVED: the slot has another primary. The command was not carried out, and is sent there once. The
+  shard is not trusted there until a reconcile has made it so, and every script finds that out.
+- ASK, TRYAGAIN: the slot is moving, and its keys are on two nodes. No command follows them, because
+  a mark on one of the two nodes could be missed by a reader of the other. ``revoke`` follows.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+from redis.exceptions import (
+    AskError,
+    MaxConnectionsError,
+    MovedError,
+    NoScriptError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from cachelayer import conf, events, timing
+from cachelayer.exceptions import BrokenConnection, CacheUnavailable, OnTheMove
+from cachelayer.redis import (
+    cluster,
+    eviction,
+    incarnation,
+    keyspace,
+    resp,
+    scripts,
+    shards,
+    topology,
+)
+from cachelayer.redis.cluster import Address
+from cachelayer.redis.gate import Use
+from cachelayer.redis.resp import Lines
+from cachelayer.redis.scripts import Command
+from cachelayer.redis.shard_gates import shard_gates
+
+_lock = threading.Lock()
+_lines: dict[Address, Lines] = {}
+#: Commands without keys that a caller may send; see ``_of_all``.
+_OF_ALL: Final = ("PING", "DBSIZE")
+
+
+def round_trip(
+    *commands: Command, use: Use = Use.WRITE, resend: bool = True, partial: bool = False
+) -> list[Any]:
+    """Send *commands*; return their results in order.
+
+    Raises ``CacheUnavailable`` if one of them has no result, after all were sent. With *partial*,
+    that ``CacheUnavailable`` is its result. *resend* as for ``transport.round_trip``.
+    """
+    if use is Use.READ and timing.redis_spent() > conf.get().REQUEST_BUDGET:
+        raise CacheUnavailable("This request has used up its time for Redis.")
+    results: list[Any] = [None] * len(commands)
+    by_node: dict[Address, list[int]] = {}
+    of: list[int] = [shards.COMMON] * len(commands)
+    for i, command in enumerate(commands):
+        if command[0] in _OF_ALL:
+            results[i] = _of_all(command)
+            continue
+        of[i] = _shard_of(command)
+        try:
+            shard_gates.enter(of[i], use)
+            by_node.setdefault(topology.address(of[i]), []).append(i)
+        except CacheUnavailable as error:
+            results[i] = error
+        except (RedisError, OSError) as error:
+            shard_gates.suspect([of[i]], error)
+            results[i] = _unavailable(error)
+    moved: dict[Address, list[int]] = {}
+    for node, which in by_node.items():
+        answers = _ask(node, [commands[i] for i in which], resend)
+        for i, answer in zip(which, answers, strict=True):
+            if isinstance(answer, MovedError):
+                there = (str(answer.host) or node[0], int(answer.port))
+                topology.moved(of[i], there)
+                moved.setdefault(there, []).append(i)
+            else:
+                results[i] = _result(node, of[i], answer)
+    for node, which in moved.items():
+        answers = _ask(node, [commands[i] for i in which], resend)
+        for i, answer in zip(which, answers, strict=True):
+            results[i] = _result(node, of[i], answer)
+    if not partial:
+        for result in results:
+            if isinstance(result, CacheUnavailable):
+                raise result
+    return results
+
+
+def _shard_of(command: Command) -> int:
+    return shards.of_stored(command[3] if command[0] in ("EVALSHA", "EVAL") else command[1])
+
+
+def _of_all(command: Command) -> Any:
+    """PING: the answer of the first node that answers. DBSIZE: the sum over all nodes."""
+    found: list[Any] = []
+    try:
+        for node in topology.primaries():
+            [answer] = ask_node(node, command)
+            found.append(answer)
+            if command[0] == "PING":
+                return answer
+    except (RedisError, OSError) as error:
+        return _unavailable(error)
+    except CacheUnavailable as error:
+        if command[0] != "PING" or not found:
+            return error
+    return sum(map(int, found))
+
+
+def ask_node(node: Address, *commands: Command) -> list[Any]:
+    """The answers of *node* to commands without keys; raises ``CacheUnavailable``.
+
+    The gates do not bar them: SCAN and INFO tell nothing that a read relies on.
+    """
+    answers = _ask(node, commands, True)
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise _unavailable(answer)
+    return answers
+
+
+def _result(node: Address, shard: int, answer: Any) -> Any:
+    """What the caller gets of *answer*; notes what it says about the shard or the node."""
+    if not isinstance(answer, Exception):
+        return answer
+    if isinstance(answer, (AskError, TryAgainError)):  # A second MOVED, too.
+        shard_gates.settle([shard], f"Slot {shards.slots()[shard]} is moving to another node.")
+        return OnTheMove(str(answer))
+    if isinstance(answer, (BrokenConnection, MaxConnectionsError)):
+        return _unavailable(answer)
+    if isinstance(answer, ResponseError):
+        if "WRONGTYPE" not in str(answer):
+            # A node that is full, or does not serve the slot, refuses this shard's marks, too.
+            shard_gates.suspect([shard], answer)
+        return _unavailable(answer)
+    shard_gates.suspect([shard, *topology.shards_of(node)], answer)
+    return _unavailable(answer)
+
+
+def _unavailable(error: Exception) -> CacheUnavailable:
+    if isinstance(error, CacheUnavailable):
+        return error
+    found = CacheUnavailable(str(error))
+    found.__cause__ = error
+    return found
+
+
+def _ask(node: Address, commands: Sequence[Command], resend: bool) -> list[Any]:
+    """The answers of *node*; an error, also of the connection, is an answer."""
+    start = time.perf_counter()
+    try:
+        answers = _reconnecting(node, commands, resend)
+        unknown = [i for i, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+        if unknown:
+            texts = [scripts.with_text(commands[i]) for i in unknown]
+            for i, answer in zip(unknown, _reconnecting(node, texts, resend), strict=True):
+                answers[i] = answer
+        return answers
+    except (RedisError, OSError, CacheUnavailable) as error:
+        return [error] * len(commands)
+    finally:
+        took = time.perf_counter() - start
+        timing.add_redis(took)
+        events.round_trip_ended(scripts.name(commands[0]), took)
+
+
+def _reconnecting(node: Address, commands: Sequence[Command], resend: bool) -> list[Any]:
+    packed = resp.pack(*commands)
+    try:
+        return _lines_to(node).ask(packed, len(commands))
+    except MaxConnectionsError:
+        raise
+    except (RedisConnectionError, RedisTimeoutError) as error:
+        _lines_to(node).forget()
+        if not resend:
+            raise BrokenConnection(str(error)) from error
+        if isinstance(error, RedisTimeoutError):
+            raise  # A reader does not wait for a second connection.
+        return _lines_to(node).ask(packed, len(commands))
+
+
+def _lines_to(node: Address) -> Lines:
+    found = _lines.get(node)
+    if found is None:
+        with _lock:
+            found = _lines.setdefault(node, Lines(lambda: _new(node), cluster.most_connections))
+    return found
+
+
+def _new(node: Address) -> Any:
+    return cluster.connection_to(node, redis_connect_func=lambda made: _verify(node, made))
+
+
+def _verify(node: Address, connection: Any) -> None:
+    """Before a connection's first command: does this node spare marks?
+
+    Which data it has, every script finds out by itself.
+    """
+    connection.on_connect()
+    [info] = incarnation.ask(connection, ("INFO",))
+    if isinstance(info, Exception):
+        raise info
+    danger = eviction.memory(info, lambda *asked: incarnation.ask(connection, *asked)).danger
+    if danger:
+        shard_gates.settle(topology.shards_of(node), danger)
+
+
+def revoke(shard: int) -> None:
+    """Take the trust in *shard* away, wherever its incarnation is. Never raises.
+
+    For a writer that cannot mark, because the slot is moving: readers might still find the row on
+    the node that the slot is leaving. Without this, the move could be called off, or go back, and
+    the old row would be a hit until the log is drained.
+    """
+    with suppress(RedisError, OSError, CacheUnavailable, KeyError):
+        key = keyspace.all_of([incarnation.KEY], shard)[0]
+        node = topology.address(shard)
+        for asking in (False, True, True):
+            with topology.connection_to(node) as connection:
+                before = [("ASKING",)] if asking else []
+                answer = incarnation.ask(connection, *before, ("UNLINK", key))[-1]
+            if not isinstance(answer, AskError):
+                return
+            node = (str(answer.host) or node[0], int(answer.port))
+
+
+def open_node(shard: int, error: Exception) -> None:
+    """A write to *shard* has no mark: open its gate, and all of its node if that is away."""
+    which = [shard]
+    if isinstance(error, BrokenConnection):
+        with suppress(RedisError, OSError):
+            which += topology.shards_of(topology.address(shard))
+    shard_gates.open(which, error)
+
+
+def forget_connections() -> None:
+    """Close the idle connections, and forget the nodes."""
+    topology.forget()
+    for lines in [*_lines.values()]:
+        lines.forget()
+
+
+def _start_afresh() -> None:
+    global _lock
+    _lock = threading.Lock()
+    for lines in _lines.values():
+        lines.start_afresh()
+
+
+os.register_at_fork(after_in_child=_start_afresh)

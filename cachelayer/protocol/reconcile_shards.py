@@ -22,7 +22,6 @@ from cachelayer.redis import (
     cluster_transport,
     eviction,
     incarnation,
-    keyspace,
     scripts,
     shard_epochs,
     shards,
@@ -99,7 +98,6 @@ class _Seen:
 def _attempt(held: ShardGates, memory: _Memory) -> set[int]:
     """Reconcile what can be; return the shards that are closed."""
     topology.refresh()
-    keyspace.decide(lambda *asked: [])
     shard_epochs.ask()
     wanted = _usable(held, sorted(held.not_closed()))
     if missing := reconcile.missing_triggers():

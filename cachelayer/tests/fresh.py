@@ -63,7 +63,7 @@ def _empty_cluster() -> None:
 
 def trust_redis() -> None:
     """As in a new process, with an empty Redis: the gate is closed."""
-    _end_reconcile()
+    end_reconcile()
     # It knows that its database and its shapes own the plain keys: else Postgres would be asked.
     keyspace._prefix = ""
     variants._own = {}
@@ -78,7 +78,7 @@ def trust_redis() -> None:
     transport.forget_connections()
 
 
-def _end_reconcile() -> None:
+def end_reconcile() -> None:
     """Begin the gate afresh, when all threads of the last test have ended: they would settle it.
 
     All: one that settles a gate that was begun afresh starts another.

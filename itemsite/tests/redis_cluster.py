@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from cachelayer.redis import cluster, shards
-from cachelayer.tests.fresh import trust_redis
+from cachelayer.tests.fresh import end_reconcile, trust_redis
 from cachelayer.tests.polling import until
 from itemsite.lab.ports import free_port
 from itemsite.lab.redis_server import Redis
@@ -206,5 +206,7 @@ def _used(found: Cluster, settings: Any) -> Iterator[Cluster]:
     finally:
         for node in found.nodes:
             node.resume()
+        # Before the settings change under it.
+        end_reconcile()
         settings.CACHES = {"default": cache}
         trust_redis()

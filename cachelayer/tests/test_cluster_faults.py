@@ -1,0 +1,307 @@
+"""What happens to single nodes and slots of a real Redis Cluster: no read is stale, others hit."""
+
+import pytest
+import redis
+
+import cachelayer
+from cachelayer.models import Repair
+from cachelayer.protocol import drain, watchdog
+from cachelayer.redis import keyspace, shards, topology
+from cachelayer.redis.gate import Mode
+from cachelayer.redis.shard_gates import shard_gates
+from cachelayer.tests.bookshop.models import Author, Book, Note
+from cachelayer.tests.outages import set_stars, stars
+from cachelayer.tests.polling import until
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("quick", "patient"),
+    pytest.mark.timeout(180),
+]
+
+
+@pytest.fixture
+def patient(quick, settings):
+    """No test reads past the cache because it has read for long."""
+    settings.CACHELAYER = {**settings.CACHELAYER, "REQUEST_BUDGET": 60.0}
+
+
+def closed():
+    return not shard_gates.not_closed()
+
+
+def outcome(note):
+    return cachelayer.read(Note, note.pk).outcome
+
+
+def key_of(note):
+    return f"note:{note.pk}"
+
+
+def notes_on_each_node(found, count=1):
+    """Cached notes by the node that has them, *count* for each primary."""
+    by_port = {node.port: [] for node in found.primaries()}
+    while any(len(notes) < count for notes in by_port.values()):
+        note = Note(stars=1)
+        held = by_port[found.primary_of(key_of(note)).port]
+        if len(held) < count:
+            note.save()
+            assert outcome(note) == "hit"
+            held.append(note)
+    return by_port
+
+
+def stored(node, note):
+    return node.ask("GET", keyspace.of(key_of(note)))
+
+
+def test_a_node_that_is_away_takes_only_its_keys_with_it(redis_cluster):
+    by_port = notes_on_each_node(redis_cluster)
+    away = redis_cluster.primaries()[0]
+    replica = redis_cluster.replica_of(away)
+    [gone] = by_port.pop(away.port)
+    others = [note for [note] in by_port.values()]
+    for node in (away, replica):
+        node.pause()
+    assert outcome(gone) == "bypass"
+    assert [outcome(note) for note in others] == ["hit", "hit"]
+    for note in [gone, *others]:
+        set_stars(note, 2)
+    assert [stars(note) for note in [gone, *others]] == [2, 2, 2]
+    assert [outcome(note) for note in others] == ["hit", "hit"]
+    assert shard_gates.state(shards.of(key_of(gone))).mode is Mode.OPEN
+    assert all(shard_gates.state(shards.of(key_of(note))).mode is Mode.CLOSED for note in others)
+    assert Repair.objects.filter(key=key_of(gone)).exists()
+    for node in (away, replica):
+        node.resume()
+    until(redis_cluster.is_well)
+    until(closed)
+    assert stars(gone) == 2
+    until(lambda: outcome(gone) == "hit")
+    assert stars(gone) == 2
+    assert not Repair.objects.exists()
+
+
+def test_rows_of_several_nodes_are_hits_but_for_those_of_the_one_that_is_away(redis_cluster):
+    by_port = notes_on_each_node(redis_cluster)
+    away = redis_cluster.primaries()[0]
+    replica = redis_cluster.replica_of(away)
+    notes = {port: note for port, [note] in by_port.items()}
+    for node in (away, replica):
+        node.pause()
+    found = cachelayer.read_many(Note, [note.pk for note in notes.values()])
+    assert {port: found[note.pk].outcome for port, note in notes.items()} == {
+        port: "bypass" if port == away.port else "hit" for port in notes
+    }
+    for node in (away, replica):
+        node.resume()
+    until(redis_cluster.is_well)
+    until(closed)
+
+
+def test_a_replica_that_lags_takes_over(own_cluster):
+    by_port = notes_on_each_node(own_cluster)
+    primary = own_cluster.primaries()[0]
+    replica = own_cluster.replica_of(primary)
+    [note] = by_port.pop(primary.port)
+    others = [each for [each] in by_port.values()]
+    until(lambda: replica.info("master_repl_offset") == primary.info("master_repl_offset"))
+    # What comes now never reaches the replica: not the mark, nor the push.
+    replica.pause()
+    primary.ask("CLIENT", "KILL", "TYPE", "replica")
+    set_stars(note, 2)
+    assert stars(note) == 2
+    assert outcome(note) == "hit"
+    primary.kill()
+    replica.resume()
+    until(replica.is_primary)
+    assert b'"stars":1' in replica.client.execute_command("GET", keyspace.of(key_of(note)))
+    assert stars(note) == 2
+    assert [outcome(each) for each in others] == ["hit", "hit"]
+    until(lambda: stars(note) == 2 and closed())
+    until(lambda: stars(note) == 2 and outcome(note) == "hit")
+    assert topology.address(shards.of(key_of(note))) == replica.address()
+
+
+def test_a_writer_marks_a_replica_that_has_taken_over_in_vain(own_cluster):
+    """It is not reconciled yet: who still reads the former primary would not see the mark."""
+    by_port = notes_on_each_node(own_cluster)
+    primary = own_cluster.primaries()[0]
+    replica = own_cluster.replica_of(primary)
+    [note] = by_port.pop(primary.port)
+    shard_gates.reconcile = lambda held: None
+    try:
+        replica.ask("CLUSTER", "FAILOVER", "TAKEOVER")
+        until(replica.is_primary)
+        until(lambda: not primary.is_primary())
+        set_stars(note, 2)
+        assert Repair.objects.filter(key=key_of(note)).exists()
+        assert stars(note) == 2
+    finally:
+        from cachelayer.protocol import reconcile_shards
+
+        shard_gates.reconcile = reconcile_shards.until_closed
+    until(lambda: stars(note) == 2 and closed())
+
+
+def test_flushall_on_one_node(redis_cluster):
+    by_port = notes_on_each_node(redis_cluster)
+    flushed = redis_cluster.primaries()[1]
+    [note] = by_port.pop(flushed.port)
+    flushed.ask("FLUSHALL")
+    assert outcome(note) == "bypass"
+    assert [outcome(each) for [each] in by_port.values()] == ["hit", "hit"]
+    set_stars(note, 2)
+    until(closed)
+    assert stars(note) == 2
+    until(lambda: outcome(note) == "hit")
+
+
+def test_a_slot_that_has_moved_is_reconciled_before_it_is_read(redis_cluster):
+    by_port = notes_on_each_node(redis_cluster, 2)
+    here, there, _ = redis_cluster.primaries()
+    moved, stayed = by_port[here.port]
+    redis_cluster.move(shards.of(key_of(moved)), there)
+    assert stored(there, moved)
+    if shards.of(key_of(stayed)) != shards.of(key_of(moved)):
+        assert outcome(stayed) == "hit"
+    assert outcome(moved) == "bypass"
+    set_stars(moved, 2)
+    assert stars(moved) == 2
+    until(closed)
+    until(lambda: outcome(moved) == "hit")
+    assert stars(moved) == 2
+    redis_cluster.move(shards.of(key_of(moved)), here)
+
+
+def test_while_a_slot_moves_its_keys_are_bypassed_and_written(redis_cluster):
+    by_port = notes_on_each_node(redis_cluster, 2)
+    here, there, _ = redis_cluster.primaries()
+    note = by_port[here.port][0]
+    others = [by_port[here.port][1], *by_port[there.port]]
+    others = [each for each in others if shards.of(key_of(each)) != shards.of(key_of(note))]
+    shard = shards.of(key_of(note))
+    redis_cluster.begin_to_move(shard, there)
+    set_stars(note, 2)
+    assert stars(note) == 2
+    assert {outcome(each) for each in others} == {"hit"}
+    redis_cluster.move_keys(shard, here, there, 1)
+    set_stars(note, 3)
+    assert stars(note) == 3
+    while redis_cluster.move_keys(shard, here, there):
+        pass
+    set_stars(note, 4)
+    assert stars(note) == 4
+    redis_cluster.end_move(shard, there)
+    set_stars(note, 5)
+    assert stars(note) == 5
+    until(lambda: stars(note) == 5 and closed())
+    until(lambda: stars(note) == 5 and outcome(note) == "hit")
+    redis_cluster.move(shard, here)
+
+
+@pytest.mark.parametrize("moved_first", [0, 1])
+def test_a_move_that_is_called_off_leaves_no_old_row(redis_cluster, monkeypatch, moved_first):
+    """The writer could not mark; who reads afterwards finds the slot where it always was."""
+    by_port = notes_on_each_node(redis_cluster)
+    here, there, _ = redis_cluster.primaries()
+    [note] = by_port[here.port]
+    shard, slot = shards.of(key_of(note)), shards.slots()[shards.of(key_of(note))]
+    monkeypatch.setattr(shard_gates, "reconcile", lambda held: None)
+    monkeypatch.setattr(watchdog.task, "wake_now", lambda: None)
+    redis_cluster.begin_to_move(shard, there)
+    keys = [keyspace.all_of(["cachelayer:incarnation"], shard)[0]][:moved_first]
+    if keys:
+        here.ask("MIGRATE", "127.0.0.1", there.port, "", 0, 5000, "KEYS", *keys)
+    set_stars(note, 2)
+    assert Repair.objects.filter(key=key_of(note)).exists(), "nobody could mark"
+    if keys:
+        there.ask("MIGRATE", "127.0.0.1", here.port, "", 0, 5000, "KEYS", *keys)
+    for node in (here, there):
+        node.ask("CLUSTER", "SETSLOT", slot, "STABLE")
+    # Another process, which has noticed nothing.
+    shard_gates.start_afresh()
+    assert b'"stars":1' in stored(here, note)
+    assert stars(note) == 2
+
+
+def test_a_slot_that_comes_back_is_not_taken_for_what_it_was(redis_cluster, monkeypatch):
+    """Its incarnation names its node again, but a write was marked on the other in vain."""
+    by_port = notes_on_each_node(redis_cluster)
+    here, there, _ = redis_cluster.primaries()
+    [note] = by_port[here.port]
+    shard = shards.of(key_of(note))
+    monkeypatch.setattr(shard_gates, "reconcile", lambda held: None)
+    monkeypatch.setattr(watchdog.task, "wake_now", lambda: None)
+    redis_cluster.move(shard, there)
+    set_stars(note, 2)
+    assert Repair.objects.filter(key=key_of(note)).exists()
+    # As a writer leaves it that is killed before its push.
+    there.ask("SET", keyspace.of(key_of(note)), '{"stars":1}')
+    redis_cluster.move(shard, here)
+    shard_gates.start_afresh()
+    assert stars(note) == 2
+    assert outcome(note) == "bypass"
+
+
+def test_a_full_re_shard_under_load(redis_cluster):
+    by_port = notes_on_each_node(redis_cluster, 4)
+    here, there, third = redis_cluster.primaries()
+    notes = [note for notes in by_port.values() for note in notes]
+    untouched = by_port[third.port]
+    of_here = topology.shards_of(here.address())[:40]
+    count = 1
+    for shard in of_here:
+        redis_cluster.move(shard, there)
+        count += 1
+        for note in notes[:3]:
+            set_stars(note, count)
+            assert stars(note) == count
+        assert {outcome(note) for note in untouched} == {"hit"}
+    for shard in of_here:
+        redis_cluster.move(shard, here)
+    until(closed)
+    assert {stars(note) for note in notes[:3]} == {count}
+
+
+def test_a_document_and_its_stamps_are_on_different_nodes(redis_cluster):
+    """The node of a stamp is flushed while a writer has marked it, and is killed after COMMIT."""
+    author = Author.objects.create(name="Ann")
+    book = Book.objects.create(title="One", author=author)
+    assert cachelayer.read(Book, book.pk).row
+    redis_cluster.primaries()[0].ask("FLUSHALL")
+    author.name = "Bea"
+    author.save()
+    assert cachelayer.read(Book, book.pk).row
+    until(closed)
+
+
+def test_a_node_that_lacks_its_log_is_drained_later_and_the_others_at_once(redis_cluster, psql):
+    by_port = notes_on_each_node(redis_cluster)
+    away = redis_cluster.primaries()[0]
+    replica = redis_cluster.replica_of(away)
+    [gone] = by_port.pop(away.port)
+    other = next(note for [note] in by_port.values())
+    for node in (away, replica):
+        node.pause()
+    psql.execute("UPDATE bookshop_note SET stars = 2")
+    assert stars(other) == 1, "only the log knows"
+    drain.drain()
+    assert stars(other) == 2
+    assert {*Repair.objects.values_list("key", flat=True)} == {key_of(gone)}
+    for node in (away, replica):
+        node.resume()
+    until(redis_cluster.is_well)
+    until(closed)
+    assert stars(gone) == 2
+
+
+def test_django_s_own_cache_calls(redis_cluster):
+    from django.core.cache import cache
+
+    cache.set_many({f"k{i}": i for i in range(20)})
+    assert cache.get_many([f"k{i}" for i in range(20)]) == {f"k{i}": i for i in range(20)}
+    assert cache.incr("k1") == 2
+    cache.delete_many(["k1", "k2"])
+    assert cache.get("k1") is None
+    assert not isinstance(redis_cluster, redis.Redis)

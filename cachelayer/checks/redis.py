@@ -9,8 +9,10 @@ from typing import Any, Final
 from django.core.checks import CheckMessage, Error
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
+from cachelayer.checks import cluster
 from cachelayer.exceptions import CacheUnavailable
-from cachelayer.redis import eviction, incarnation, keyspace, transport
+from cachelayer.redis import eviction, incarnation, keyspace, shards, topology, transport
+from cachelayer.redis.cluster import seeds
 from cachelayer.representation import registry, relations
 
 _KEY: Final = "cachelayer:probe"
@@ -19,9 +21,14 @@ SENT: Final = frozenset(
     {"dbsize", "eval", "evalsha", "exists", "get", "hdel", "hgetall", "hmget", "hset"}
     | {"info", "mget", "ping", "pttl", "scan", "set"}
 )
+#: What the layer also sends to the nodes of a cluster.
+SENT_TO_CLUSTER: Final = frozenset({"asking", "cluster|info", "cluster|slots", "unlink"})
 #: Our commands, with arguments that are safe to try: they change nothing, or only an unused key.
 #: Redis checks permission first, and only then refuses a hash command on a string.
 _HARMLESS: Final[dict[str, tuple[Any, ...]]] = {
+    "asking": (),
+    "cluster|info": (),
+    "cluster|slots": (),
     "mset": (_KEY, "1"),
     "set": (_KEY, "1", "PX", 1000),
     "append": (_KEY, ""),
@@ -56,8 +63,10 @@ _CALL: Final = re.compile(r"(?:redis\.p?call|in_parts)\('([A-Z]+)'(?:, '([A-Z]+)
 def problems() -> list[CheckMessage]:
     """The problems found; none while Redis is away, because it may be away at any time."""
     try:
+        if shards.are_used():
+            return list(_problems_of_cluster())
         with transport.fresh_connection() as connection:
-            return list(_problems(connection))
+            return [*cluster.undeclared(connection), *_problems(connection)]
     except AuthenticationError as error:
         return [
             Error(
@@ -67,16 +76,39 @@ def problems() -> list[CheckMessage]:
             )
         ]
     except NoPermissionError:  # For example to select its database.
-        return [
-            _forbidden(_user(transport.client().connection_pool.connection_kwargs), ["select"], [])
-        ]
+        return [_forbidden(_user(_options()), ["select"], [])]
     except (RedisError, OSError, CacheUnavailable):
         return []
 
 
+def _problems_of_cluster() -> Iterator[CheckMessage]:
+    """The problems of every primary; each sentence once."""
+    nodes, errors = cluster.primaries()
+    yield from errors
+    if not nodes:
+        return
+    yield from cluster.unserved()
+    said: set[tuple[str | None, str | None]] = set()
+    for node in nodes:
+        with topology.connection_to(node) as connection:
+            found = [*_problems(connection), *cluster.needs_full_coverage(node, connection)]
+        for problem in found:
+            if (problem.id, problem.hint) not in said:
+                said.add((problem.id, problem.hint))
+                yield problem
+
+
+def _options() -> Mapping[str, Any]:
+    """How the layer connects."""
+    if shards.are_used():
+        return seeds()[0].connection_kwargs
+    found: Mapping[str, Any] = transport.client().connection_pool.connection_kwargs
+    return found
+
+
 def commands() -> list[str]:
     """Every command that the layer uses, by its ACL name."""
-    found = set(SENT)
+    found = set(SENT | SENT_TO_CLUSTER if shards.are_used() else SENT)
     for script in resources.files("cachelayer.redis").joinpath("lua").iterdir():
         for parts in _CALL.findall(script.read_text()):
             found.add("|".join(filter(None, parts)).lower())
@@ -91,10 +123,11 @@ def key_patterns() -> list[str]:
     starts = [*rows, *stamps, "cachelayer:", "{cachelayer:"]
     try:
         # Every database can read there which one owns the plain keys.
-        owner = [keyspace.OWNER] if keyspace.prefix() else []
+        # On a cluster nobody owns them.
+        owner = [keyspace.OWNER] if keyspace.prefix() and not shards.are_used() else []
         return [*map(keyspace.pattern, starts), *owner]
     except CacheUnavailable:  # The user may not read who owns the plain keys.
-        return [f"{start}*" for start in starts]
+        return [f"{'{*}' if shards.are_used() else ''}{start}*" for start in starts]
 
 
 def acl(*, keys: bool = True) -> str:
@@ -102,7 +135,7 @@ def acl(*, keys: bool = True) -> str:
 
     Leave out *keys* for a user who may use every key: Redis refuses to add patterns there.
     """
-    database = int(transport.client().connection_pool.connection_kwargs.get("db") or 0)
+    database = int(_options().get("db") or 0)
     names = [*commands(), *(["select"] if database else [])]
     return " ".join([*(_rules_of_keys() if keys else []), *(f"+{name}" for name in names)])
 

@@ -10,7 +10,7 @@ from itertools import count
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayer import conf, events
-from cachelayer.exceptions import Barred, CacheUnavailable
+from cachelayer.exceptions import Barred, BrokenConnection, CacheUnavailable
 from cachelayer.protocol import (
     drain,
     key_states,
@@ -23,7 +23,7 @@ from cachelayer.protocol import (
     written_rows,
 )
 from cachelayer.protocol.written_rows import Known
-from cachelayer.redis import cluster_transport, epoch, shards, transport
+from cachelayer.redis import cluster_transport, epoch, shards
 from cachelayer.redis.batches import batched
 from cachelayer.redis.gate import gate
 from cachelayer.redis.shard_gates import shard_gates
@@ -74,7 +74,7 @@ class Commit:
         try:
             try:
                 counts = self._mark(connection.alias)
-            except transport.BrokenConnection:
+            except BrokenConnection:
                 self._token, self._marked = key_states.new_mark(self._xid), []
                 counts = self._mark(connection.alias)
         except Barred:

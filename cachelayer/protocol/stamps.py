@@ -107,9 +107,13 @@ def seen(key: str, known: Iterable[str] = ()) -> list[Seen]:
     keys = sorted({*under, *known})
     found = _now(keys)
     return [
-        Seen(each, under.get(each), now and now.decode(errors="replace"), _state(now))
+        Seen(each, under.get(each), _text(now), _state(now))
         for each, now in zip(keys, found, strict=True)
     ]
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode(errors="replace")
 
 
 def _now(keys: Iterable[str]) -> list[bytes | None]:

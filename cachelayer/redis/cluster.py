@@ -36,7 +36,7 @@ class Client(RedisCluster):
         return self.mget_nonatomic(keys, *args)
 
 
-class ClusterConnectionFactory(ConnectionFactory[Any, Any, Any]):
+class ClusterConnectionFactory(ConnectionFactory[Any, Any, Any]):  # type: ignore[misc]
     """django-redis' connection factory for Redis Cluster or Valkey Cluster.
 
     ``LOCATION`` names one or more of the cluster's nodes; the others are found through them.
@@ -51,7 +51,7 @@ class ClusterConnectionFactory(ConnectionFactory[Any, Any, Any]):
             options = dict(pool.connection_kwargs)
             host, port = options.pop("host", "localhost"), options.pop("port", 6379)
             self._clients[url] = Client(
-                startup_nodes=[ClusterNode(host, port)],
+                startup_nodes=[ClusterNode(host, port)],  # type: ignore[no-untyped-call]
                 retry=Retry(NoBackoff(), 0),
                 ssl=urlsplit(url).scheme == "rediss",
                 **{name: options[name] for name in options if name not in _NOT_OF_CLUSTER},

@@ -62,7 +62,7 @@ def memory(info: Any, ask: Callable[..., list[Any]]) -> Memory:
     found = said(info)
     if found.is_known:
         return found
-    limit, policy = map(_value, ask(*QUESTIONS))
+    limit, policy = map(value, ask(*QUESTIONS))
     return replace(found, limit=found.limit or limit, policy=found.policy or policy)
 
 
@@ -88,7 +88,7 @@ def _spares_marks(policy: str) -> bool:
     return policy == "noeviction" or policy.startswith("volatile-")
 
 
-def _value(answer: Any) -> str | None:
+def value(answer: Any) -> str | None:
     """The value in an answer to CONFIG GET: a list (RESP2), a map (RESP3), or a refusal."""
     pair = list(*answer.items()) if isinstance(answer, dict) and len(answer) == 1 else answer
     return text(pair[1]) if isinstance(pair, list) and len(pair) == 2 else None

@@ -4,14 +4,14 @@ import psycopg
 import pytest
 from django.db import connection
 
-from cachelayer.redis import keyspace, transport
+from cachelayer.redis import transport
 from cachelayer.telemetry import counters
 
 
 @pytest.fixture
 def value():
     """What Redis holds under a key."""
-    return lambda key: transport.client().get(keyspace.of(key))
+    return lambda key: transport.client().get(key)
 
 
 @pytest.fixture

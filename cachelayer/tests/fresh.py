@@ -52,7 +52,7 @@ def _empty_cluster() -> None:
         with topology.connection_to(node) as fresh:
             [info] = incarnation.ask(fresh, ("INFO",))
             server = incarnation.parse(info, None, eviction.said(info)).server
-            commands = [("FLUSHALL",)]
+            commands: list[tuple[str, ...]] = [("FLUSHALL",)]
             for shard in topology.shards_of(node):
                 value = incarnation.settling(server, known.of_shard[shard])
                 [key] = keyspace.all_of([incarnation.KEY], shard)

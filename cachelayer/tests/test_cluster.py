@@ -3,7 +3,9 @@
 import pytest
 
 import cachelayer
-from cachelayer.redis import shards
+from cachelayer.checks import redis as redis_checks
+from cachelayer.protocol import watchdog
+from cachelayer.redis import shards, topology, transport
 from cachelayer.redis.shard_gates import shard_gates
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.outages import set_stars, stars
@@ -27,3 +29,70 @@ def test_a_row_is_filled_hit_and_pushed():
 def test_shards_cover_the_slots_evenly():
     width = shards.SLOTS // shards.COUNT
     assert [slot // width for slot in shards.slots()] == list(range(shards.COUNT))
+
+
+def problems(settings):
+    return {problem.id: problem for problem in redis_checks.problems()}
+
+
+def test_a_cluster_that_is_well_configured_has_no_problem(settings):
+    assert problems(settings) == {}
+
+
+def test_a_node_that_would_stop_for_another_is_a_warning(redis_cluster, settings):
+    node = redis_cluster.primaries()[1]
+    node.ask("CONFIG", "SET", "cluster-require-full-coverage", "yes")
+    try:
+        assert f":{node.port}" in problems(settings)["cachelayer.W007"].msg
+    finally:
+        node.ask("CONFIG", "SET", "cluster-require-full-coverage", "no")
+
+
+def test_a_node_that_may_evict_marks_is_an_error_and_is_not_read(redis_cluster, settings):
+    node = redis_cluster.primaries()[1]
+    for name, value in (("maxmemory", "100mb"), ("maxmemory-policy", "allkeys-lru")):
+        node.ask("CONFIG", "SET", name, value)
+    try:
+        assert "cachelayer.E023" in problems(settings)
+        watchdog.check()
+        assert {*shard_gates.not_closed()} == {*topology.shards_of(node.address())}
+    finally:
+        node.ask("CONFIG", "SET", "maxmemory-policy", "noeviction")
+        node.ask("CONFIG", "SET", "maxmemory", "0")
+
+
+def test_a_node_taken_for_one_redis_is_an_error(redis_cluster, settings):
+    cache = settings.CACHES["default"]
+    alone = f"redis://127.0.0.1:{redis_cluster.nodes[0].port}/0"
+    options = {k: v for k, v in cache["OPTIONS"].items() if k != "CONNECTION_FACTORY"}
+    settings.CACHES = {"default": {**cache, "LOCATION": alone, "OPTIONS": options}}
+    transport.forget_connections()
+    assert "cachelayer.E027" in problems(settings)
+    settings.CACHES = {"default": cache}
+    transport.forget_connections()
+
+
+def test_one_redis_taken_for_a_cluster_is_an_error(other_redis, settings):
+    cache = settings.CACHES["default"]
+    settings.CACHES = {"default": {**cache, "LOCATION": other_redis.url}}
+    transport.forget_connections()
+    assert {*problems(settings)} == {"cachelayer.E028"}
+    settings.CACHES = {"default": cache}
+    transport.forget_connections()
+
+
+def test_a_user_who_may_do_just_what_the_cache_needs(redis_cluster, settings):
+    rules = redis_checks.acl().split()
+    for node in redis_cluster.nodes:
+        node.ask("ACL", "SETUSER", "cache", "on", ">secret", *rules)
+    cache = settings.CACHES["default"]
+    options = {**cache["OPTIONS"], "USERNAME": "cache", "PASSWORD": "secret"}
+    settings.CACHES = {"default": {**cache, "OPTIONS": options}}
+    transport.forget_connections()
+    note = Note.objects.create(stars=1)
+    assert cachelayer.read(Note, note.pk).outcome == "hit"
+    found = problems(settings)
+    assert {*found} <= {"cachelayer.E021"}, found
+    assert not found, found["cachelayer.E021"]
+    settings.CACHES = {"default": cache}
+    transport.forget_connections()

@@ -37,7 +37,7 @@ class Node(Redis):
         self._client: redis.Redis | None = None
 
     @property
-    def client(self) -> "redis.Redis[bytes]":
+    def client(self) -> redis.Redis:
         """A client of this node alone, which follows no redirection."""
         if self._client is None:
             self._client = redis.Redis(port=self.port, socket_timeout=5)
@@ -47,13 +47,13 @@ class Node(Redis):
         return self.client.execute_command(*command)
 
     def id(self) -> str:
-        return self.ask("CLUSTER", "MYID").decode()
+        return str(self.ask("CLUSTER", "MYID").decode())
 
     def info(self, name: str) -> Any:
         return self.client.info().get(name)
 
     def is_primary(self) -> bool:
-        return self.info("role") == "master"
+        return bool(self.info("role") == "master")
 
     def address(self) -> tuple[str, int]:
         return "127.0.0.1", self.port

@@ -88,6 +88,11 @@ def _page(
     return (*(f"{name}={value}" for name, value in sizes.items() if name not in given), *flags)
 
 
+def _cluster(faults: int, moves: int, *flags: str) -> tuple[str, ...]:
+    """Like ``_macros``, for ``cluster.pml``."""
+    return ("WRITERS=1", "READERS=1", f"FAULTS={faults}", f"MOVES={moves}", *flags)
+
+
 CONFIGURATIONS = (
     Configuration(
         "base",
@@ -347,6 +352,63 @@ CONFIGURATIONS = (
         _page(2, 1, 1, 0, "PARTITION", "ELSEWHERE", "UNFOLLOWED=1"),
         "a partition, and a second writer, which is psql",
         protocol="pages.pml",
+        long=True,
+    ),
+    Configuration(
+        "cluster-fault-document",
+        _cluster(1, 0, "ONLY=0"),
+        "a document and a stamp on two nodes; the document's shard is flushed, fails over to a "
+        "replica that lags, or is given away without its keys",
+        protocol="cluster.pml",
+    ),
+    Configuration(
+        "cluster-fault-stamp",
+        _cluster(1, 0, "ONLY=1"),
+        "the same happens to the stamp's shard",
+        protocol="cluster.pml",
+    ),
+    Configuration(
+        "cluster-former-document",
+        _cluster(1, 0, "ONLY=0", "ZOMBIE"),
+        "the document's shard fails over, and the former primary still answers",
+        protocol="cluster.pml",
+    ),
+    Configuration(
+        "cluster-former-stamp",
+        _cluster(1, 0, "ONLY=1", "ZOMBIE"),
+        "the stamp's shard does",
+        protocol="cluster.pml",
+    ),
+    Configuration(
+        "cluster-move-document",
+        _cluster(0, 1, "ONLY=0"),
+        "the slot of the document moves to the other node, key by key, or the move is called off",
+        protocol="cluster.pml",
+    ),
+    Configuration(
+        "cluster-move-stamp",
+        _cluster(0, 1, "ONLY=1"),
+        "the slot of the stamp does",
+        protocol="cluster.pml",
+    ),
+    Configuration(
+        "cluster-away",
+        _cluster(0, 0, "AWAY"),
+        "any node gives a writer no answer",
+        protocol="cluster.pml",
+    ),
+    Configuration(
+        "cluster-move-back",
+        _cluster(0, 2, "ONLY=1"),
+        "the slot of the stamp moves twice, so it may come back",
+        protocol="cluster.pml",
+        long=True,
+    ),
+    Configuration(
+        "cluster-fault-move",
+        _cluster(1, 1, "ONLY=1"),
+        "the slot of the stamp moves, and its shard has a fault",
+        protocol="cluster.pml",
         long=True,
     ),
 )

@@ -1,6 +1,6 @@
 """The mutants: the protocol without one part each. Every mutant must have a stale read."""
 
-from cachelayer.spec.mutants import documents, outages, pages, rows, servers, shapes
+from cachelayer.spec.mutants import cluster, documents, outages, pages, rows, servers, shapes
 
 MUTANTS = (
     *rows.MUTANTS,
@@ -9,4 +9,5 @@ MUTANTS = (
     *shapes.MUTANTS,
     *documents.MUTANTS,
     *pages.MUTANTS,
+    *cluster.MUTANTS,
 )

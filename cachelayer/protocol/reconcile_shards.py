@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from django.db import DatabaseError, InterfaceError, connections, transaction
 from redis.exceptions import RedisError, ResponseError
@@ -40,6 +40,7 @@ logger = logging.getLogger("cachelayer.reconcile")
 
 _look = scripts.load("look", "own_incarnation")
 _set = scripts.load("set_incarnation")
+_LIKE_OTHERS: Final = "The node was not reconciled for other shards either."
 _log = ThrottledLog(logger)
 os.register_at_fork(after_in_child=_log.start_afresh)
 
@@ -105,8 +106,16 @@ def _attempt(held: ShardGates, memory: _Memory) -> set[int]:
         held.settle(wanted, missing)
         held.explain(wanted, missing)
         return set()
-    seen = _see(held, wanted)
     known = shard_epochs.current()
+    seen = _see(held, {*wanted, *_neighbours(wanted)})
+    # What has happened to one shard of a node has mostly happened to all: they are reconciled
+    # together, and not one after another as reads come upon them.
+    seen = {
+        shard: each
+        for shard, each in seen.items()
+        if shard in wanted or each.is_foreign or each.epoch != known.of_shard.get(shard)
+    }
+    held.settle(seen.keys() - set(wanted), _LIKE_OTHERS)
     mine: dict[int, str] = {}
     if begin := {
         shard
@@ -131,6 +140,12 @@ def _attempt(held: ShardGates, memory: _Memory) -> set[int]:
     ready = {s: state for s, state in settled.items() if s not in failed}
     ready = {s: state for s, state in ready.items() if drained.has_repaired(s)}
     return _close(held, ready, mine, seen)
+
+
+def _neighbours(which: Iterable[int]) -> set[int]:
+    """The other shards of the same nodes."""
+    nodes = {topology.address(shard) for shard in which}
+    return {shard for node in nodes for shard in topology.shards_of(node)}
 
 
 def _close(

@@ -13,6 +13,7 @@ from cachelayer import conf, events
 from cachelayer.exceptions import Barred, BrokenConnection, CacheUnavailable
 from cachelayer.protocol import (
     drain,
+    drain_shards,
     key_states,
     partition,
     reconcile,
@@ -169,10 +170,14 @@ class Commit:
 
         The keys are also in the repair log, so a drain repairs them if this process dies.
         """
+        if shards.are_used():
+            with self.spent.in_redis():
+                if self._every and not drain_shards.sweep(sorted(self._every)):
+                    watchdog.task.wake_now()
+            return
         try:
             with self.spent.in_redis():
                 for keys in batched(scan.keys(sorted(self._every))):
-                    # On Redis Cluster, each shard must be trusted for its own epoch.
                     key_states.repair(keys, f"trusted {epoch.known()}")
         except (CacheUnavailable, *epoch.UNKNOWN):
             watchdog.task.wake_now()

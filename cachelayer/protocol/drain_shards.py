@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from cachelayer.exceptions import CacheUnavailable
 from cachelayer.protocol import key_states, scan
-from cachelayer.redis import shard_epochs, shards, topology
+from cachelayer.redis import epoch, shard_epochs, shards, topology
 from cachelayer.redis.batches import PIPELINE, batched
 from cachelayer.representation import registry, relations
 from cachelayer.representation.relations import EVERY
@@ -53,6 +53,21 @@ def drain(states: Mapping[int, str] | None = None) -> Drained:
         while (last := drain_batch(using, result, after, states or {})) is not None:
             after = last
     return result
+
+
+def sweep(prefixes: Iterable[str]) -> bool:
+    """Repair every key of *prefixes* on every node that answers; return whether that is all.
+
+    A node that is away must not keep the rows of others: the writer of a TRUNCATE is about to get
+    the answer to its COMMIT. Never raises.
+    """
+    result = Drained()
+    try:
+        # Each of them, also after one that could not be repaired.
+        done = [_repair_entry(f"{prefix}:{EVERY}", result, {}) for prefix in prefixes]
+        return all(done)
+    except (CacheUnavailable, *epoch.UNKNOWN):
+        return False
 
 
 def drain_batch(

@@ -10,17 +10,24 @@ import time
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from django.db import DatabaseError, InterfaceError, connections, transaction
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
 from cachelayer import conf
 from cachelayer.exceptions import CacheUnavailable
-from cachelayer.protocol import drain_shards, key_states, partition, reconcile, scan
+from cachelayer.protocol import (
+    drain_shards,
+    key_states,
+    partition,
+    reconcile,
+    scan,
+    shard_states,
+)
+from cachelayer.protocol.shard_states import Seen
 from cachelayer.redis import (
     cluster_transport,
-    eviction,
     incarnation,
     scripts,
     shard_epochs,
@@ -38,7 +45,6 @@ from cachelayer.tracking import triggers
 
 logger = logging.getLogger("cachelayer.reconcile")
 
-_look = scripts.load("look", "own_incarnation")
 _set = scripts.load("set_incarnation")
 _LIKE_OTHERS: Final = "The node was not reconciled for other shards either."
 _log = ThrottledLog(logger)
@@ -78,36 +84,18 @@ class _Memory:
     was_blind: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """What the primary of a shard says of it."""
-
-    #: This node, as its incarnations name it; "" if the slot is moving, or the node is no primary.
-    server: str
-    #: The incarnation if it is the node's own, and its parts.
-    value: str
-    state: str
-    epoch: str
-    #: Which configuration of the cluster gave the node its slots.
-    term: str
-
-    @property
-    def is_foreign(self) -> bool:
-        return not self.value
-
-
 def _attempt(held: ShardGates, memory: _Memory) -> set[int]:
     """Reconcile what can be; return the shards that are closed."""
     topology.refresh()
     shard_epochs.ask()
-    wanted = _usable(held, sorted(held.not_closed()))
+    wanted = shard_states.usable(held, sorted(held.not_closed()))
     if missing := reconcile.missing_triggers():
         memory.was_blind = True
         held.settle(wanted, missing)
         held.explain(wanted, missing)
         return set()
     known = shard_epochs.current()
-    seen = _see(held, {*wanted, *_neighbours(wanted)})
+    seen = shard_states.see(held, {*wanted, *_neighbours(wanted)})
     # What has happened to one shard of a node has mostly happened to all: they are reconciled
     # together, and not one after another as reads come upon them.
     seen = {
@@ -149,13 +137,13 @@ def _neighbours(which: Iterable[int]) -> set[int]:
 
 
 def _close(
-    held: ShardGates, ready: Mapping[int, State], mine: Mapping[int, str], seen: Mapping[int, _Seen]
+    held: ShardGates, ready: Mapping[int, State], mine: Mapping[int, str], seen: Mapping[int, Seen]
 ) -> set[int]:
     """Write ``trusted`` for what this process has reconciled, and close the gates."""
     own = {s: (value, incarnation.trusted(value)) for s, value in mine.items() if s in ready}
     lost = own.keys() - _write(own)
     ready = {s: state for s, state in ready.items() if s not in lost}
-    again = _see(held, ready)
+    again = shard_states.see(held, ready)
     shard_epochs.ask()
     ready = {
         s: state
@@ -175,108 +163,7 @@ def _close(
     return closed
 
 
-def _usable(held: ShardGates, which: Iterable[int]) -> list[int]:
-    """Those of the shards whose node answers, takes writes and spares marks.
-
-    Opens the gates of the others if their node does not.
-    """
-    by_node: dict[Address, list[int]] = {}
-    for shard in which:
-        try:
-            by_node.setdefault(topology.address(shard), []).append(shard)
-        except (RedisError, OSError) as error:
-            held.open([shard], error)
-    usable: list[int] = []
-    for node, of_node in by_node.items():
-        try:
-            with topology.connection_to(node) as connection:
-                danger = _danger(connection)
-        except (RedisError, OSError) as error:
-            held.open(of_node, error)
-            continue
-        if danger:
-            held.settle(of_node, danger)
-            held.explain(of_node, danger)
-        else:
-            usable += of_node
-    return usable
-
-
-def settle_evicting() -> None:
-    """Settle the shards of every node that may evict marks. Raises ``CacheUnavailable``."""
-    try:
-        for node in topology.primaries():
-            of_node = [s for s in topology.shards_of(node) if _is_closed(s)]
-            if of_node:
-                [info] = cluster_transport.ask_node(node, ("INFO",))
-
-                def ask(*commands: Any, node: Address = node) -> list[Any]:
-                    return cluster_transport.ask_node(node, *commands)
-
-                if danger := eviction.memory(info, ask).danger:
-                    shard_gates.settle(of_node, danger)
-    except (RedisError, OSError) as error:
-        raise CacheUnavailable(str(error)) from error
-
-
-def _is_closed(shard: int) -> bool:
-    return shard_gates.state(shard).mode is Mode.CLOSED
-
-
-def _danger(connection: Any) -> str:
-    [info] = incarnation.ask(connection, ("INFO",))
-    if isinstance(info, Exception):
-        raise info
-    return eviction.memory(info, lambda *asked: incarnation.ask(connection, *asked)).danger
-
-
-def _see(held: ShardGates, which: Iterable[int]) -> dict[int, _Seen]:
-    """What the primaries say of these shards; without those that refuse or are moving."""
-    by_node: dict[Address, list[int]] = {}
-    for shard in which:
-        by_node.setdefault(topology.address(shard), []).append(shard)
-    found: dict[int, _Seen] = {}
-    for node, of_node in by_node.items():
-        for shard, answer in zip(of_node, _ask(node, of_node), strict=True):
-            if isinstance(answer, ResponseError):
-                _refused(held, shard, answer)
-            elif answer[0]:
-                value = answer[1].decode()
-                _, state, own_epoch = value.split(" ") if value else ("", "", "")
-                server, term = answer[0].decode(), answer[2].decode()
-                found[shard] = _Seen(server, value, state, own_epoch, term)
-    return found
-
-
-def _refused(held: ShardGates, shard: int, error: ResponseError) -> None:
-    if "MOVED" in str(error) or "ASK" in str(error) or "TRYAGAIN" in str(error):
-        reason = f"Slot {shards.slots()[shard]} is moving to another node."
-        held.settle([shard], reason)
-        held.explain([shard], reason)
-    else:
-        held.open([shard], error)
-
-
-def _ask(node: Address, of_node: list[int]) -> list[Any]:
-    """The answer of *node* for each shard, or a ``ResponseError``; raises ``RedisError``."""
-    with topology.connection_to(node) as connection:
-        info, cluster_info = incarnation.ask(connection, ("INFO",), ("CLUSTER", "INFO"))
-        server = f"{eviction.field(info, 'run_id')}:{eviction.field(info, 'master_replid')}"
-        if eviction.field(info, "role") != "master":
-            return [ResponseError("MOVED: this node has become a replica")] * len(of_node)
-        term = eviction.field(cluster_info, "cluster_my_epoch") or ""
-        commands = [
-            _look([reconcile.PROBE, variants.KEY, incarnation.KEY], shard=shard)
-            for shard in of_node
-        ]
-        answers = incarnation.ask(connection, *map(scripts.with_text, commands))
-    return [
-        answer if isinstance(answer, Exception) else (server.encode(), answer, term.encode())
-        for answer in answers
-    ]
-
-
-def _is_abandoned(shard: int, seen: _Seen, memory: _Memory) -> bool:
+def _is_abandoned(shard: int, seen: Seen, memory: _Memory) -> bool:
     if seen.state != "settling":
         memory.settling_since.pop(shard, None)
         return False
@@ -287,7 +174,7 @@ def _is_abandoned(shard: int, seen: _Seen, memory: _Memory) -> bool:
     return time.monotonic() - since > reconcile.ABANDONED * conf.get().PROBE_INTERVAL
 
 
-def _begin(held: ShardGates, which: set[int], seen: Mapping[int, _Seen]) -> dict[int, str]:
+def _begin(held: ShardGates, which: set[int], seen: Mapping[int, Seen]) -> dict[int, str]:
     """Take the next epoch for these shards and write ``settling`` with it; return what is written.
 
     Leaves out those that another process has taken meanwhile, and those that are moving.
@@ -299,7 +186,7 @@ def _begin(held: ShardGates, which: set[int], seen: Mapping[int, _Seen]) -> dict
             if partition.is_on():
                 partition.trust.declare(connections[using])
         known = shard_epochs.ask()
-        again = _see(held, which)
+        again = shard_states.see(held, which)
         which = {
             shard
             for shard, each in again.items()
@@ -372,7 +259,7 @@ def probe_if_late(which: Iterable[int]) -> None:
         return
     with suppress(RedisError, OSError):
         topology.refresh()
-    usable = _usable(shard_gates, late)
+    usable = shard_states.usable(shard_gates, late)
     shard_gates.settle(usable, "Redis answers again.")
     for shard in late:
         shard_gates.probed_at[shard] = now

@@ -13,7 +13,7 @@ from django.db import DatabaseError, InterfaceError, connections
 from cachelayer import conf
 from cachelayer.background_task import BackgroundTask
 from cachelayer.exceptions import CacheUnavailable
-from cachelayer.protocol import drain, reconcile, reconcile_shards, retire_variants
+from cachelayer.protocol import drain, reconcile, retire_variants, shard_states
 from cachelayer.redis import (
     epoch,
     eviction,
@@ -57,7 +57,7 @@ def _check_shards() -> None:
     if reason := reconcile.missing_triggers():
         shard_gates.settle(range(shards.COUNT), reason)
         return
-    reconcile_shards.settle_evicting()
+    shard_states.settle_evicting()
     if repair_log.has_backlog():
         drain.drain()
     tenancy.refresh()

@@ -9,8 +9,13 @@ from unittest import mock
 
 from django.db import connection, connections
 
+from cachelayer.protocol import key_states
+from cachelayer.redis import shards
+
 #: Seconds after which a step that is not reached has failed the test.
 DEADLINE = 20
+#: The steps that have another name on Redis Cluster.
+_OF_SHARDS = {"mark": "mark_shards", "repair": "repair_shards"}
 
 
 class Pause:
@@ -39,6 +44,8 @@ def stopped(owner: Any, name: str, *, after: bool = False) -> Iterator[Pause]:
 
     *owner* is a module or a class.
     """
+    if owner is key_states and shards.are_used():
+        name = _OF_SHARDS.get(name, name)
     pause = Pause()
     original: Callable[..., Any] = getattr(owner, name)
 

@@ -1,15 +1,19 @@
 """What happens to single nodes and slots of a real Redis Cluster: no read is stale, others hit."""
 
+import orjson
 import pytest
 import redis
+from django.db import connection, transaction
 
 import cachelayer
 from cachelayer.models import Repair
-from cachelayer.protocol import drain, watchdog
+from cachelayer.protocol import drain, key_states, partition, reconcile_shards, stamps, watchdog
 from cachelayer.redis import keyspace, shards, topology
 from cachelayer.redis.gate import Mode
 from cachelayer.redis.shard_gates import shard_gates
-from cachelayer.tests.bookshop.models import Author, Book, Note
+from cachelayer.tests.bookshop.models import Note
+from cachelayer.tests.bookshop.novels import Novel, Person, Writer
+from cachelayer.tests.interleaving import start, stopped
 from cachelayer.tests.outages import set_stars, stars
 from cachelayer.tests.polling import until
 
@@ -40,13 +44,18 @@ def key_of(note):
 
 def notes_on_each_node(found, count=1):
     """Cached notes by the node that has them, *count* for each primary."""
+    by_port = notes_by_node(found, count)
+    assert all(outcome(note) == "hit" for notes in by_port.values() for note in notes)
+    return by_port
+
+
+def notes_by_node(found, count=1):
     by_port = {node.port: [] for node in found.primaries()}
     while any(len(notes) < count for notes in by_port.values()):
         note = Note(stars=1)
         held = by_port[found.primary_of(key_of(note)).port]
         if len(held) < count:
             note.save()
-            assert outcome(note) == "hit"
             held.append(note)
     return by_port
 
@@ -138,8 +147,6 @@ def test_a_writer_marks_a_replica_that_has_taken_over_in_vain(own_cluster):
         assert Repair.objects.filter(key=key_of(note)).exists()
         assert stars(note) == 2
     finally:
-        from cachelayer.protocol import reconcile_shards
-
         shard_gates.reconcile = reconcile_shards.until_closed
     until(lambda: stars(note) == 2 and closed())
 
@@ -264,16 +271,86 @@ def test_a_full_re_shard_under_load(redis_cluster):
     assert {stars(note) for note in notes[:3]} == {count}
 
 
-def test_a_document_and_its_stamps_are_on_different_nodes(redis_cluster):
-    """The node of a stamp is flushed while a writer has marked it, and is killed after COMMIT."""
-    author = Author.objects.create(name="Ann")
-    book = Book.objects.create(title="One", author=author)
-    assert cachelayer.read(Book, book.pk).row
-    redis_cluster.primaries()[0].ask("FLUSHALL")
-    author.name = "Bea"
-    author.save()
-    assert cachelayer.read(Book, book.pk).row
+def document_across_nodes(found):
+    """A writer and a novel that shows her; the novel's document and her stamp are on two nodes."""
+    while True:
+        writer = Writer.objects.create(name="Ann")
+        novel = Novel.objects.create(title="One", writer=writer)
+        stamp = f"@bookshop_person.id:{writer.pk}"
+        if found.primary_of(f"novel:{novel.pk}") is not found.primary_of(stamp):
+            break
+    assert cachelayer.read(Novel, novel.pk).row
+    assert cachelayer.read(Novel, novel.pk).outcome == "hit"
+    assert stamp in {each.key for each in stamps.seen(f"novel:{novel.pk}")}
+    return writer, novel, stamp
+
+
+def name_in(novel):
+    return orjson.loads(cachelayer.read(Novel, novel.pk).row)["writer"]["name"]
+
+
+def rename(writer, name):
+    Person.objects.filter(pk=writer.pk).update(name=name)
+
+
+def test_a_stamp_is_not_made_where_its_mark_was_lost(redis_cluster, monkeypatch):
+    """The document's lease is granted by another node, which is trusted."""
+    writer, novel, stamp = document_across_nodes(redis_cluster)
+    # As if the writer were killed after its COMMIT.
+    monkeypatch.setattr(key_states, "release", lambda keys, token: ["unsent"] * len(keys))
+    monkeypatch.setattr(key_states, "push", lambda rows, token: ["unsent"] * len(rows))
+    with stopped(key_states, "mark", after=True) as mark:
+        writing = start(rename, writer, "Bea")
+        mark.reached()
+        redis_cluster.primary_of(stamp).ask("FLUSHALL")
+        redis_cluster.primary_of(f"novel:{novel.pk}").ask(
+            "UNLINK", keyspace.of(f"novel:{novel.pk}")
+        )
+        assert name_in(novel) == "Ann"
+        mark.release()
+        writing.result()
+    assert name_in(novel) == "Bea"
     until(closed)
+    assert name_in(novel) == "Bea"
+
+
+def test_a_document_whose_stamp_s_node_is_away_is_bypassed(redis_cluster):
+    writer, novel, stamp = document_across_nodes(redis_cluster)
+    away = redis_cluster.primary_of(stamp)
+    replica = redis_cluster.replica_of(away)
+    for node in (away, replica):
+        node.pause()
+    assert cachelayer.read(Novel, novel.pk).outcome == "bypass"
+    rename(writer, "Bea")
+    assert name_in(novel) == "Bea"
+    for node in (away, replica):
+        node.resume()
+    until(redis_cluster.is_well)
+    until(closed)
+    assert name_in(novel) == "Bea"
+
+
+def test_strict_while_a_node_is_away(redis_cluster, settings, monkeypatch):
+    """The declaration stops the hits of all nodes, and no read is stale."""
+    settings.CACHELAYER = {**settings.CACHELAYER, "PARTITION": "strict", "TRUST_LIFETIME": 0.2}
+    partition.trust.start_afresh()
+    by_port = notes_by_node(redis_cluster)
+    away = redis_cluster.primaries()[0]
+    replica = redis_cluster.replica_of(away)
+    notes = [note for [note] in by_port.values()]
+    partition.trust.ask()
+    assert {outcome(note) for note in notes} == {"hit"}
+    for node in (away, replica):
+        node.pause()
+    for note in notes:
+        set_stars(note, 2)
+    assert {stars(note) for note in notes} == {2}
+    for node in (away, replica):
+        node.resume()
+    until(redis_cluster.is_well)
+    until(lambda: partition.trust.ask() or {outcome(note) for note in notes} == {"hit"})
+    assert {stars(note) for note in notes} == {2}
+    partition.trust.start_afresh()
 
 
 def test_a_node_that_lacks_its_log_is_drained_later_and_the_others_at_once(redis_cluster, psql):
@@ -294,6 +371,24 @@ def test_a_node_that_lacks_its_log_is_drained_later_and_the_others_at_once(redis
     until(redis_cluster.is_well)
     until(closed)
     assert stars(gone) == 2
+
+
+def test_a_truncate_while_a_node_is_away(redis_cluster):
+    """It names no rows: who empties the table sweeps the nodes that answer, before the answer."""
+    by_port = notes_on_each_node(redis_cluster)
+    # The one that a sweep would ask first.
+    away = min(redis_cluster.primaries(), key=lambda node: node.address())
+    replica = redis_cluster.replica_of(away)
+    for node in (away, replica):
+        node.pause()
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("TRUNCATE bookshop_note")
+    assert [cachelayer.read(Note, note.pk).row for [note] in by_port.values()] == [None] * 3
+    for node in (away, replica):
+        node.resume()
+    until(redis_cluster.is_well)
+    until(closed)
+    assert [cachelayer.read(Note, note.pk).row for [note] in by_port.values()] == [None] * 3
 
 
 def test_django_s_own_cache_calls(redis_cluster):

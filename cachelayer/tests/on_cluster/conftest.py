@@ -44,9 +44,8 @@ def _stored(key):
 @pytest.fixture(autouse=True)
 def _on_cluster(request, monkeypatch):
     marked = request.node.get_closest_marker("django_db")
-    if marked:
-        name = "transactional_db" if marked.kwargs.get("transaction") else "db"
-        request.getfixturevalue(name)
+    is_rolled_back = marked and not marked.kwargs.get("transaction")
+    request.getfixturevalue("db" if is_rolled_back else "transactional_db")
     request.getfixturevalue("redis_cluster")
     client = transport.client
     monkeypatch.setattr(transport, "client", lambda: _InShards(client()))

@@ -326,10 +326,7 @@ def drop(keys: Sequence[str]) -> int:
 def note(wanted: Mapping[str, bytes], value: str, lifetime: int) -> dict[str, bytes]:
     """As ``stamps._note``; stamps whose shard is not trusted are left out.
 
-    One Redis need not be trusted here, because the lease of the document asks it. Here the lease is
-    on another node: 1. A writer marks a stamp. 2. The stamp's node is flushed. 3. A reader leases
-    the document, makes the stamp anew, and loads the old row. 4. The writer commits, and is killed.
-    5. The reader fills: stale.
+    A document under such a stamp would be no hit before the reconcile, and its stamp be swept then.
     """
     known = _epochs()
 

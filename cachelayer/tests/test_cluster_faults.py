@@ -293,7 +293,7 @@ def rename(writer, name):
     Person.objects.filter(pk=writer.pk).update(name=name)
 
 
-def test_a_stamp_is_not_made_where_its_mark_was_lost(redis_cluster, monkeypatch):
+def test_the_node_of_a_stamp_is_flushed_while_a_writer_has_marked_it(redis_cluster, monkeypatch):
     """The document's lease is granted by another node, which is trusted."""
     writer, novel, stamp = document_across_nodes(redis_cluster)
     # As if the writer were killed after its COMMIT.
@@ -382,7 +382,7 @@ def test_a_truncate_while_a_node_is_away(redis_cluster):
     for node in (away, replica):
         node.pause()
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("TRUNCATE bookshop_note")
+        cursor.execute("TRUNCATE bookshop_note CASCADE")
     assert [cachelayer.read(Note, note.pk).row for [note] in by_port.values()] == [None] * 3
     for node in (away, replica):
         node.resume()

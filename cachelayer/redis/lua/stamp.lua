@@ -4,7 +4,7 @@
 -- Returns what each stamp now holds: its value, a new value, or marks of writers at work; or -1.
 --
 -- One Redis is not asked whether it is trusted, because nothing is filled without a lease, and the
--- lease checks it. On Redis Cluster, the lease is on another node.
+-- lease checks it. On Redis Cluster, the lease is on another node, so a stamp would be made in vain.
 local trusted = ARGV[3]
 if trusted ~= '' and string.sub(own_incarnation(KEYS[#KEYS]), -#trusted) ~= trusted then
   return -1

@@ -4,7 +4,6 @@ from cachelayer.spec.configurations import Mutant
 
 _FOUND = "RUNS(0, n) && BELIEVES(0, n, copy0[r]) && cell[C(0, n)] == VALUE ->\n       made"
 _HIT = "RUNS(1, n) && BELIEVES(1, n, copy1[r]) && cell[C(1, n)] == made ->   /* HIT: */"
-_NOTED = "RUNS(1, n) && BELIEVES(1, n, copy1[r]) ->\n       if\n       :: (cell"
 
 MUTANTS = (
     Mutant(
@@ -52,14 +51,6 @@ MUTANTS = (
                 "{ skip }",
             ),
         ),
-    ),
-    Mutant(
-        "cluster-stamp-any-node",
-        "cluster-fault-stamp",
-        "that a stamp is made only in a shard that is trusted",
-        "The node of a stamp is flushed, and a writer's mark is gone; a reader makes the stamp "
-        "anew and fills the old document on another node; the writer commits and is killed.",
-        ((_NOTED, _NOTED.replace(" && BELIEVES(1, n, copy1[r])", "")),),
     ),
     Mutant(
         "cluster-stamp-unverified",

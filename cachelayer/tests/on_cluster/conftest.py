@@ -28,6 +28,10 @@ class _InShards:
             if name == "mget":
                 [keys] = arguments
                 return call([_stored(key) for key in keys], **options)
+            if name == "mset":
+                [values] = arguments
+                stored = {_stored(key): value for key, value in values.items()}
+                return self._client.mset_nonatomic(stored)
             count = len(arguments) if name in _OF_KEYS else 1
             stored = [_stored(each) for each in arguments[:count]]
             return call(*stored, *arguments[count:], **options)

@@ -24,6 +24,7 @@ _NAMES = {
     _PATCHED: """
         test_documents.test_a_statement_of_very_many_rows_marks_one_stamp
         test_pages.test_rows_are_repaired_before_stamps
+        test_pages.test_a_table_is_swept_before_its_stamps_are_released
         test_write.test_the_token_is_one_for_the_whole_transaction
         test_write.test_a_commit_without_an_answer_leaves_its_marks
         test_write.test_a_failure_of_the_cache_layer_itself_rolls_back
@@ -38,11 +39,20 @@ _NAMES = {
         test_warm.test_without_redis_it_says_so
     """,
     _ALONE: """
+        test_clear.test_rows_nulls_and_leases_go_and_marks_stay
+        test_clear.test_keys_of_others_stay
+        test_clear.test_many_keys_go_in_batches
         test_documents.test_a_stamp_that_is_evicted_is_made_anew
         test_retire_variants.test_while_it_closes_nothing_is_pushed_into_it
         test_retire_variants.test_not_on_another_server
         test_retire_variants.test_what_is_used_is_said_to_be_and_what_is_not_goes
         test_retire_variants.test_one_that_has_said_nothing_yet_is_new
+        test_retire_variants.test_a_late_push_finds_that_others_came_in_between
+        test_row_count.test_a_count_does_not_make_rows_look_used_to_an_evicting_redis
+        test_variants.test_a_variant_that_is_entered_while_a_writer_is_at_work
+        test_row_count.test_only_rows_of_cached_models_count
+        test_row_count.test_a_large_keyspace_is_not_walked_while_the_caller_waits
+        test_variants.test_marks_that_are_not_those_found_are_not_taken_over
         test_variants.test_after_a_flush_a_variant_is_entered_anew
         test_variants.test_a_reconcile_sweeps_variants_too
         test_variants.test_a_process_that_has_met_redis_serves_hits_without_postgres

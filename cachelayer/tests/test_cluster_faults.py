@@ -1,5 +1,7 @@
 """What happens to single nodes and slots of a real Redis Cluster: no read is stale, others hit."""
 
+import time
+
 import orjson
 import pytest
 import redis
@@ -8,7 +10,7 @@ from django.db import connection, transaction
 import cachelayer
 from cachelayer.models import Repair
 from cachelayer.protocol import drain, key_states, partition, reconcile_shards, stamps, watchdog
-from cachelayer.redis import keyspace, shards, topology
+from cachelayer.redis import keyspace, shards, topology, transport
 from cachelayer.redis.gate import Mode
 from cachelayer.redis.shard_gates import shard_gates
 from cachelayer.tests.bookshop.models import Note
@@ -132,13 +134,34 @@ def test_a_replica_that_lags_takes_over(own_cluster):
     assert topology.address(shards.of(key_of(note))) == replica.address()
 
 
+def test_a_process_that_has_noticed_nothing_does_not_read_what_lags(own_cluster, monkeypatch):
+    by_port = notes_on_each_node(own_cluster)
+    primary = own_cluster.primaries()[0]
+    replica = own_cluster.replica_of(primary)
+    [note] = by_port.pop(primary.port)
+    until(lambda: replica.info("master_repl_offset") == primary.info("master_repl_offset"))
+    monkeypatch.setattr(shard_gates, "reconcile", lambda held: time.sleep(0.01))
+    replica.pause()
+    primary.ask("CLIENT", "KILL", "TYPE", "replica")
+    set_stars(note, 2)
+    primary.kill()
+    replica.resume()
+    until(replica.is_primary)
+    # As another process, whose first connection leads to the replica.
+    transport.forget_connections()
+    shard_gates.start_afresh()
+    until(lambda: own_cluster.primary_of(key_of(note)) is replica)
+    assert b'"stars":1' in stored(replica, note)
+    assert stars(note) == 2
+
+
 def test_a_writer_marks_a_replica_that_has_taken_over_in_vain(own_cluster):
     """It is not reconciled yet: who still reads the former primary would not see the mark."""
     by_port = notes_on_each_node(own_cluster)
     primary = own_cluster.primaries()[0]
     replica = own_cluster.replica_of(primary)
     [note] = by_port.pop(primary.port)
-    shard_gates.reconcile = lambda held: None
+    shard_gates.reconcile = lambda held: time.sleep(0.01)
     try:
         replica.ask("CLUSTER", "FAILOVER", "TAKEOVER")
         until(replica.is_primary)
@@ -214,7 +237,7 @@ def test_a_move_that_is_called_off_leaves_no_old_row(redis_cluster, monkeypatch,
     here, there, _ = redis_cluster.primaries()
     [note] = by_port[here.port]
     shard, slot = shards.of(key_of(note)), shards.slots()[shards.of(key_of(note))]
-    monkeypatch.setattr(shard_gates, "reconcile", lambda held: None)
+    monkeypatch.setattr(shard_gates, "reconcile", lambda held: time.sleep(0.01))
     monkeypatch.setattr(watchdog.task, "wake_now", lambda: None)
     redis_cluster.begin_to_move(shard, there)
     keys = [keyspace.all_of(["cachelayer:incarnation"], shard)[0]][:moved_first]
@@ -238,7 +261,7 @@ def test_a_slot_that_comes_back_is_not_taken_for_what_it_was(redis_cluster, monk
     here, there, _ = redis_cluster.primaries()
     [note] = by_port[here.port]
     shard = shards.of(key_of(note))
-    monkeypatch.setattr(shard_gates, "reconcile", lambda held: None)
+    monkeypatch.setattr(shard_gates, "reconcile", lambda held: time.sleep(0.01))
     monkeypatch.setattr(watchdog.task, "wake_now", lambda: None)
     redis_cluster.move(shard, there)
     set_stars(note, 2)

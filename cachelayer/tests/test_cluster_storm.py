@@ -30,7 +30,8 @@ pytestmark = [
 ]
 
 _PROCESSES = 3
-_ROWS = 24
+#: Many, so that a row that is lost in a fail-over is mostly not written again before it is read.
+_ROWS = 150
 _SECONDS = float(os.environ.get("STORM_SECONDS", "30"))
 
 
@@ -108,7 +109,7 @@ def _fail(cluster, chance):
             # What comes now never reaches the replica, which then takes over.
             replica.pause()
             here.ask("CLIENT", "KILL", "TYPE", "replica")
-            time.sleep(0.3)
+            time.sleep(1.0)
             here.kill()
             replica.resume()
             until(replica.is_primary)

@@ -192,7 +192,7 @@ class Line:
     def _look_at_the_clock(self) -> None:
         self._timer = None
         if self._waiting and self._loop.time() >= self._waiting[0][2]:
-            # A loop that was held up finds the timer before the answers that have come.
+            # A loop that was held up may run timers before it looks at sockets (libuv does).
             self._receive()
         if self._connection is None or not self._waiting:
             return

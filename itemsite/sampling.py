@@ -63,8 +63,10 @@ class OnLoopBySampling:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
-            names = self._fields
-            said = {names[n]: v.decode("latin-1") for n, v in scope["headers"] if n in names}
+            said: dict[str, str] = {}
+            for name, value in scope["headers"]:
+                if name in self._fields:
+                    said[self._fields[name]] = value.decode("latin-1")
             parent = self._sampled.parent(scope["path"], said)
             if parent is not None:
                 await self._trace(parent, scope, receive, send)
@@ -154,7 +156,7 @@ class Parents:
 
     def of(self, environ: dict[str, Any]) -> Context:
         """The caller's span; ``nobody`` where it names none."""
-        if not any(map(environ.get, self._names)):
+        if not environ or not any(map(environ.get, self._names)):
             return self.nobody
         return propagate.extract(environ, context=self.nobody, getter=wsgi_getter)
 

@@ -152,7 +152,7 @@ def aget(key: str, *, verified: bool) -> Coroutine[Any, Any, _Found]:
     """
     if not (keyspace.is_known() and variants.is_known()):
         raise loop_transport.NotConnected("This process does not know yet where its keys are.")
-    found = events.interested("get", [key])
+    found = events.interested("get", (key,))
     return _aget_announced(found, key, verified) if found else _aget(key, verified)
 
 

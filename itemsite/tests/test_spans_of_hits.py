@@ -8,6 +8,7 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.urls import include, path
 from opentelemetry import trace
 from opentelemetry.instrumentation.django import DjangoInstrumentor
+from opentelemetry.instrumentation.wsgi import OpenTelemetryMiddleware
 from opentelemetry.sdk.trace import TracerProvider, sampling
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -224,6 +225,19 @@ def test_what_the_variables_of_opentelemetry_ask_for_is_there_too(site, traces, 
     attributes = traces.take()[0].attributes
     assert attributes["http.request.header.accept"] == ("application/json",)
     assert len(attributes["http.response.header.etag"]) == 1
+
+
+def test_a_span_that_is_around_the_layer_gets_the_look_up(untraced, traces):
+    """What an adopter needs of a WSGI server: one middleware, and nothing of the lab."""
+    Item.objects.create(id=ID, name="Tea", price=Decimal("4.50"))
+    site = Site()
+    site.layer = OpenTelemetryMiddleware(site.layer, tracer_provider=traces.provider)
+    assert site.is_fast()
+    traces.take()
+    site.ask()
+    server, get = traces.take()
+    assert (get.name, get.parent.span_id) == ("cache.get", server.context.span_id)
+    assert server.attributes["cache.outcome"] == "hit"
 
 
 def test_the_answer_names_its_trace(site, traces):

@@ -106,6 +106,8 @@ class TracingEnvironment:
     protocol: str
     # Requests traced a second in each process; 0: OTEL_TRACES_SAMPLER says which.
     per_second: int
+    # Empty: all requests, unless there is a number a second.
+    sampler: str
 
     @classmethod
     def read(cls, environ: MutableMapping[str, str] = os.environ) -> "TracingEnvironment":
@@ -135,7 +137,8 @@ class TracingEnvironment:
             # What machines ask every few seconds would push out what people did.
             _default(environ, "OTEL_PYTHON_DJANGO_EXCLUDED_URLS", _NOT_TRACED)
         protocol = _otlp(environ, "PROTOCOL") or "http/protobuf"
-        return cls(enabled, endpoint, protocol, per_second)
+        sampler = environ.get("OTEL_TRACES_SAMPLER", "")
+        return cls(enabled, endpoint, protocol, per_second, sampler)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +168,9 @@ class WebEnvironment:
         )
 
 
+_SAMPLING: Final = ("TRACES_PER_SECOND", "OTEL_TRACES_SAMPLER")
+
+
 @dataclass(frozen=True, slots=True)
 class LabEnvironment:
     """What ``./lab`` is told: where to serve, and servers to use instead of its own."""
@@ -180,6 +186,8 @@ class LabEnvironment:
     service_name: str
     # OTEL_SDK_DISABLED: neither traces nor the lab's own collector.
     tracing_disabled: bool
+    # TRACES_PER_SECOND and OTEL_TRACES_SAMPLER, where they are set: for ./lab trace.
+    sampling: Mapping[str, str]
     # Requests a second of loadtest.background; 0: it does not run.
     background_rate: int
     # When ./lab was called (Unix time): the banner counts the installation, too.
@@ -197,6 +205,7 @@ class LabEnvironment:
             jaeger_url=_url(environ, "JAEGER_URL"),
             service_name=environ.get("OTEL_SERVICE_NAME", ""),
             tracing_disabled=environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true",
+            sampling={name: environ[name] for name in _SAMPLING if environ.get(name)},
             background_rate=_number(environ, "BACKGROUND_RATE", 0, at_most=1000, at_least=0),
             began=float(environ["LAB_BEGAN"]) if environ.get("LAB_BEGAN") else None,
         )

@@ -20,7 +20,7 @@ does not answer.
 
 import random
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from enum import IntEnum
 from typing import Any, Final
 
@@ -141,13 +141,31 @@ def get(keys: Sequence[str]) -> list[bytes | None]:
     return transport.get(keyspace.all_of(variants.stored(keys))) if keys else []
 
 
-async def aget(key: str, *, verified: bool) -> tuple[bytes | None, str, float]:
+#: The value of a key, the epoch if it was asked for, and the seconds that took.
+_Found = tuple[bytes | None, str, float]
+
+
+def aget(key: str, *, verified: bool) -> Coroutine[Any, Any, _Found]:
     """As ``get``, or as ``get_verified``, of one key, from an event loop; and the seconds it took.
 
     Raises ``CacheUnavailable`` also where a thread would have to ask something first.
     """
     if not (keyspace.is_known() and variants.is_known()):
         raise loop_transport.NotConnected("This process does not know yet where its keys are.")
+    found = events.interested("get", (key,))
+    return _aget_announced(found, key, verified) if found else _aget(key, verified)
+
+
+async def _aget_announced(found: Any, key: str, verified: bool) -> _Found:
+    # What is refused here is asked by a thread, which announces it.
+    loop_transport.enter()
+    with events.surrounded(found) as note:
+        result = await _aget(key, verified)
+        note(_of_values(result[:1]))
+    return result
+
+
+async def _aget(key: str, verified: bool) -> _Found:
     if verified:
         [value, found], took = await loop_transport.run(_command_verified([key]))
         return value, incarnation.trusted_epoch(found), took

@@ -8,7 +8,8 @@ import sys
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from itemsite.environment import Environment, WebEnvironment
+from itemsite import traces
+from itemsite.environment import Environment, TracingEnvironment, WebEnvironment
 
 NEEDED = {
     "SECRET_KEY": "secret",
@@ -112,3 +113,19 @@ def test_a_folder_for_metrics_that_cannot_be_written_to_is_refused(tmp_path):
     assert WebEnvironment.read({"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}).metrics_dir
     with pytest.raises(ImproperlyConfigured, match="not a folder that this user can write to"):
         WebEnvironment.read({"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "missing")})
+
+
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        ({"LAB": "1"}, "up to 10 requests a second"),
+        ({"LAB": "1", "TRACES_PER_SECOND": "50"}, "set TRACES_PER_SECOND higher"),
+        ({"LAB": "1", "OTEL_TRACES_SAMPLER": "always_off"}, "unset OTEL_TRACES_SAMPLER"),
+        ({"LAB": "1", "TRACES_PER_SECOND": "0"}, ""),
+        ({"LAB": "1", "OTEL_TRACES_SAMPLER": "parentbased_always_on"}, ""),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}, "parentbased_traceidratio chooses"),
+    ],
+)
+def test_who_misses_a_request_is_told_why(environ, words):
+    said = traces.sampled(TracingEnvironment.read({**environ}))
+    assert words in said if words else not said

@@ -6,8 +6,9 @@
 
 It starts a separate lab, and beside it the peers in ``peers/``: the same service as
 plain REST framework without the cache layer (``plain.py``), a naive write-through cache
-(``loadtest/control_app.py``), WSGI applications of a few lines (``bare.py``), and an async
-service on FastAPI (``fast_api.py``). The row ``orm`` needs no server: it compares writes of
+(``loadtest/control_app.py``), WSGI applications of a few lines (``bare.py``), async services on
+FastAPI (``fast_api.py``) and django-bolt (``bolt``), and REST framework with django-cacheops.
+A peer whose packages are not installed leaves its rows out, and says what to install. The row ``orm`` needs no server: it compares writes of
 one project (``orm.py``) with the cache layer and without. Nor does the row ``documents``, in
 which one document is served by this project, by django-cacheops and by django-cachalot
 (``documents.py``; without the packages of requirements-load.txt they are left out). Those that

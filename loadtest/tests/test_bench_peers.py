@@ -1,0 +1,114 @@
+"""The benchmark's peers are what its rows say: each serves the row, and ends with its row."""
+
+import subprocess
+import sys
+from datetime import datetime
+
+import orjson
+import psutil
+import pytest
+
+from loadtest.bench import peer_servers, story
+from loadtest.bench.comparisons import comparisons
+from loadtest.bench.peer_servers import KEYS, PEERS, missing
+from loadtest.bench.testbed import Testbed as Bench
+from loadtest.isolated_lab import Served
+from loadtest.tests.stale_api import stale_api
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+ID = "00000000-0000-4000-8000-000000000001"
+#: What its name says, and no row.
+SERVING = [name for name in PEERS if name != "constant_on_loop"]
+WITHOUT = """
+import sys
+sys.modules[{module!r}] = None
+from loadtest.bench.__main__ import main
+sys.exit(main(["--row", {row!r}]))
+"""
+IS_TRACED = """
+from loadtest.bench.peers.fast_api import application
+print(getattr(application, "_is_instrumented_by_opentelemetry", False))
+"""
+
+
+@pytest.fixture(scope="module")
+def testbed(tmp_path_factory):
+    testbed = Bench(tmp_path_factory.mktemp("bench"), rows=10)
+    try:
+        testbed.start()
+        yield testbed
+    finally:
+        testbed.stop()
+
+
+def row_of(body):
+    """What all say, however each writes a number and a time."""
+    row = orjson.loads(body)
+    times = [datetime.fromisoformat(row[name]) for name in ("created_at", "updated_at")]
+    return row["id"], row["name"], row["description"], float(row["price"]), *times
+
+
+@pytest.mark.parametrize("name", SERVING)
+def test_a_peer_answers_what_the_lab_does_and_leaves_no_process(testbed, name):
+    if advice := missing(name):
+        pytest.skip(advice)
+    path = f"/items/{ID}"
+    expected = row_of(testbed.get(path))
+    testbed.redis.delete(*{keys + ID for keys in KEYS.values()} - {KEYS["lab"] + ID})
+    served = testbed.peer(name)
+    processes = [psutil.Process(pid) for pid in (served.pid, *served.workers)]
+    assert len(processes) >= 3, "two workers"
+    # The second answer is a hit.
+    assert [row_of(testbed.get(path, served)) for _ in range(2)] == [expected] * 2
+    if name in KEYS:
+        assert testbed.redis.exists(KEYS[name] + ID), "what warm() looks for"
+    testbed.stop_peers()
+    assert not any(process.is_running() for process in processes)
+
+
+def test_every_row_compares_servers_that_there_are():
+    every = comparisons(100_000)
+    assert len({each.row for each in every}) == len(every)
+    assert {name for each in every for name in (each.subject, each.base)} <= {"lab", *PEERS}
+
+
+@pytest.mark.parametrize(
+    ("row", "module", "requirements"),
+    [
+        ("hit_bolt", "django_bolt", "loadtest/requirements.txt"),
+        ("hit_async", "fastapi", "loadtest/requirements.txt"),
+        ("hit_started", "opentelemetry.instrumentation.fastapi", "loadtest/requirements.txt"),
+        ("hit_cacheops", "cacheops", "requirements-load.txt"),
+        ("mixed", "locust", "requirements-load.txt"),
+    ],
+)
+def test_without_its_peer_a_row_is_left_out_with_a_sentence(row, module, requirements):
+    code = WITHOUT.format(row=row, module=module)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    said = " ".join((done.stdout + done.stderr).split())
+    assert done.returncode == 2, said
+    assert f"{row} needs packages for its peer, so it is left out." in said
+    assert f"pip install -r {requirements}" in said
+
+
+def test_a_module_is_missing_where_its_package_is_too():
+    assert not peer_servers._is_installed("no_such_package.module")
+
+
+@pytest.mark.skipif(bool(missing("fast_api_traced")), reason="fastapi is not installed")
+@pytest.mark.parametrize("name", ["fast_api_traced", "fast_api_untraced"])
+def test_the_async_peer_is_instrumented_or_not_at_all(testbed, name):
+    environment = testbed.lab.environment(PEERS[name].settings)
+    command = [sys.executable, "-c", IS_TRACED]
+    done = subprocess.run(
+        command, cwd=testbed.lab.root, env=environment, capture_output=True, text=True
+    )
+    assert done.stdout.split() == [str(name == "fast_api_traced")], done.stderr
+
+
+@pytest.mark.skipif(bool(missing("lab_before")), reason="locust is not installed")
+def test_a_story_in_which_a_read_was_stale_is_no_measurement():
+    # Of twenty people two are editors, who check what they read.
+    with stale_api() as url, pytest.raises(RuntimeError, match="stale"):
+        story.once(Served(url, psutil.Process().pid), story.Load("story", clients=20), 1)

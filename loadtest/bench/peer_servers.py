@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+#: The lab's application once more.
+LAB: Final = ("-c", "python:itemsite.gunicorn")
 #: As the lab's gunicorn, without its application.
 _GUNICORN: Final = (
     *("-c", "python:loadtest.bench.peers.gunicorn"),
@@ -47,8 +49,7 @@ class Peer:
 
 
 def _lab(settings: Mapping[str, str], needs: tuple[str, ...] = ()) -> Peer:
-    command = ("-c", "python:itemsite.gunicorn")
-    return Peer(command, "gunicorn", settings, "item:", True, needs, "requirements-load.txt")
+    return Peer(LAB, "gunicorn", settings, "item:", True, needs, "requirements-load.txt")
 
 
 def _plain(keys: str = "", needs: tuple[str, ...] = (), **settings: str) -> Peer:
@@ -62,8 +63,8 @@ def _fast_api(settings: Mapping[str, str]) -> Peer:
 
 
 PEERS: Final[Mapping[str, Peer]] = {
-    # The lab's application once more: as `./lab` starts it, as it started it when a request had
-    # a thread and a trace, without traces, and with threads alone.
+    # As `./lab` starts it, as it did when every request had a thread and a trace, without traces,
+    # and with threads alone.
     "lab_started": _lab({"OTEL_TRACES_SAMPLER": "", "OTEL_TRACES_SAMPLER_ARG": ""}),
     "lab_before": _lab({"WEB_WORKER": "gthread", **_ALL_TRACED}, needs=("locust",)),
     "lab_untraced": _lab(_UNTRACED),

@@ -19,7 +19,7 @@ def _with_clients(clients: int) -> Load:
     return Load(HOT.mode, HOT.first, HOT.count, HOT.path, clients)
 
 
-_CONNECTIONS: Final = Comparison(
+CONNECTIONS: Final = Comparison(
     *("scaling", "hits at 256 connections / at 16", 0.9, "lab", _with_clients(256), HOT),
     prepare=warm("lab"),
     outcome="hits",
@@ -28,10 +28,16 @@ _CONNECTIONS: Final = Comparison(
 
 def measure(testbed: Testbed, repeats: int, seconds: float) -> list[Outcome]:
     """Hits from 1 to 2 workers, and from 16 to 256 connections: rates, and their p99."""
-    many = compare(testbed, _CONNECTIONS, repeats, seconds)
-    p99s = ([ms / 1000 for ms in many.figures[name]] for name in ("p99s_ms", "p99s_ms_of_base"))
-    slowest = of_seconds("scaling", "p99 of hits at 256 connections / at 16", 20, *p99s)
-    return [_workers(testbed, repeats, seconds), many, slowest]
+    many = compare(testbed, CONNECTIONS, repeats, seconds)
+    return [_workers(testbed, repeats, seconds), many, slowest(many)]
+
+
+def slowest(many: Outcome) -> Outcome:
+    """The ratio of the 99th percentiles of the two loads of *many*."""
+    mine, base = (
+        [ms / 1000 for ms in many.figures[name]] for name in ("p99s_ms", "p99s_ms_of_base")
+    )
+    return of_seconds("scaling", "p99 of hits at 256 connections / at 16", 20, mine, base)
 
 
 def _workers(testbed: Testbed, repeats: int, seconds: float) -> Outcome:

@@ -13,7 +13,7 @@ import psycopg
 import redis
 
 from loadtest.bench import wrk
-from loadtest.bench.peer_servers import KEYS, PEERS
+from loadtest.bench.peer_servers import KEYS, LAB, PEERS
 from loadtest.bench.wrk import Load
 from loadtest.isolated_lab import IsolatedLab, Served, wait_until
 
@@ -22,7 +22,6 @@ HOT: Final = Load("get", first=1, count=2000)
 WRITTEN: Final = Load("put", first=5001, count=2000)
 #: Walks over the rows until all are cached: a busy machine may miss some.
 _PASSES: Final = 6
-_LAB: Final = ("-c", "python:itemsite.gunicorn")
 _INSERT: Final = """
     INSERT INTO items (id, name, description, price, created_at, updated_at)
     SELECT ('00000000-0000-4000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'Item ' || n,
@@ -93,7 +92,7 @@ class Testbed:
     def lab_with(self, name: str, **changes: str) -> Served:
         """The lab's application once more, with other settings in its environment."""
         return self.lab.serve(
-            name, _LAB, {"PROMETHEUS_MULTIPROC_DIR": self._folder(name), **changes}
+            name, LAB, {"PROMETHEUS_MULTIPROC_DIR": self._folder(name), **changes}
         )
 
     def servers(self) -> dict[str, list[int]]:
@@ -179,7 +178,7 @@ def versions() -> dict[str, str]:
     """Of what was measured."""
     wanted = (
         *("django", "djangorestframework", "redis", "hiredis", "psycopg", "gunicorn", "fastapi"),
-        *("django-bolt", "django-cacheops", "django-cachalot"),
+        *("django-bolt", "django-cacheops", "django-cachalot", "locust"),
     )
     found = {}
     for name in wanted:

@@ -1,5 +1,7 @@
 """The benchmark's peers are what its rows say: each serves the row, and ends with its row."""
 
+import json
+import shutil
 import subprocess
 import sys
 from datetime import datetime
@@ -8,8 +10,9 @@ import orjson
 import psutil
 import pytest
 
-from loadtest.bench import peer_servers, story
+from loadtest.bench import markdown, peer_servers, scaling, story
 from loadtest.bench.comparisons import comparisons
+from loadtest.bench.outcome import of_rates
 from loadtest.bench.peer_servers import KEYS, PEERS, missing
 from loadtest.bench.testbed import Testbed as Bench
 from loadtest.isolated_lab import Served
@@ -112,3 +115,32 @@ def test_a_story_in_which_a_read_was_stale_is_no_measurement():
     # Of twenty people two are editors, who check what they read.
     with stale_api() as url, pytest.raises(RuntimeError, match="stale"):
         story.once(Served(url, psutil.Process().pid), story.Load("story", clients=20), 1)
+
+
+def test_the_slowest_hundredth_of_many_connections_has_its_own_goal():
+    p99s = {"p99s_ms": [300.0, 150.0], "p99s_ms_of_base": [10.0, 10.0]}
+    outcome = scaling.slowest(of_rates("scaling", "rates", 0.9, [9.0, 9.0], [9.0, 9.0], **p99s))
+    assert (outcome.value, outcome.goal, outcome.met) == (22.5, 20, False)
+    assert outcome.spread == (15.0, 30.0)
+    loads = scaling.CONNECTIONS.load, scaling.CONNECTIONS.base_load
+    assert [load.clients for load in loads] == [256, 16]
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.skipif(
+    bool(missing("bolt") or missing("lab_before") or not shutil.which("wrk")),
+    reason="django-bolt, locust or wrk is not installed",
+)
+def test_it_measures_beside_django_bolt_and_with_the_story_of_locust(tmp_path):
+    rows = ("--row", "hit_bolt", "--row", "mixed", "--quick", "--repeats", "1", "--seconds", "1")
+    command = [sys.executable, "-m", "loadtest.bench", *rows, "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    measured = json.loads((tmp_path / "bench.json").read_bytes())
+    found = [(row["row"], row["goal"], row["figures"]["peer"]) for row in measured["rows"]]
+    assert found == [("hit_bolt", 1.1, "bolt"), ("mixed", 3, "lab_before")]
+    table = markdown.tables(measured)
+    for row in measured["rows"]:
+        assert row["value"] > 0
+        assert all(row["figures"][name]["generator"] > 0 for name in ("cpu_us", "cpu_us_of_base"))
+        assert table.count(f"| {row['what']} | ") == 2, "what it reached, and its processor time"

@@ -113,20 +113,25 @@ class Testbed:
         return str(folder)
 
     def warm(self, name: str, load: Load = HOT) -> None:
-        """Have every row of *load* in the cache of *name*; ``RuntimeError`` if that fails."""
+        """Have the rows of *load* in the cache of *name*; ``RuntimeError`` if many are not."""
         begin = KEYS[name]
         numbers = range(load.first, load.first + load.count)
         keys = [f"{begin}00000000-0000-4000-8000-{number:012x}" for number in numbers]
+        cached = 0
         for _ in range(_PASSES):
             walked = 0
             while walked < load.count:
                 rest = Load("walk", load.first + walked, load.count - walked, load.path)
                 walked += wrk.once(self.peer(name), rest, 1).requests
-            # Not all: five minutes after they were cached together they expire within half a
-            # minute, some while the others are cached again.
-            if int(self.redis.exists(*keys)) >= len(keys) * 0.95:
+            cached = int(self.redis.exists(*keys))
+            # A peer that has nothing behind Redis refuses the others, and a run of which a
+            # hundredth was refused does not count.
+            if cached >= len(keys) * 0.998:
                 return
-        raise RuntimeError(f"{name} does not cache its rows; is Redis overloaded?")
+        # Not all: five minutes after they were cached together they expire within half a
+        # minute, some while the others are cached again.
+        if cached < len(keys) * 0.95:
+            raise RuntimeError(f"{name} does not cache its rows; is Redis overloaded?")
 
     def clear(self) -> None:
         """Empty the lab's cache, as a client does."""

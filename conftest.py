@@ -16,6 +16,7 @@ from cachelayer.tests.fresh import TEST_DATABASE, trust_redis
 
 pytest_plugins = [
     "itemsite.tests.browser",
+    "itemsite.tests.cluster",
     "itemsite.tests.own_redis",
     "itemsite.tests.sentinel",
     "pytester",

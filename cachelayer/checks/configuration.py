@@ -13,6 +13,7 @@ from django.utils.module_loading import import_string
 
 from cachelayer import conf
 from cachelayer.checks import redis
+from cachelayer.redis import cluster
 from cachelayer.representation import (
     dependencies,
     hyperlinks,
@@ -223,6 +224,11 @@ def _wrong_cache(settings: conf.Settings) -> Iterator[CheckMessage]:
                 "that hangs would hang every request. Set it to some hundredths of a second.",
                 id="cachelayer.E005",
             )
+    if options.get("CONNECTION_FACTORY") == cluster.FACTORY:
+        try:
+            cluster.tag()
+        except ImproperlyConfigured as error:
+            yield Error(str(error), id="cachelayer.E033")
 
 
 def _computed_fields(cached: CachedModel) -> Iterator[CheckMessage]:

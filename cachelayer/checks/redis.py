@@ -10,7 +10,7 @@ from django.core.checks import CheckMessage, Error
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
 from cachelayer.exceptions import CacheUnavailable
-from cachelayer.redis import eviction, incarnation, keyspace, transport
+from cachelayer.redis import cluster, eviction, incarnation, keyspace, transport
 from cachelayer.representation import registry, relations
 
 _KEY: Final = "cachelayer:probe"
@@ -103,8 +103,16 @@ def acl(*, keys: bool = True) -> str:
     Leave out *keys* for a user who may use every key: Redis refuses to add patterns there.
     """
     database = int(transport.client().connection_pool.connection_kwargs.get("db") or 0)
-    names = [*commands(), *(["select"] if database else [])]
+    names = [*commands(), *(["select"] if database else []), *_for_cluster()]
     return " ".join([*(_rules_of_keys() if keys else []), *(f"+{name}" for name in names)])
+
+
+def _for_cluster() -> list[str]:
+    """What a connection asks a cluster, before it is one to the primary of the slot."""
+    is_slots = issubclass(
+        transport.client().connection_pool.connection_class, cluster.SlotConnection
+    )
+    return ["cluster|slots"] if is_slots else []
 
 
 def _rules_of_keys() -> list[str]:
@@ -112,6 +120,17 @@ def _rules_of_keys() -> list[str]:
 
 
 def _problems(connection: Any) -> Iterator[CheckMessage]:
+    [info] = incarnation.ask(connection, ("INFO", "server"))
+    is_node = eviction.field(info, "redis_mode") == "cluster"
+    if is_node and not isinstance(connection, cluster.SlotConnection):
+        yield Error(
+            "This Redis is a node of a cluster, which has only some of the keys. The cache never "
+            "uses it.",
+            hint=f"Set CONNECTION_FACTORY in the OPTIONS of CACHES to {cluster.FACTORY!r}, and "
+            'KEY_PREFIX to a word of this project in braces, such as "{shop}".',
+            id="cachelayer.E027",
+        )
+        return
     yield from _refused(connection)
     try:
         found = incarnation.fetch(connection)

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import hiredis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import MaxConnectionsError, RedisError, ResponseError
+from redis.exceptions import MaxConnectionsError, MovedError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 #: Bytes received at a time: for the first part of an answer, and for later parts.
@@ -127,6 +127,9 @@ def refusal(connection: Any, reply: Exception) -> ResponseError:
         # primary. If this were a refusal, the writer would write without its mark.
         raise RedisConnectionError("This Redis has become a replica.")
     error = connection._parser.parse_error(text)
+    if isinstance(error, MovedError) and hasattr(connection, "moved"):
+        # As above: a new connection goes to the node of the cluster that has the keys now.
+        error = connection.moved(error)
     if isinstance(error, ResponseError):
         return error
     raise error  # For example "loading", which redis-py takes for a broken connection.

@@ -26,7 +26,8 @@ def empty_redis() -> None:
     # At once: a thread in the background must not find it flushed.
     pipeline = transport.client().pipeline(transaction=True)
     pipeline.flushdb()
-    pipeline.set(incarnation.KEY, incarnation.trusted(incarnation.settling(server, epoch.known())))
+    trusted = incarnation.trusted(incarnation.settling(server, epoch.known()))
+    pipeline.set(keyspace.of(incarnation.KEY), trusted)
     pipeline.execute()
 
 
@@ -34,7 +35,7 @@ def trust_redis() -> None:
     """As in a new process, with an empty Redis: the gate is closed."""
     _end_reconcile()
     # It knows that its database and its shapes own the plain keys: else Postgres would be asked.
-    keyspace._prefix = ""
+    keyspace._prefix = keyspace.said() or ""
     variants._own = {}
     epoch.hear(_fresh_postgres())
     empty_redis()

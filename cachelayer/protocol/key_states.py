@@ -18,19 +18,22 @@ rockscache. Every function here makes one round trip, and raises ``CacheUnavaila
 does not answer.
 """
 
-import random
 import secrets
 from collections.abc import Coroutine, Mapping, Sequence
 from enum import IntEnum
+from functools import partial
+from itertools import chain
 from typing import Any, Final
 
 from cachelayer import conf, events
 from cachelayer.exceptions import CacheUnavailable
+from cachelayer.protocol import lifetimes
 from cachelayer.redis import (
     epoch,
     incarnation,
     keyspace,
     loop_transport,
+    many_keys,
     scripts,
     transport,
     variants,
@@ -57,8 +60,8 @@ _get_verified = scripts.load("get_verified", "own_incarnation")
 _document = scripts.load("document", "own_incarnation", "checked")
 _lease = scripts.load("lease")
 _repair = scripts.load("repair", "own_incarnation", "variants")
-_fill = scripts.load("fill", "fill_one")
-_confirm = scripts.load("confirm", "own_incarnation", "checked", "fill_one")
+_fill = scripts.load("fill", "fill_each")
+_confirm = scripts.load("confirm", "own_incarnation", "checked", "fill_each")
 _push = scripts.load("push", "variants", "release_one")
 _release = scripts.load("release", "release_one")
 _drop = scripts.load("drop", "variants")
@@ -136,8 +139,7 @@ def _of_values(values: Sequence[bytes | None]) -> dict[str, str]:
 def get(keys: Sequence[str]) -> list[bytes | None]:
     """The values of *keys*, all of one model, in the variant of this release."""
     if keys and registry.is_of_documents(keys[0]):
-        values: list[bytes | None] = transport.round_trip(_get_documents(keys), use=Use.READ)[0]
-        return values
+        return many_keys.ask(keys, _get_documents)
     return transport.get(keyspace.all_of(variants.stored(keys))) if keys else []
 
 
@@ -233,22 +235,29 @@ def lease(
     the incarnation is not trusted for the epoch of Postgres, nothing is leased and the gate
     settles.
     """
-    keys = list(wanted)
+    command = partial(_lease_command, token=token, marks=marks)
+    answers = many_keys.ask([*wanted.items()], command)
+    if -1 in answers:
+        gate.settle("The incarnation is gone: Redis was flushed, or is being reconciled.")
+        raise CacheUnavailable("Redis is not trusted.")
+    results = tuple(Leased)
+    return [results[answer] for answer in answers]
+
+
+def _lease_command(
+    wanted: Sequence[tuple[str, bytes | None]], token: bytes, marks: Mapping[str, bytes | None]
+) -> Command:
+    keys = [key for key, _ in wanted]
     variant = variants.variant(keys[0])
-    values = [value or b"" for value in wanted.values()]
+    values = [value or b"" for _, value in wanted]
     if variant:
         values += [marks.get(key) or b"" for key in keys]
     # One entry serves all tenants.
     entry = variant.rpartition("/")[2]
-    arguments = (token, _ms(conf.get().LEASE_LIFETIME), epoch.known(), entry, len(keys), *values)
+    lifetime = lifetimes.in_ms(conf.get().LEASE_LIFETIME)
+    arguments = (token, lifetime, epoch.known(), entry, len(keys), *values)
     held = [*variants.stored(keys), *(keys if variant else [])]
-    [answers] = transport.round_trip(
-        _lease([*held, variants.KEY, incarnation.KEY], *arguments), use=Use.READ
-    )
-    if answers == -1:
-        gate.settle("The incarnation is gone: Redis was flushed, or is being reconciled.")
-        raise CacheUnavailable("Redis is not trusted.")
-    return [Leased(answer) for answer in answers]
+    return _lease([*held, variants.KEY, incarnation.KEY], *arguments)
 
 
 @events.operation("fill", lambda filled: {"cache.filled": sum(filled)})
@@ -257,9 +266,13 @@ def fill(rows: Mapping[str, bytes], token: bytes) -> list[bool]:
 
     ``INVALIDATE`` in place of a row gives the lease back.
     """
-    values = (part for key, row in rows.items() for part in (row, lifetime(key, row)))
-    [answers] = transport.round_trip(_fill(variants.stored(rows), token, *values), use=Use.READ)
-    return [answer == 1 for answer in answers]
+    stored = [*zip(variants.stored(rows), rows.values(), lifetimes.of(rows), strict=True)]
+    return [answer == 1 for answer in many_keys.ask(stored, partial(_fill_command, token))]
+
+
+def _fill_command(token: bytes, stored: Sequence[tuple[str, bytes, int]]) -> Command:
+    values = (value for _, row, lifetime in stored for value in (row, lifetime))
+    return _fill([key for key, _, _ in stored], token, *values)
 
 
 @events.operation("fill")
@@ -269,7 +282,7 @@ def confirm(rows: Mapping[str, bytes], token: bytes) -> list[bytes | None]:
     A page reads as itself only while its stamps are unchanged. The result is also None if the
     server is not trusted for the epoch of Postgres.
     """
-    values = (part for key, row in rows.items() for part in (row, lifetime(key, row)))
+    values = chain.from_iterable(zip(rows.values(), lifetimes.of(rows), strict=True))
     keys = [*variants.stored(rows), incarnation.KEY]
     command = _confirm(keys, keyspace.prefix(), token, *values)
     held: list[bytes | None]
@@ -306,11 +319,8 @@ def push(rows: Mapping[str, bytes], token: bytes) -> list[str]:
     order, marks would keep it from using the rows; the model shows this.)
     """
     pushed = {key: row for key, row in rows.items() if row != INVALIDATE}
-    values = (
-        part
-        for key, row in pushed.items()
-        for part in (row, lifetime(key, row), variants.of(key.partition(":")[0]))
-    )
+    shapes = (variants.of(key.partition(":")[0]) for key in pushed)
+    values = chain.from_iterable(zip(pushed.values(), lifetimes.of(pushed), shapes, strict=True))
     held = [*pushed, variants.KEY, incarnation.KEY]
     commands = [_push(held, token, keyspace.prefix(), *values)]
     if released := [key for key in rows if key not in pushed]:
@@ -351,17 +361,3 @@ def drop(keys: Sequence[str]) -> int:
     """Delete rows, nulls and leases, but leave marks; return how many were deleted."""
     deleted: int = transport.round_trip(_drop([*keys, variants.KEY], keyspace.prefix()))[0]
     return deleted
-
-
-def lifetime(key: str, row: bytes) -> int:
-    """How long *row* may stay under *key*, in milliseconds."""
-    settings, cached = conf.get(), registry.of_prefix(key.partition(":")[0])
-    longest = (cached and cached.lifetime) or settings.ROW_TTL
-    if row == NULL:
-        return _ms(min(settings.NULL_TTL, longest))
-    jitter = 1 - settings.ROW_TTL_JITTER * random.random()
-    return _ms(longest * jitter)
-
-
-def _ms(seconds: float) -> int:
-    return max(1, round(seconds * 1000))

@@ -2,29 +2,31 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from cachelayer.redis import keyspace, transport
-from cachelayer.redis.batches import PIPELINE
+from cachelayer.redis.batches import PIPELINE, patiently
 from cachelayer.representation import registry, tenancy
 
 #: The cursor at the beginning and at the end of a scan.
 START: Final = "0"
 
 
-def keys(prefixes: Sequence[str] | None = None) -> Iterator[str]:
+def keys(prefixes: Sequence[str] | None = None, *, patient: bool = False) -> Iterator[str]:
     """The keys of cached rows, of all registered models or of *prefixes*.
 
     This includes the variants of other releases (``variants.py``). A key that exists during the
-    whole scan is returned at least once.
+    whole scan is returned at least once. A *patient* scan repeats a step that Redis did not answer,
+    as ``patiently`` does.
     """
     if prefixes is None:
         prefixes = [cached.prefix for cached in registry.every()]
         if any(map(tenancy.may_be, registry.databases())):
             for prefix in prefixes:
-                yield from _walk(keyspace.pattern("", f"*/{prefix}[:~]"))
+                yield from _walk(keyspace.pattern("", f"*/{prefix}[:~]"), patient)
     for prefix in prefixes:
-        yield from _walk(_pattern(prefix))
+        yield from _walk(_pattern(prefix), patient)
 
 
 def variant_keys(variant: str) -> Iterator[str]:
@@ -45,10 +47,11 @@ def _pattern(prefix: str) -> str:
     return keyspace.pattern(prefix, "[:~]")
 
 
-def _walk(pattern: str) -> Iterator[str]:
+def _walk(pattern: str, patient: bool = False) -> Iterator[str]:
     cursor = START
+    step = partial(_scan, pattern)
     while True:
-        cursor, found = _scan(pattern, cursor)
+        cursor, found = patiently(step, cursor) if patient else step(cursor)
         yield from found
         if cursor == START:
             break

@@ -12,9 +12,11 @@ from django.core.management import CommandError, ManagementUtility
 from django.db import OperationalError, connection, transaction
 
 from cachelayer.operations import verify, warm
+from cachelayer.protocol import key_states
 from cachelayer.redis import transport
 from cachelayer.tests.bookshop.models import Note, Stamp
 from cachelayer.tests.commands import environment_here, run, run_in_a_pipe
+from cachelayer.tests.fresh import empty_redis
 from cachelayer.tests.polling import until
 from cachelayer.tracking import repair_log
 
@@ -109,6 +111,25 @@ def test_ctrl_c_lets_the_batch_that_is_running_come_to_its_end(rows, monkeypatch
         run("cache_warm")
     assert stopped.value.returncode == 130
     assert transport.client().get(rows[0]).startswith(b"{")
+
+
+def test_ctrl_c_gives_back_the_leases_of_batches_that_were_begun_ahead(rows, monkeypatch):
+    Note.objects.bulk_create([Note() for _ in range(4500)])
+    empty_redis()
+    load = warm.read_neighbours
+
+    def interrupted(*args):
+        signal.raise_signal(signal.SIGINT)
+        monkeypatch.setattr(warm, "read_neighbours", load)
+        return load(*args)
+
+    monkeypatch.setattr(warm, "read_neighbours", interrupted)
+    with pytest.raises(CommandError, match="Stopped") as stopped:
+        run("cache_warm")
+    assert stopped.value.__context__, "which keeps all frames, and so no generator ends by itself"
+    values = transport.client().mget([f"note:{note.pk}" for note in Note.objects.all()])
+    found = {key_states.name(value) for value in values}
+    assert found == {"row", "absent"}
 
 
 def test_a_second_ctrl_c_does_not_wait(rows, monkeypatch):

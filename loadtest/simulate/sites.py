@@ -1,6 +1,6 @@
 """Three sites, by the formula and by what was measured: a column of the planning page for each."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any, Final
@@ -25,20 +25,25 @@ SITES: Final[Mapping[str, Site]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Cores:
+    """How many are needed, none busier than ``_BUSY``."""
+
+    workers: float
+    redis: float
+    postgres: float
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """What *site* needs, by what was measured (``parts`` of plan.json)."""
+    """What *site* needs, and what it needs while one of *nodes* Redis servers is away."""
 
     site: Site
     forecast: Forecast
     nodes: int
-    worker_cores: float
-    redis_cores: float
-    postgres_cores: float
-
-    @property
-    def lost(self) -> float:
-        """Loads a second while one of the nodes is away: its hits are loads, too."""
-        return self.forecast.loads + (self.site.reads - self.forecast.loads) / self.nodes
+    cores: Cores
+    #: Loads a second while a node is away: its hits are loads, too.
+    loads_without_node: float
+    cores_without_node: Cores
 
     @property
     def refill(self) -> float:
@@ -47,21 +52,25 @@ class Plan:
 
 
 def plan(site: Site, parts: Mapping[str, Any]) -> Plan:
-    """The plan for *site*, whose rows have ``_JSON`` bytes."""
-    line = parts["memory"]["formulas"]["row"]
+    """The plan for *site*, whose rows have ``_JSON`` bytes, by the ``parts`` of plan.json."""
+    line, rates = parts["memory"]["formulas"]["row"], parts["rates"]
     site = replace(site, row_bytes=line["each"] + line["of_json"] * _JSON)
     found = forecast(site)
-    rates = (site.reads - found.loads, found.loads, site.writes)
-    spent = {
-        who: sum(
-            rate * each["cpu_us"][who] / 1e6
-            for rate, each in zip(rates, parts["rates"], strict=True)
-        )
-        / _BUSY
-        for who in ("workers", "redis", "postgres")
-    }
-    nodes = max(1, ceil(spent["redis"]), ceil(found.memory / _NODE_BYTES))
-    return Plan(site, found, nodes, spent["workers"], spent["redis"], spent["postgres"])
+    cores = _cores_for(site, found.loads, rates)
+    nodes = max(1, ceil(cores.redis), ceil(found.memory / _NODE_BYTES))
+    lost = found.loads + (site.reads - found.loads) / nodes
+    return Plan(site, found, nodes, cores, lost, _cores_for(site, lost, rates))
+
+
+def _cores_for(site: Site, loads: float, rates: Sequence[Mapping[str, Any]]) -> Cores:
+    """For that many loads a second; all other reads are hits."""
+    each_second = (site.reads - loads, loads, site.writes)
+
+    def busy(who: str) -> float:
+        pairs = zip(each_second, rates, strict=True)
+        return sum(count * each["cpu_us"][who] for count, each in pairs) / 1e6 / _BUSY
+
+    return Cores(busy("workers"), busy("redis"), busy("postgres"))
 
 
 _LINES: Final[Mapping[str, Callable[[Plan], str]]] = {
@@ -75,12 +84,14 @@ _LINES: Final[Mapping[str, Callable[[Plan], str]]] = {
     "memory of Redis": lambda plan: _size(plan.forecast.memory),
     "evictions a second": lambda plan: f"{plan.forecast.evictions:,.0f}",
     "Postgres: loads a second": lambda plan: f"{plan.forecast.loads:,.0f}",
-    "cores of workers": lambda plan: _cores(plan.worker_cores),
-    "cores of Redis": lambda plan: _cores(plan.redis_cores),
-    "cores of Postgres": lambda plan: _cores(plan.postgres_cores),
+    "cores: workers": lambda plan: _number(plan.cores.workers),
+    "cores: Redis": lambda plan: _number(plan.cores.redis),
+    "cores: Postgres": lambda plan: _number(plan.cores.postgres),
     "Redis nodes": lambda plan: f"{plan.nodes:,}",
-    "loads a second while one node is away": lambda plan: f"{plan.lost:,.0f}",
-    "then above twice the usual loads for": lambda plan: f"{plan.refill:,.0f} s",
+    "one node away: loads a second": lambda plan: f"{plan.loads_without_node:,.0f}",
+    "one node away, cores: workers": lambda plan: _number(plan.cores_without_node.workers),
+    "one node away, cores: Postgres": lambda plan: _number(plan.cores_without_node.postgres),
+    "when it is back: over twice the loads for": lambda plan: f"{plan.refill:,.0f} s",
 }
 
 
@@ -92,8 +103,8 @@ def table(parts: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _cores(number: float) -> str:
-    return f"{number:,.0f}" if number >= 10 else f"{number:.1f}"
+def _number(number: float) -> str:
+    return f"{number:,.0f}" if number >= 10 else f"{number:.2g}"
 
 
 def _size(number: float) -> str:

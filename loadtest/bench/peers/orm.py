@@ -21,6 +21,7 @@ registered. DATABASE_URL is a separate database, and so is REDIS_URL.
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import Final
 
 import dj_database_url
@@ -136,7 +137,7 @@ def _empty() -> None:
         cursor.execute(f"TRUNCATE {Book._meta.db_table}, {Author._meta.db_table}")
 
 
-_WORK: Final = {
+_WORK: Final[dict[str, Callable[[int], float]]] = {
     "update_one": update_one,
     "update_many": update_many,
     "cascade": cascade,

@@ -52,10 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             except (RuntimeError, OSError, subprocess.SubprocessError) as error:
                 say(f"{part} could not be measured: {error}")
     except KeyboardInterrupt:
-        say("Stopped; what follows was measured until then.")
+        say("Stopped; what was measured until then follows.")
     finally:
         testbed.stop()
         shutil.rmtree(directory, ignore_errors=True)
+    if not measured:
+        return 2
     file = options.out / "plan.json"
     earlier = orjson.loads(file.read_bytes())["parts"] if options.add and file.exists() else {}
     body = _body(options, {**earlier, **measured})

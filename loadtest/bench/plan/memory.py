@@ -17,7 +17,8 @@ from loadtest.isolated_lab import free_port, wait_until
 
 #: Bytes of JSON.
 SIZES: Final = (100, 330, 1000, 4000)
-#: Also measured with ten times as many keys, if there is memory for them.
+_OF_DOCUMENTS: Final = (330, 4000)
+#: Rows of this size are also measured ten times as many, if there is memory for them.
 _MIDDLE: Final = 330
 _STAMPS_OF_DOCUMENT: Final = 5
 #: Keys that one script sets: Redis does nothing else meanwhile.
@@ -38,7 +39,7 @@ end
 """
 _LIFETIME_MS: Final = "3600000"
 _UUID: Final = "item:00000000-0000-4000-8000-%012x"
-_STAMP: Final = "v:0123456789abcdef:1764316800000"
+STAMP: Final = "v:0123456789abcdef:1764316800000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,33 +54,34 @@ class Kind:
 
 
 def kinds() -> list[Kind]:
-    """A row and a document of each size, a stamp, a mark and a lease."""
-    stamps = {f"@shop_author.id:{1_000_000 + n}": _STAMP for n in range(_STAMPS_OF_DOCUMENT)}
+    """Rows and documents of several sizes, a stamp, a mark and a lease."""
+    stamps = {f"@shop_author.id:{1_000_000 + n}": STAMP for n in range(_STAMPS_OF_DOCUMENT)}
     head = "d:{" + ",".join(f'"{key}":"{value}"' for key, value in stamps.items()) + "}\n"
     return [
         *(Kind("row", _UUID, "{" * size, size) for size in SIZES),
-        *(Kind("document of 5 stamps", _UUID, head + "{" * size, size) for size in SIZES),
-        Kind("stamp", "@shop_author.id:%d", _STAMP),
+        *(Kind("document of 5 stamps", _UUID, head + "{" * size, size) for size in _OF_DOCUMENTS),
+        Kind("stamp", "@shop_author.id:%d", STAMP),
         Kind("mark", _UUID, "w:0123456789abcdef:1234567890", lifetime=""),
         Kind("lease", _UUID, "r:0123456789abcdef"),
     ]
 
 
 def measure(executable: str, directory: Path, keys: int) -> dict[str, Any]:
-    """Bytes of one key of each kind, with *keys* of them, and of some with ten times as many."""
+    """Bytes of one key of each kind, with *keys* of them, and of a row with ten times as many."""
     with _server(executable, directory) as cache:
         found = [_measured(cache, kind, keys) for kind in kinds()]
-        formulas = _formulas(found)
-        many = [_many(cache, kind, keys * 10, found) for kind in _of_middle()]
+        lines = formulas(found)
+        more = [
+            many(cache, kind, keys * 10, found)
+            for kind in kinds()
+            if (kind.name, kind.json) == ("row", _MIDDLE)
+        ]
         version = str(cache.info("server")["redis_version"])
-    return {"redis": version, "kinds": found, "formulas": formulas, "many": many}
+    return {"redis": version, "kinds": found, "formulas": lines, "many": more}
 
 
-def _of_middle() -> list[Kind]:
-    return [kind for kind in kinds() if kind.json in (0, _MIDDLE) and kind.name != "lease"]
-
-
-def _many(cache: Any, kind: Kind, keys: int, found: list[dict[str, Any]]) -> dict[str, Any]:
+def many(cache: Any, kind: Kind, keys: int, found: list[dict[str, Any]]) -> dict[str, Any]:
+    """Bytes of one of *keys* keys; of fewer, from *found*, if there is no memory for them."""
     [one] = [each for each in found if (each["kind"], each["json"]) == (kind.name, kind.json)]
     if one["bytes"] * keys > psutil.virtual_memory().available * _SHARE:
         say(f"There is no memory for {keys:,} keys of the kind {kind.name}: it is extrapolated.")
@@ -89,7 +91,7 @@ def _many(cache: Any, kind: Kind, keys: int, found: list[dict[str, Any]]) -> dic
 
 def _measured(cache: Any, kind: Kind, keys: int) -> dict[str, Any]:
     say(f"{keys:,} keys: {kind.name} {kind.json or ''}")
-    cache.flushall()
+    cache.flushall(asynchronous=True)
     before = _used(cache)
     for first in range(1, keys + 1, _AT_ONCE):
         last = min(first + _AT_ONCE - 1, keys)
@@ -98,7 +100,6 @@ def _measured(cache: Any, kind: Kind, keys: int) -> dict[str, Any]:
     if held != keys:
         raise RuntimeError(f"Redis holds {held} of {keys} keys. Has it too little memory?")
     used = (_used(cache) - before) / keys
-    cache.flushall()
     return {
         "kind": kind.name,
         "json": kind.json,
@@ -121,7 +122,7 @@ def _used(cache: Any) -> int:
     return sizes[-1]
 
 
-def _formulas(found: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+def formulas(found: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """By kind: bytes of a key = ``each`` + ``of_json`` for each byte of JSON."""
     lines = {}
     for name in ("row", "document of 5 stamps"):

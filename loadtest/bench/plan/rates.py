@@ -20,8 +20,9 @@ def measure(testbed: Testbed, repeats: int, seconds: float) -> list[dict[str, An
     ]
 
 
-#: What reads must have been, nearly all of them.
-_PURE: Final = 0.9
+#: What reads must have been, nearly all of them. On a busy machine some go past the cache, because
+#: Redis answers too late.
+_PURE: Final = 0.95
 _OUTCOMES: Final = {"hit": "hits", "miss": "misses"}
 
 
@@ -29,7 +30,7 @@ def _measure(
     testbed: Testbed, what: str, load: Load, repeats: int, seconds: float
 ) -> dict[str, Any]:
     say(what)
-    rates, spent = [], []
+    rates, spent, shares = [], [], []
     for _ in range(repeats):
         if what == "miss":
             testbed.clear()
@@ -40,18 +41,23 @@ def _measure(
         run = wrk.run(testbed.lab.web, load, seconds)
         spent.append(account.per_request(run.all_requests))
         rates.append(run.rate)
-        _insist(what, before, testbed.counts())
+        shares.append(_share(what, before, testbed.counts()))
+    share = min(shares)
+    if share < _PURE:
+        say(f"Only {share:.0%} of these reads were {_OUTCOMES[what]}. Measure again at rest.")
     return {
         "what": what,
         "rate": round(statistics.median(rates)),
         "cpu_us": {
             name: round(statistics.median(each[name] for each in spent), 1) for name in spent[0]
         },
+        "share": round(share, 3),
     }
 
 
-def _insist(what: str, before: dict[str, int], after: dict[str, int]) -> None:
-    if outcome := _OUTCOMES.get(what):
-        counted = {name: after[name] - before[name] for name in after}
-        if counted[outcome] < _PURE * sum(counted.values()):
-            raise RuntimeError(f"These reads were no {outcome}: {counted}. Run it again at rest.")
+def _share(what: str, before: dict[str, int], after: dict[str, int]) -> float:
+    """Of the reads between, what they should have been; 1 for writes."""
+    counted = {name: after[name] - before[name] for name in after}
+    if what not in _OUTCOMES:
+        return 1.0
+    return counted[_OUTCOMES[what]] / max(1, sum(counted.values()))

@@ -53,13 +53,22 @@ class Plan:
 
 def plan(site: Site, parts: Mapping[str, Any]) -> Plan:
     """The plan for *site*, whose rows have ``_JSON`` bytes, by the ``parts`` of plan.json."""
-    line, rates = parts["memory"]["formulas"]["row"], parts["rates"]
-    site = replace(site, row_bytes=line["each"] + line["of_json"] * _JSON)
+    rates = parts["rates"]
+    site = replace(site, row_bytes=_row_bytes(parts["memory"]))
     found = forecast(site)
     cores = _cores_for(site, found.loads, rates)
     nodes = max(1, ceil(cores.redis), ceil(found.memory / _NODE_BYTES))
     lost = found.loads + (site.reads - found.loads) / nodes
     return Plan(site, found, nodes, cores, lost, _cores_for(site, lost, rates))
+
+
+def _row_bytes(memory: Mapping[str, Any]) -> float:
+    """The most that was measured: hash tables grow by doubling, so it depends on their number."""
+    return max(
+        float(each["bytes"])
+        for each in [*memory["kinds"], *memory["many"]]
+        if (each["kind"], each["json"]) == ("row", _JSON)
+    )
 
 
 def _cores_for(site: Site, loads: float, rates: Sequence[Mapping[str, Any]]) -> Cores:
@@ -68,7 +77,7 @@ def _cores_for(site: Site, loads: float, rates: Sequence[Mapping[str, Any]]) -> 
 
     def busy(who: str) -> float:
         pairs = zip(each_second, rates, strict=True)
-        return sum(count * each["cpu_us"][who] for count, each in pairs) / 1e6 / _BUSY
+        return sum(count * float(each["cpu_us"][who]) for count, each in pairs) / 1e6 / _BUSY
 
     return Cores(busy("workers"), busy("redis"), busy("postgres"))
 

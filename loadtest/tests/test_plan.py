@@ -77,8 +77,9 @@ def curves(drawing):
 def test_a_plan_adds_up():
     costs = ((600.0, 30.0, 0.0), (3000.0, 60.0, 120.0), (6000.0, 90.0, 900.0))
     names = ("workers", "redis", "postgres")
+    row = {"kind": "row", "json": 330}
     parts = {
-        "memory": {"formulas": {"row": {"each": 170.0, "of_json": 1.0}}},
+        "memory": {"kinds": [row | {"bytes": 480.0}], "many": [row | {"bytes": 500.0}]},
         "rates": [{"cpu_us": dict(zip(names, each, strict=True))} for each in costs],
     }
     found = sites.plan(sites.SITES["large"], parts)

@@ -18,6 +18,8 @@ from loadtest.isolated_lab import wait_until
 
 _KEY: Final = "item:%08x-0000-4000-9000-000000000000"
 _JSON: Final = "{" + "x" * 330
+#: A row that is there.
+_ROW: Final = f"/items/00000000-0000-4000-8000-{1:012x}"
 #: Seconds that one of these may take.
 _PATIENCE: Final = 300.0
 _AT_ONCE: Final = 10_000
@@ -121,17 +123,18 @@ def _until_reconciled(testbed: Testbed, start: float) -> float:
 
 
 def _is_trusted(testbed: Testbed) -> bool:
+    # Only processes that serve reads look at what they serve from.
+    testbed.outcome(_ROW)
     value: Any = testbed.redis.get("cachelayer:incarnation")
     return b" trusted " in (value or b"")
 
 
 def _wait_for_trust(testbed: Testbed) -> None:
     """Until reads come from the cache, whichever worker answers."""
-    row = f"/items/00000000-0000-4000-8000-{1:012x}"
     answers: list[bool] = []
 
     def all_use_it() -> bool:
-        answers.append(testbed.outcome(row) in ("HIT", "MISS"))
+        answers.append(testbed.outcome(_ROW) in ("HIT", "MISS"))
         return all(answers[-_ANSWERS:]) and len(answers) >= _ANSWERS
 
     if not wait_until(all_use_it, _PATIENCE):

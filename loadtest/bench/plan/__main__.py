@@ -78,8 +78,8 @@ def _measure(testbed: Testbed, directory: Path, part: str, options: argparse.Nam
         return rates.measure(testbed, options.repeats, 1.0 if quick else 4.0)
     if part == "writes":
         return writes.measure(testbed, options.repeats)
-    counts = (0, 1000, 5000) if quick else (0, 100_000, 1_000_000)
-    return repairs.measure(testbed, counts, options.repeats)
+    most = options.keys or (5000 if quick else 1_000_000)
+    return repairs.measure(testbed, (0, most // 10, most), options.repeats)
 
 
 def _body(options: argparse.Namespace, parts: dict[str, Any]) -> dict[str, Any]:
@@ -106,6 +106,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--part", action="append", choices=PARTS, help="only this; repeatable")
     parser.add_argument("--repeats", type=int, help="of each figure (3; quick: 1)")
+    parser.add_argument("--keys", type=int, help="most keys of a repair (1000000; quick: 5000)")
     parser.add_argument("--quick", action="store_true", help="fewer keys, short runs")
     parser.add_argument("--out", type=Path, default=Path("var/plan"), help="folder of plan.json")
     parser.add_argument("--add", action="store_true", help="keep the other parts that are there")

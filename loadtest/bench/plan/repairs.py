@@ -42,9 +42,13 @@ def measure(testbed: Testbed, counts: Sequence[int], repeats: int) -> list[dict[
         for keys in sizes:
             say(f"{what}, {keys:,}")
             seconds = []
-            for _ in range(repeats if keys < _ONCE else 1):
-                _wait_for_rest(testbed)
-                seconds.append(work(testbed, keys))
+            try:
+                for _ in range(repeats if keys < _ONCE else 1):
+                    _wait_for_rest(testbed)
+                    seconds.append(work(testbed, keys))
+            except RuntimeError as error:
+                say(f"{what}, {keys:,}: could not be measured: {error}")
+                continue
             found.append(
                 {
                     "name": name,

@@ -42,6 +42,8 @@ class Environment:
     https: bool
     write_rate: str
     partition: str
+    # In seconds.
+    row_ttl: int
     log_level: str
     service_name: str
     # Where programs ask for recent traces (Jaeger's JSON API); empty: nowhere.
@@ -83,6 +85,7 @@ class Environment:
             https=_flag(environ, "HTTPS"),
             write_rate=_rate(environ, "WRITE_RATE"),
             partition=environ.get("PARTITION", "") or "bounded",
+            row_ttl=_number(environ, "ROW_TTL", 300, at_most=31_536_000),
             log_level=environ.get("LOG_LEVEL", "INFO").upper(),
             service_name=environ.get("OTEL_SERVICE_NAME") or SERVICE_NAME,
             traces_url=_url(environ, "TRACES_URL"),

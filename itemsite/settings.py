@@ -110,6 +110,7 @@ _TRACE_LINK = f"{ENVIRONMENT.jaeger_url}/trace/{{trace_id}}" if ENVIRONMENT.jaeg
 # Every option and its default: cachelayer/conf.py.
 CACHELAYER: dict[str, Any] = {
     "PARTITION": ENVIRONMENT.partition,
+    "ROW_TTL": ENVIRONMENT.row_ttl,
     "TRACE_LINK": _TRACE_LINK,
     # In a quiet lab, one hit in ten thousand would never come.
     **({"CHECK_SHARE": 0.02} if LAB else {}),

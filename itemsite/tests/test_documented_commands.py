@@ -51,6 +51,25 @@ RUN_ELSEWHERE = {
         "loadtest/tests/test_bench.py",
         "markdown.tables(",
     ),
+    "python -m loadtest.bench.plan": ("loadtest/tests/test_plan.py", '"loadtest.bench.plan"'),
+    "python -m loadtest.bench.plan.tables loadtest/bench/results/plan.json": (
+        "loadtest/tests/test_plan.py",
+        "tables.everything(",
+    ),
+    "python -m loadtest.simulate --rows 1e6 --reads 2000 --writes 20 --memory 1GB": (
+        "loadtest/tests/test_simulate_command.py",
+        '"--rows 1e6 --reads 2000 --writes 20 --memory 1GB"',
+    ),
+    "python -m loadtest.simulate --rows 20000 --reads 500 --memory 10MB --events": (
+        "loadtest/tests/test_simulate_command.py",
+        '"--rows 20000 --reads 500 --memory 10MB --events"',
+    ),
+    "python -m loadtest.simulate --check": ("loadtest/tests/test_simulate.py", "check.check()"),
+    "python -m loadtest.simulate --sites": ("loadtest/tests/test_simulate_command.py", '"--sites"'),
+    "python -m loadtest.simulate.plot loadtest/bench/results/plan.svg": (
+        "loadtest/tests/test_plan.py",
+        "plot.draw(",
+    ),
 }
 
 

@@ -59,6 +59,17 @@ def test_a_write_rate_is_a_number_per_time(rate):
         Environment.read({**NEEDED, "WRITE_RATE": rate})
 
 
+def test_the_life_of_rows_can_be_set():
+    assert load(["CACHELAYER"], **NEEDED)[0]["ROW_TTL"] == 300
+    assert load(["CACHELAYER"], **NEEDED, ROW_TTL="20")[0]["ROW_TTL"] == 20
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "1.5", "long"])
+def test_the_life_of_rows_is_whole_seconds(seconds):
+    with pytest.raises(ImproperlyConfigured, match=r"ROW_TTL=.*Set it to a whole number"):
+        Environment.read({**NEEDED, "ROW_TTL": seconds})
+
+
 def test_by_default_nothing_is_open():
     debug, lab, hosts = load(["DEBUG", "LAB", "ALLOWED_HOSTS"], **NEEDED)
     assert (debug, lab, hosts) == (False, False, [])

@@ -33,9 +33,12 @@ _INSERT: Final = """
 
 
 class Testbed:
-    """A lab with *rows* rows, in *directory*, and the peers that were asked for."""
+    """A lab with *rows* rows, in *directory*, and the peers that were asked for.
 
-    def __init__(self, directory: Path, rows: int) -> None:
+    *settings* go into the environment of the lab.
+    """
+
+    def __init__(self, directory: Path, rows: int, **settings: str) -> None:
         self._directory, self.rows = directory, rows
         # Traces as a server makes them, and not all of them, as a lab does.
         self.lab = IsolatedLab(
@@ -45,6 +48,7 @@ class Testbed:
             # The kernel shares connections out. Otherwise a worker that wakes first may take
             # all of a burst, and then one core is measured.
             GUNICORN_CMD_ARGS="--reuse-port",
+            **settings,
         )
         self._peers: dict[str, Served] = {}
 
@@ -144,6 +148,12 @@ class Testbed:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open((served or self.lab).url + path, timeout=60) as answer:
             return bytes(answer.read())
+
+    def outcome(self, path: str) -> str:
+        """``HIT``, ``MISS`` or ``BYPASS``: how the lab has answered a new connection."""
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(self.lab.url + path, timeout=60) as answer:
+            return str(answer.headers["X-Cache"])
 
     def counts(self) -> dict[str, int]:
         """The lab's reads so far, by outcome."""

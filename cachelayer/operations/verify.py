@@ -61,7 +61,7 @@ def verify() -> Generator[Report, None, None]:
 
 def _compare_all(cached: Cached) -> Generator[tuple[int, list[Difference]], None, None]:
     """Compare what is cached under the keys of *cached*, as ``compare`` does, batch by batch."""
-    batches = batched(scan.keys([cached.start], patient=True))
+    batches = batched(scan.keys([cached.start], by=patiently))
 
     def look() -> tuple[dict[str, Any], dict[str, bytes] | None] | None:
         """The next keys and what they hold; of these None if Redis missed the answer."""

@@ -1,4 +1,8 @@
-"""A PgBouncer in transaction pooling, before this test's Postgres: the fixture ``pgbouncer``."""
+"""A PgBouncer in transaction pooling, before this test's Postgres.
+
+The fixture ``pgbouncer`` puts one before a single test; ``pytest --pgbouncer`` puts one before
+every test.
+"""
 
 import os
 import shutil
@@ -19,18 +23,32 @@ from cachelayer.tests.polling import until
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
 #: Two connections to the server for all clients: statements of several share each of them.
+FEW = 2
+#: So many that threads which hold a transaction open, to force an interleaving, do not wait.
+MANY = 40
+
 _CONFIG = """
 [databases]
-{dbname} = host={host} port={port} dbname={dbname} user={user} password={password}
+* = host={host} port={port} user={user} password={password}
 [pgbouncer]
 listen_addr = 127.0.0.1
 listen_port = {listen}
 unix_socket_dir =
 auth_type = any
 pool_mode = transaction
-default_pool_size = 2
-max_client_conn = 100
+default_pool_size = {size}
+; A client's next transaction is on another connection, if there is one.
+min_pool_size = {least}
+server_round_robin = 1
+max_client_conn = 1000
 """
+
+#: What psycopg needs to connect.
+_PARTS = ("dbname", "user", "password", "host", "port")
+
+
+#: While a PgBouncer is in between: how Postgres itself is reached.
+_past_it: dict[str, Any] = {}
 
 
 def _free_port() -> int:
@@ -40,7 +58,7 @@ def _free_port() -> int:
 
 
 @contextmanager
-def _running() -> Iterator[int]:
+def _running(size: int) -> Iterator[int]:
     assert PROGRAM
     parameters = connection.get_connection_params()
     listen = _free_port()
@@ -48,7 +66,8 @@ def _running() -> Iterator[int]:
     with tempfile.TemporaryDirectory() as directory:
         Path(directory).chmod(0o755)
         config = Path(directory, "pgbouncer.ini")
-        config.write_text(_CONFIG.format(**parameters, listen=listen))
+        least = min(size, 4)
+        config.write_text(_CONFIG.format(**parameters, listen=listen, size=size, least=least))
         config.chmod(0o644)
         user = "nobody" if os.getuid() == 0 else None
         process = subprocess.Popen(
@@ -78,21 +97,42 @@ def parameters_through(port: int) -> dict[str, Any]:
     return {**found, "host": "127.0.0.1", "port": port}
 
 
+def direct_parameters() -> dict[str, Any]:
+    """For psycopg: this test's database, past any PgBouncer."""
+    parameters = {**connection.get_connection_params(), **_past_it}
+    return {part: parameters[part] for part in _PARTS if part in parameters}
+
+
+@contextmanager
+def in_between(size: int) -> Iterator[int]:
+    """While it lasts, all of Django's connections go through a PgBouncer; its port.
+
+    Those of processes that are started meanwhile, too. It has *size* connections to the server.
+    """
+    direct = connection.get_connection_params()
+    with _running(size) as port, pytest.MonkeyPatch.context() as through:
+        for part in ("host", "port"):
+            through.setitem(_past_it, part, direct[part])
+        through.setitem(connection.settings_dict, "HOST", "127.0.0.1")
+        through.setitem(connection.settings_dict, "PORT", port)
+        # As itemsite.settings with PGBOUNCER: no startup options, which PgBouncer refuses, and,
+        # as Django asks of everybody who pools transactions, no cursors on the server.
+        options = {**connection.settings_dict["OPTIONS"]}
+        options.pop("options", None)
+        through.setitem(connection.settings_dict, "OPTIONS", options)
+        through.setitem(connection.settings_dict, "DISABLE_SERVER_SIDE_CURSORS", True)
+        url = "postgres://{user}:{password}@127.0.0.1:{through}/{dbname}"
+        through.setenv("DATABASE_URL", url.format(**direct, through=port))
+        through.setenv("PGBOUNCER", "1")
+        connection.close()
+        yield port
+        connection.close()
+
+
 @pytest.fixture
-def pgbouncer(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+def pgbouncer() -> Iterator[int]:
     """Its port; all of Django's connections of this test go through it."""
     if PROGRAM is None:
         pytest.skip("there is no PgBouncer here")
-    with _running() as port:
-        with monkeypatch.context() as through:
-            through.setitem(connection.settings_dict, "HOST", "127.0.0.1")
-            through.setitem(connection.settings_dict, "PORT", port)
-            # The lab's own time-outs: PgBouncer refuses what it does not know of a start.
-            options = {**connection.settings_dict["OPTIONS"]}
-            options.pop("options", None)
-            through.setitem(connection.settings_dict, "OPTIONS", options)
-            # As Django asks of everybody who pools transactions.
-            through.setitem(connection.settings_dict, "DISABLE_SERVER_SIDE_CURSORS", True)
-            connection.close()
-            yield port
-        connection.close()
+    with in_between(FEW) as port:
+        yield port

@@ -46,7 +46,7 @@ def operations(document):
 def test_it_is_valid_and_has_every_operation(settings, document, lab):
     settings.LAB = lab
     reads = [("/items", "get"), ("/items/{id}", "get"), ("/cache/stats", "get")]
-    plain = [("/health", "get"), ("/metrics", "get")]
+    plain = [("/health", "get"), ("/health/live", "get"), ("/metrics", "get")]
     found = operations(document())
     assert sorted(found) == sorted([*WRITES, *reads, *plain])
     for operation in found.values():

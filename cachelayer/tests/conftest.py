@@ -5,7 +5,9 @@ import pytest
 
 from cachelayer.redis import transport
 from cachelayer.telemetry import counters
-from cachelayer.tests.pgbouncer import direct_parameters
+from cachelayer.tests.pgbouncer import direct_parameters, past_pgbouncer
+
+__all__ = ["past_pgbouncer"]
 
 
 @pytest.fixture

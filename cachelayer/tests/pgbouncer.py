@@ -47,8 +47,11 @@ max_client_conn = 1000
 _PARTS = ("dbname", "user", "password", "host", "port")
 
 
-#: While a PgBouncer is in between: how Postgres itself is reached.
+#: While a PgBouncer is in between: how Postgres itself is reached, by psycopg and by Django, and
+#: what the environment said.
 _past_it: dict[str, Any] = {}
+_settings_past_it: dict[str, Any] = {}
+_environment_past_it: dict[str, str] = {}
 
 
 def _free_port() -> int:
@@ -59,7 +62,8 @@ def _free_port() -> int:
 
 @contextmanager
 def _running(size: int) -> Iterator[int]:
-    assert PROGRAM
+    if PROGRAM is None:
+        pytest.exit("There is no pgbouncer here: install it, or leave out --pgbouncer.", 4)
     parameters = connection.get_connection_params()
     listen = _free_port()
     # It does not run as root, and whoever it runs as must be able to read its file.
@@ -113,6 +117,10 @@ def in_between(size: int) -> Iterator[int]:
     with _running(size) as port, pytest.MonkeyPatch.context() as through:
         for part in ("host", "port"):
             through.setitem(_past_it, part, direct[part])
+        for name in ("HOST", "PORT", "OPTIONS", "DISABLE_SERVER_SIDE_CURSORS"):
+            through.setitem(_settings_past_it, name, connection.settings_dict.get(name))
+        through.setitem(_environment_past_it, "DATABASE_URL", os.environ["DATABASE_URL"])
+        through.setitem(_environment_past_it, "PGBOUNCER", "")
         through.setitem(connection.settings_dict, "HOST", "127.0.0.1")
         through.setitem(connection.settings_dict, "PORT", port)
         # As itemsite.settings with PGBOUNCER: no startup options, which PgBouncer refuses, and,
@@ -136,3 +144,22 @@ def pgbouncer() -> Iterator[int]:
         pytest.skip("there is no PgBouncer here")
     with in_between(FEW) as port:
         yield port
+
+
+@pytest.fixture
+def past_pgbouncer(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """With ``--pgbouncer``: this test's connections go straight to Postgres all the same.
+
+    For what no pooler of transactions can give: a setting, a cursor or a LISTEN of a session, and
+    a backend that is known by its number. What the test sets would be the next client's.
+    """
+    with monkeypatch.context() as direct:
+        for name, value in _settings_past_it.items():
+            direct.setitem(connection.settings_dict, name, value)
+        for name, value in _environment_past_it.items():
+            direct.setenv(name, value)
+        if _past_it:
+            connection.close()
+        yield
+        if _past_it:
+            connection.close()

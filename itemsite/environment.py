@@ -34,7 +34,11 @@ class Environment:
 
     secret_key: str
     database_url: str
+    # Whether a PgBouncer that pools transactions is in front of Postgres.
+    pgbouncer: bool
     redis_url: str
+    # Where Sentinels answer; the host in redis_url is then the name of their service. Empty: none.
+    redis_sentinels: list[tuple[str, int]]
     lab: bool
     debug: bool
     allowed_hosts: list[str]
@@ -77,7 +81,9 @@ class Environment:
                 "DATABASE_URL",
                 "Set it to postgres://user:password@host:5432/database",
             ),
+            pgbouncer=_flag(environ, "PGBOUNCER"),
             redis_url=_required(environ, "REDIS_URL", "Set it to redis://host:6379/0"),
+            redis_sentinels=_addresses(environ, "REDIS_SENTINELS"),
             lab=lab,
             debug=_flag(environ, "DEBUG"),
             allowed_hosts=hosts or (["localhost", "127.0.0.1", "[::1]"] if lab else []),
@@ -329,6 +335,19 @@ def _flag(environ: Mapping[str, str], name: str) -> bool:
 
 def _words(environ: Mapping[str, str], name: str) -> list[str]:
     return [word.strip() for word in environ.get(name, "").split(",") if word.strip()]
+
+
+def _addresses(environ: Mapping[str, str], name: str) -> list[tuple[str, int]]:
+    """Words of the form ``host:port``, separated by commas."""
+    found = []
+    for word in _words(environ, name):
+        host, colon, port = word.rpartition(":")
+        if not (host and colon and port.isascii() and port.isdigit()):
+            raise ImproperlyConfigured(
+                f"{name} has {word!r}. Write host:port, with commas between them."
+            )
+        found.append((host, int(port)))
+    return found
 
 
 def _pairs(environ: Mapping[str, str], name: str) -> dict[str, str]:

@@ -9,14 +9,13 @@ from django.db import connection
 
 from cachelayer.redis import epoch, incarnation, keyspace, transport, variants
 from cachelayer.redis.gate import RECONCILE, gate
+from cachelayer.tests.pgbouncer import direct_parameters
 
 #: How the test database's name ends: not in the way by which a process knows one.
 TEST_DATABASE: Final = "_suite"
 
 #: Seconds. A thread that waits for what a test holds, or that sleeps, is not waited for longer.
 _PATIENCE: Final = 30.0
-
-_PARTS = ("dbname", "user", "password", "host", "port")
 
 
 def empty_redis() -> None:
@@ -69,9 +68,10 @@ def _fresh_postgres() -> str:
     name = str(connection.settings_dict["NAME"])
     if not name.endswith(TEST_DATABASE):
         return "1"
-    parameters = connection.get_connection_params()
-    wanted = {part: parameters[part] for part in _PARTS if part in parameters}
-    with psycopg.connect(**wanted, autocommit=True) as outside, outside.cursor() as cursor:
+    with (
+        psycopg.connect(**direct_parameters(), autocommit=True) as outside,
+        outside.cursor() as cursor,
+    ):
         cursor.execute("SELECT to_regclass('cachelayer_epoch') IS NOT NULL")
         if cursor.fetchone() != (True,):
             return "1"

@@ -147,6 +147,7 @@ def test_a_second_ctrl_c_does_not_wait(rows, monkeypatch):
 
 
 @pytest.mark.parametrize("arguments", [["cache_stats", "--watch", "--json"], ["cache_repair"]])
+@pytest.mark.usefixtures("past_pgbouncer")
 def test_ctrl_c_ends_a_process_with_130_and_no_traceback(started, arguments):
     process = started(*arguments)
     if "--json" in arguments:
@@ -178,6 +179,7 @@ def test_help_says_the_exit_codes(name, capsys):
     assert "--json" in said
 
 
+@pytest.mark.usefixtures("past_pgbouncer")
 def test_cache_repair_says_what_it_repaired_a_line_of_json_each(started, rows):
     process = started("cache_repair", "--json")
     until(listeners)
@@ -186,6 +188,7 @@ def test_cache_repair_says_what_it_repaired_a_line_of_json_each(started, rows):
     assert json.loads(process.stdout.readline()) == {"repaired": 2}
 
 
+@pytest.mark.usefixtures("past_pgbouncer")
 def test_cache_repair_outlives_the_loss_of_its_connection(started):
     process = started("cache_repair")
     [first] = until(listeners)

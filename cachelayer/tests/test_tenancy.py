@@ -24,7 +24,11 @@ from cachelayer.tests.interleaving import start
 from cachelayer.tests.truth import hit, logged, outside, repaired, told
 from cachelayer.tracking import triggers
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("quick")]
+#: A tenant is a session's search_path.
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("quick", "past_pgbouncer"),
+]
 
 ID = "550e8400-e29b-41d4-a716-446655440001"
 

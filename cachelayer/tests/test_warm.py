@@ -237,6 +237,7 @@ def test_a_row_that_is_deleted_after_the_cursor_saw_it_is_known_absent(notes, va
     assert value(key) == key_states.NULL
 
 
+@pytest.mark.usefixtures("past_pgbouncer")
 def test_primary_keys_stream_through_a_server_side_cursor(monkeypatch):
     Note.objects.bulk_create([Note() for _ in range(8500)])
     empty_redis()

@@ -17,6 +17,8 @@ from itemsite.tests.documented import DOCS, PAGES, README, blocks
 from itemsite.tests.running_lab import RunningLab
 
 TUTORIAL = DOCS / "tutorial" / "lab.md"
+#: By test_scale, which needs Docker.
+SCALE = DOCS / "tutorial" / "scale.md"
 ADOPTION = DOCS / "how-to" / "adopt.md"
 BLOCKS = [*blocks(TUTORIAL, "bash"), *blocks(README, "bash")]
 #: The machine may be busy, so that Redis answers late and a hit becomes a bypass: tried again.
@@ -88,7 +90,7 @@ def test_what_runs_it_is_there(command):
 
 def test_blocks_for_a_lab_are_where_they_are_run():
     found = {path for path in (README, *PAGES) if blocks(path, "bash")}
-    assert found == {README, TUTORIAL}
+    assert found == {README, TUTORIAL, SCALE}
 
 
 def test_every_block_says_what_you_should_see():

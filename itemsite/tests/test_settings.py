@@ -86,7 +86,7 @@ def test_https_makes_cookies_secure_and_redirects():
     assert load(names, **NEEDED, HTTPS="1") == [True] * 3
 
 
-@pytest.mark.parametrize("name", ["LAB", "DEBUG", "HTTPS"])
+@pytest.mark.parametrize("name", ["LAB", "DEBUG", "HTTPS", "PGBOUNCER"])
 def test_a_flag_is_yes_or_no_and_nothing_else(name):
     field = name.lower()
     for text, value in [("1", True), ("True", True), ("on", True), ("0", False), ("", False)]:
@@ -109,6 +109,27 @@ def test_links_are_checked_where_the_variable_says():
     }
     with pytest.raises(ImproperlyConfigured, match=r"LINK_CHECKS has 'grafana'\. Write name="):
         Environment.read({**NEEDED, "LINK_CHECKS": "grafana"})
+
+
+def test_behind_a_pooler_no_connection_says_what_the_pooler_would_refuse_or_forget():
+    [direct] = load(["DATABASES"], **NEEDED)
+    [pooled] = load(["DATABASES"], **NEEDED, PGBOUNCER="1")
+    assert "statement_timeout" in direct["default"]["OPTIONS"]["options"]
+    assert "options" not in pooled["default"]["OPTIONS"]
+    assert pooled["default"]["DISABLE_SERVER_SIDE_CURSORS"] is True
+
+
+def test_where_sentinels_are_named_they_say_which_redis_is_the_primary():
+    named = {**NEEDED, "REDIS_URL": "redis://mymaster/0", "REDIS_SENTINELS": "a:26379, 10.0.0.2:1"}
+    [caches] = load(["CACHES"], **named)
+    assert caches["default"]["LOCATION"] == "redis://mymaster/0"
+    options = caches["default"]["OPTIONS"]
+    assert options["SENTINELS"] == [["a", 26379], ["10.0.0.2", 1]]
+    assert options["CONNECTION_FACTORY"] == "django_redis.pool.SentinelConnectionFactory"
+    [caches] = load(["CACHES"], **NEEDED)
+    assert not {"SENTINELS", "CONNECTION_FACTORY"} & caches["default"]["OPTIONS"].keys()
+    with pytest.raises(ImproperlyConfigured, match=r"REDIS_SENTINELS has 'a'\. Write host:port"):
+        Environment.read({**NEEDED, "REDIS_SENTINELS": "a"})
 
 
 def test_a_request_ends_before_gunicorn_gives_its_worker_up():

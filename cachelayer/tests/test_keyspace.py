@@ -7,7 +7,7 @@ from redis.exceptions import NoPermissionError
 
 import cachelayer
 from cachelayer.operations import clear, row_count
-from cachelayer.protocol import reconcile, scan, watchdog
+from cachelayer.protocol import reconcile, scan, signs_of_life, watchdog
 from cachelayer.redis import epoch, incarnation, keyspace, transport
 from cachelayer.redis.gate import Mode, gate
 from cachelayer.telemetry import counters
@@ -73,7 +73,8 @@ def test_a_clear_a_sweep_a_count_and_the_totals_are_of_one_database_only():
     counters._counts.add("miss", 3)
     assert counters.totals() == {"hit": 0, "miss": 3, "bypass": 0, "checked": 0, "stale": 0}
     assert sum(clear.clear_all()) == 3
-    reconcile._sweep(f"trusted {epoch.known()}")
+    trusted = f"trusted {epoch.known()}"
+    reconcile._sweep(trusted, signs_of_life.Signs(trusted))
     Note.objects.all().delete()
     assert {key: plain.get(key) for key in plain.scan_iter("note:*")} == before
     assert plain.hgetall("cachelayer:counts") == {b"hit": b"1000"}

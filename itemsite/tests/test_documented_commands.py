@@ -47,6 +47,7 @@ RUN_ELSEWHERE = {
         "loadtest/tests/test_storm.py",
         "control=True",
     ),
+    "python manage.py cache_settings --acl": ("cachelayer/tests/test_commands.py", '"--acl"'),
     "python -m loadtest.bench": ("loadtest/tests/test_bench.py", '"loadtest.bench"'),
     "python -m loadtest.bench --row documents": ("loadtest/tests/test_bench.py", '"documents"'),
     "python -m loadtest.bench.markdown loadtest/bench/results/bench.json": (

@@ -40,7 +40,7 @@ _GAUSS: Final = (
     (0.9061798459386640, 0.2369268850561891),
 )
 #: Where an integral over e^-x is divided.
-_STEPS: Final = (1.0, 3.0, 8.0)
+_STEPS: Final = (1.0, 3.0, 8.0, 20.0)
 #: The idle time is then exact to a millionth.
 _BISECTIONS: Final = 26
 #: Redis looks for expired rows no further while they are no more than such a share.

@@ -11,7 +11,7 @@ from cachelayer.operations import live_check
 from cachelayer.protocol import watchdog
 from cachelayer.redis import keyspace
 from cachelayer.telemetry import counters
-from cachelayer.tests import emptied
+from cachelayer.tests import emptied, pgbouncer
 from cachelayer.tests.fresh import TEST_DATABASE, trust_redis
 
 pytest_plugins = [
@@ -35,6 +35,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="Also run the tests that start docker-compose.yml, on its real ports.",
     )
+    parser.addoption(
+        "--pgbouncer",
+        action="store_true",
+        help="Put a PgBouncer in transaction pooling between Django and Postgres.",
+    )
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +47,16 @@ def django_db_modify_db_settings(django_db_modify_db_settings: None) -> None:
     """No name by which a process beside this one knows a test database: keys are plain here."""
     settings = connection.settings_dict
     settings["TEST"]["NAME"] = f"{settings['NAME']}{TEST_DATABASE}"
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(request: pytest.FixtureRequest, django_db_setup: None) -> Iterator[None]:
+    """The test database; with ``--pgbouncer``, Django reaches it through a PgBouncer."""
+    if request.config.getoption("--pgbouncer"):
+        with pgbouncer.in_between(pgbouncer.MANY):
+            yield
+    else:
+        yield
 
 
 @pytest.fixture(autouse=True)

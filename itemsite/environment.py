@@ -34,7 +34,11 @@ class Environment:
 
     secret_key: str
     database_url: str
+    # Whether a PgBouncer that pools transactions is in front of Postgres.
+    pgbouncer: bool
     redis_url: str
+    # Where Sentinels answer; the host in redis_url is then the name of their service. Empty: none.
+    redis_sentinels: list[tuple[str, int]]
     lab: bool
     debug: bool
     allowed_hosts: list[str]
@@ -42,6 +46,8 @@ class Environment:
     https: bool
     write_rate: str
     partition: str
+    # In seconds.
+    row_ttl: int
     log_level: str
     service_name: str
     # Where programs ask for recent traces (Jaeger's JSON API); empty: nowhere.
@@ -75,7 +81,9 @@ class Environment:
                 "DATABASE_URL",
                 "Set it to postgres://user:password@host:5432/database",
             ),
+            pgbouncer=_flag(environ, "PGBOUNCER"),
             redis_url=_required(environ, "REDIS_URL", "Set it to redis://host:6379/0"),
+            redis_sentinels=_addresses(environ, "REDIS_SENTINELS"),
             lab=lab,
             debug=_flag(environ, "DEBUG"),
             allowed_hosts=hosts or (["localhost", "127.0.0.1", "[::1]"] if lab else []),
@@ -83,6 +91,7 @@ class Environment:
             https=_flag(environ, "HTTPS"),
             write_rate=_rate(environ, "WRITE_RATE"),
             partition=environ.get("PARTITION", "") or "bounded",
+            row_ttl=_number(environ, "ROW_TTL", 300, at_most=31_536_000),
             log_level=environ.get("LOG_LEVEL", "INFO").upper(),
             service_name=environ.get("OTEL_SERVICE_NAME") or SERVICE_NAME,
             traces_url=_url(environ, "TRACES_URL"),
@@ -106,6 +115,8 @@ class TracingEnvironment:
     protocol: str
     # Requests traced a second in each process; 0: OTEL_TRACES_SAMPLER says which.
     per_second: int
+    # Empty: all requests, unless there is a number a second.
+    sampler: str
 
     @classmethod
     def read(cls, environ: MutableMapping[str, str] = os.environ) -> "TracingEnvironment":
@@ -135,7 +146,8 @@ class TracingEnvironment:
             # What machines ask every few seconds would push out what people did.
             _default(environ, "OTEL_PYTHON_DJANGO_EXCLUDED_URLS", _NOT_TRACED)
         protocol = _otlp(environ, "PROTOCOL") or "http/protobuf"
-        return cls(enabled, endpoint, protocol, per_second)
+        sampler = environ.get("OTEL_TRACES_SAMPLER", "")
+        return cls(enabled, endpoint, protocol, per_second, sampler)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +177,9 @@ class WebEnvironment:
         )
 
 
+_SAMPLING: Final = ("TRACES_PER_SECOND", "OTEL_TRACES_SAMPLER")
+
+
 @dataclass(frozen=True, slots=True)
 class LabEnvironment:
     """What ``./lab`` is told: where to serve, and servers to use instead of its own."""
@@ -180,6 +195,8 @@ class LabEnvironment:
     service_name: str
     # OTEL_SDK_DISABLED: neither traces nor the lab's own collector.
     tracing_disabled: bool
+    # TRACES_PER_SECOND and OTEL_TRACES_SAMPLER, where they are set: for ./lab trace.
+    sampling: Mapping[str, str]
     # Requests a second of loadtest.background; 0: it does not run.
     background_rate: int
     # When ./lab was called (Unix time): the banner counts the installation, too.
@@ -197,6 +214,7 @@ class LabEnvironment:
             jaeger_url=_url(environ, "JAEGER_URL"),
             service_name=environ.get("OTEL_SERVICE_NAME", ""),
             tracing_disabled=environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true",
+            sampling={name: environ[name] for name in _SAMPLING if environ.get(name)},
             background_rate=_number(environ, "BACKGROUND_RATE", 0, at_most=1000, at_least=0),
             began=float(environ["LAB_BEGAN"]) if environ.get("LAB_BEGAN") else None,
         )
@@ -317,6 +335,19 @@ def _flag(environ: Mapping[str, str], name: str) -> bool:
 
 def _words(environ: Mapping[str, str], name: str) -> list[str]:
     return [word.strip() for word in environ.get(name, "").split(",") if word.strip()]
+
+
+def _addresses(environ: Mapping[str, str], name: str) -> list[tuple[str, int]]:
+    """Words of the form ``host:port``, separated by commas."""
+    found = []
+    for word in _words(environ, name):
+        host, colon, port = word.rpartition(":")
+        if not (host and colon and port.isascii() and port.isdigit()):
+            raise ImproperlyConfigured(
+                f"{name} has {word!r}. Write host:port, with commas between them."
+            )
+        found.append((host, int(port)))
+    return found
 
 
 def _pairs(environ: Mapping[str, str], name: str) -> dict[str, str]:

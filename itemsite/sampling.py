@@ -2,13 +2,14 @@
 
 What is not sampled must not pay for it: Django's instrumentation does its work for every
 request and psycopg's for every statement, recorded or not, which is a third of what a read
-costs. So there are two of Django's handlers, and only one has the instrumentation.
+costs. So there are two of Django's handlers, and only one has the instrumentation. The layer that
+answers hits is one for both: a sampled hit is as fast as any other, and gets its spans.
 """
 
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 from opentelemetry import context, propagate, trace
 from opentelemetry.context import Context
@@ -19,50 +20,88 @@ from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import SpanKind
 from opentelemetry.util.http import get_excluded_urls
 
-from itemsite import telemetry
+from cachelayer.contrib.threads import environ_of
+from itemsite.server_spans import Headers, ServerSpans
 
 Application = Callable[..., Iterable[bytes]]
 
 
-class BySampling:
-    """A WSGI application: *traced* answers what the sampler takes, *untraced* all else."""
+#: Under this name a request's environment, or its ASGI scope, has its ``Begun``.
+_BEGUN: Final = "itemsite.begun"
 
-    def __init__(self, traced: Application, untraced: Application) -> None:
-        self._traced, self._untraced = Traced(traced), Untraced(untraced)
-        self._sampled = Sampled()
+
+class BySampling:
+    """A WSGI *application* whose sampled requests have a server span, and others no tracing."""
+
+    def __init__(self, application: Application, spans: ServerSpans) -> None:
+        self._application, self._untraced = application, Untraced(application)
+        self._sampled, self._spans = Sampled(), spans
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        is_sampled = self._sampled.takes(environ.get("PATH_INFO", ""), environ)
-        return (self._traced if is_sampled else self._untraced)(environ, start_response)
+        parent = self._sampled.parent(environ.get("PATH_INFO", ""), environ)
+        if parent is None:
+            return self._untraced(environ, start_response)
+        begun = environ[_BEGUN] = self._spans.begin(environ["REQUEST_METHOD"], parent)
+
+        def start(status: str, headers: Headers, *exc_info: Any) -> Any:
+            if not begun.is_djangos:
+                headers = self._spans.end_hit(begun, environ, int(status[:3]), headers)
+            return start_response(status, headers, *exc_info)
+
+        with begun.current():
+            return self._application(environ, start)
 
 
 class OnLoopBySampling:
-    """As ``BySampling``, of ASGI applications."""
+    """As ``BySampling``, of an ASGI *application* that runs a ``Django`` in threads."""
 
-    def __init__(self, traced: Any, untraced: Any) -> None:
-        self._traced, self._untraced = traced, untraced
-        self._fields = [field.encode() for field in propagate.get_global_textmap().fields]
-        self._sampled = Sampled()
+    def __init__(self, application: Any, spans: ServerSpans) -> None:
+        self._application = application
+        fields = propagate.get_global_textmap().fields
+        self._fields = {field.encode(): _in_wsgi(field) for field in fields}
+        self._sampled, self._spans = Sampled(), spans
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        chosen = self._untraced
         if scope["type"] == "http":
-            given = {name: value for name, value in scope["headers"] if name in self._fields}
-            parent = {_in_wsgi(name.decode()): value.decode() for name, value in given.items()}
-            if self._sampled.takes(scope["path"], parent):
-                chosen = self._traced
-        await chosen(scope, receive, send)
+            said: dict[str, str] = {}
+            for name, value in scope["headers"]:
+                if name in self._fields:
+                    said[self._fields[name]] = value.decode("latin-1")
+            parent = self._sampled.parent(scope["path"], said)
+            if parent is not None:
+                await self._trace(parent, scope, receive, send)
+                return
+        await self._application(scope, receive, send)
+
+    async def _trace(self, parent: Context, scope: Any, receive: Any, send: Any) -> None:
+        begun = scope[_BEGUN] = self._spans.begin(scope["method"], parent)
+
+        async def send_linked(message: Any) -> None:
+            if message["type"] == "http.response.start" and not begun.is_djangos:
+                given = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in message["headers"]]
+                linked = self._spans.end_hit(begun, environ_of(scope), message["status"], given)
+                encoded = [(n.lower().encode(), v.encode("latin-1")) for n, v in linked]
+                message = {**message, "headers": encoded}
+            await send(message)
+
+        with begun.current():
+            await self._application(scope, receive, send_linked)
 
 
-class Traced:
-    """A WSGI application whose requests the sampler has taken."""
+class Django:
+    """Django's WSGI handler: *traced* for the requests whose server span has begun."""
 
-    def __init__(self, application: Application) -> None:
-        self._application = application
+    def __init__(self, traced: Application, untraced: Application) -> None:
+        self._traced, self._untraced = traced, untraced
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        with telemetry.decided():
-            return self._application(environ, start_response)
+        begun = environ.get("asgi.scope", environ).get(_BEGUN)
+        if begun is None:
+            return self._untraced(environ, start_response)
+        begun.is_djangos = True
+        # A thread has no part in the context of the loop's task.
+        with begun.current():
+            return self._traced(environ, start_response)
 
 
 class Untraced:
@@ -90,21 +129,22 @@ class Sampled:
         self._parents = Parents()
         self._excluded = get_excluded_urls("DJANGO")
 
-    def takes(self, path: str, environ: dict[str, Any]) -> bool:
-        """Ask about a request for *path*; *environ* says what it belongs to.
+    def parent(self, path: str, environ: dict[str, Any]) -> Context | None:
+        """What the span of a request for *path* belongs to, as *environ* says.
 
-        Not about what is never traced: what machines ask every second would use up the rate.
+        None if the sampler does not take it. The sampler is not asked about what is never
+        traced: what machines ask every second would use up the rate.
         """
         provider = trace.get_tracer_provider()
         if not isinstance(provider, TracerProvider):
-            return False
+            return None
         if self._excluded.url_disabled(f"http://-{path}"):
-            return False
+            return None
         trace_id = provider.id_generator.generate_trace_id()
         parent = self._parents.of(environ)
         asked = provider.sampler.should_sample(parent, trace_id, "GET", SpanKind.SERVER)
         # The SDK does not annotate it.
-        return bool(asked.decision.is_sampled())  # type: ignore[no-untyped-call]
+        return parent if asked.decision.is_sampled() else None  # type: ignore[no-untyped-call]
 
 
 class Parents:
@@ -116,7 +156,7 @@ class Parents:
 
     def of(self, environ: dict[str, Any]) -> Context:
         """The caller's span; ``nobody`` where it names none."""
-        if not any(map(environ.get, self._names)):
+        if not environ or not any(map(environ.get, self._names)):
             return self.nobody
         return propagate.extract(environ, context=self.nobody, getter=wsgi_getter)
 

@@ -82,11 +82,16 @@ DATABASES: dict[str, Any] = {
 DATABASES["default"]["OPTIONS"] = {
     **DATABASES["default"].get("OPTIONS", {}),
     "connect_timeout": 2,
-    "options": (
+}
+if ENVIRONMENT.pgbouncer:
+    # A cursor on the server would outlive its transaction, which is when the connection changes.
+    DATABASES["default"]["DISABLE_SERVER_SIDE_CURSORS"] = True
+else:
+    # PgBouncer refuses these; behind it, the server or the role sets them.
+    DATABASES["default"]["OPTIONS"]["options"] = (
         f"-c statement_timeout={_STATEMENT_TIMEOUT_MS} "
         f"-c idle_in_transaction_session_timeout={_IDLE_IN_TRANSACTION_TIMEOUT_MS}"
-    ),
-}
+    )
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 CACHES: dict[str, Any] = {
@@ -103,6 +108,11 @@ CACHES: dict[str, Any] = {
         },
     }
 }
+if ENVIRONMENT.redis_sentinels:
+    CACHES["default"]["OPTIONS"] |= {
+        "CONNECTION_FACTORY": "django_redis.pool.SentinelConnectionFactory",
+        "SENTINELS": ENVIRONMENT.redis_sentinels,
+    }
 
 # Where a trace is shown to people; the response to a traced request links there.
 _TRACE_LINK = f"{ENVIRONMENT.jaeger_url}/trace/{{trace_id}}" if ENVIRONMENT.jaeger_url else ""
@@ -110,6 +120,7 @@ _TRACE_LINK = f"{ENVIRONMENT.jaeger_url}/trace/{{trace_id}}" if ENVIRONMENT.jaeg
 # Every option and its default: cachelayer/conf.py.
 CACHELAYER: dict[str, Any] = {
     "PARTITION": ENVIRONMENT.partition,
+    "ROW_TTL": ENVIRONMENT.row_ttl,
     "TRACE_LINK": _TRACE_LINK,
     # In a quiet lab, one hit in ten thousand would never come.
     **({"CHECK_SHARE": 0.02} if LAB else {}),

@@ -29,6 +29,7 @@ from itemsite.environment import TracingEnvironment
 
 if TYPE_CHECKING:
     from itemsite.sampling import Application
+    from itemsite.server_spans import ServerSpans
 
 logger = logging.getLogger("itemsite.telemetry")
 
@@ -38,51 +39,51 @@ _provider: TracerProvider | None = None
 _decided: ContextVar[bool] = ContextVar("itemsite_sampled", default=False)
 
 
-def _instrument() -> None:
+def _instrument() -> "ServerSpans | None":
     """Let Django, psycopg and transactions make spans, in this process and those it forks."""
     # Only here: an import that costs nothing where nothing is traced.
-    from opentelemetry.instrumentation.django import DjangoInstrumentor
     from opentelemetry.instrumentation.psycopg import PsycopgInstrumentor
 
-    from itemsite import transaction_spans
+    from itemsite import server_spans, transaction_spans
 
-    DjangoInstrumentor().instrument(response_hook=_link_to_trace)
     PsycopgInstrumentor().instrument()
     transaction_spans.instrument()
+    return server_spans.instrument()
 
 
-def wrap(untraced: "Application", traced: Callable[[], "Application"]) -> "Application":
-    """*untraced*, behind the choice of the requests that are traced.
+def wrap(django: "Application", traced: Callable[[], "Application"]) -> "Application":
+    """*django*, with its hits answered below it, and some requests traced.
 
-    Those go to what *traced* makes after Django has been instrumented; it is not called,
-    and nothing is wrapped, where nothing is traced.
+    Of those, what is no hit goes to what *traced* makes after Django has been instrumented; it
+    is not called, and nothing is wrapped, where nothing is traced.
     """
-    if not TracingEnvironment.read().enabled:
-        return untraced
-    _instrument()
-    from itemsite.sampling import BySampling
+    # Not at the top: they need the settings.
+    from cachelayer.contrib.wsgi import fast_hits
 
-    return BySampling(traced(), untraced)
+    spans = _instrument() if TracingEnvironment.read().enabled else None
+    if spans is None:
+        return fast_hits(django)
+    from itemsite.sampling import BySampling, Django
+
+    return BySampling(fast_hits(Django(traced(), django)), spans)
 
 
 def wrap_on_loop(django: "Application", traced: Callable[[], "Application"], threads: int) -> Any:
     """As ``wrap``, for an ASGI server: *django*'s hits on the loop, all else in *threads*."""
-    # Not at the top: they need the settings.
     from cachelayer.contrib.asgi import front
-    from cachelayer.contrib.threads import InThreads, Threads
+    from cachelayer.contrib.threads import Threads
 
-    shared = Threads(threads)
-    if not TracingEnvironment.read().enabled:
-        return front(django, shared)
-    _instrument()
-    from itemsite.sampling import OnLoopBySampling, Traced, Untraced
+    spans = _instrument() if TracingEnvironment.read().enabled else None
+    if spans is None:
+        return front(django, Threads(threads))
+    from itemsite.sampling import Django, OnLoopBySampling, Untraced
 
-    return OnLoopBySampling(InThreads(Traced(traced()), shared), front(Untraced(django), shared))
+    return OnLoopBySampling(front(Django(traced(), Untraced(django)), Threads(threads)), spans)
 
 
 @contextmanager
 def decided() -> Iterator[None]:
-    """The sampler takes this request: server spans that begin in the block are recorded."""
+    """The sampler has taken this request: server spans that begin in the block are recorded."""
     token = _decided.set(True)
     try:
         yield
@@ -147,13 +148,6 @@ def _grpc_exporter() -> SpanExporter:
         ) from None
     exporter: SpanExporter = grpc.OTLPSpanExporter()
     return exporter
-
-
-def _link_to_trace(span: trace.Span, request: Any, response: Any) -> None:
-    from cachelayer.telemetry import opentelemetry
-
-    for name, value in opentelemetry.response_headers(span):
-        response[name] = f"{response[name]}, {value}" if response.has_header(name) else value
 
 
 class _Requests(Sampler):

@@ -8,6 +8,8 @@ from urllib.parse import urlencode, urlsplit
 
 from django.conf import settings
 
+from itemsite.environment import TracingEnvironment
+
 #: Seconds to wait for an answer.
 _TIMEOUT: Final = 2.0
 
@@ -33,6 +35,22 @@ def ask(url: str, service: str, limit: int) -> list[dict[str, Any]]:
     """As ``recent``, of the given place: needs no settings."""
     found = _get(url, f"/api/traces?{urlencode({'service': service, 'limit': limit})}")
     return sorted(found, key=began, reverse=True)
+
+
+def sampled(tracing: TracingEnvironment) -> str:
+    """Which requests are traced, for somebody who misses one; empty if all are."""
+    missing = "A request that is missing was not sampled"
+    if tracing.per_second:
+        return (
+            f"Each process traces up to {tracing.per_second} requests a second. {missing}: send "
+            "it again, or set TRACES_PER_SECOND higher and start again."
+        )
+    if not tracing.sampler or tracing.sampler.endswith("always_on"):
+        return ""
+    return (
+        f"OTEL_TRACES_SAMPLER={tracing.sampler} chooses what is traced. {missing}: send it again, "
+        "or unset OTEL_TRACES_SAMPLER and start again."
+    )
 
 
 def began(trace: dict[str, Any]) -> int:

@@ -14,6 +14,7 @@ urlpatterns = [
     path("items/<str:text>", views.not_an_id),
     path("cache/", include("cachelayer.urls")),
     path("health", views.health, name="health"),
+    path("health/live", views.live, name="live"),
     path("metrics", views.prometheus, name="metrics"),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path(

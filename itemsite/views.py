@@ -51,6 +51,12 @@ def health(request: HttpRequest) -> HttpResponse:
 
 
 @read_only
+def live(request: HttpRequest) -> HttpResponse:
+    """200 if this process answers; neither Redis nor Postgres is asked."""
+    return JsonResponse({"status": "live"}, headers={"Cache-Control": "no-store"})
+
+
+@read_only
 def prometheus(request: HttpRequest) -> HttpResponse:
     """The metrics of all workers, and the repair log as it is now."""
     folder = WebEnvironment.read().metrics_dir

@@ -8,9 +8,5 @@ from django.core.wsgi import get_wsgi_application
 from itemsite import telemetry
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "itemsite.settings")
-_django = get_wsgi_application()
 
-# Not at the top: it needs the settings.
-from cachelayer.contrib.wsgi import fast_hits  # noqa: E402
-
-application = telemetry.wrap(fast_hits(_django), traced=WSGIHandler)
+application = telemetry.wrap(get_wsgi_application(), traced=WSGIHandler)

@@ -5,15 +5,15 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import redis
 
 from loadtest.clients import clear
+from loadtest.cut_off import CutOff
 from loadtest.isolated_lab import IsolatedLab, Served, wait_until
-from loadtest.proxy import Proxy
 from loadtest.record import now
 
 
@@ -34,13 +34,18 @@ class Outcome:
     start: int
     end: int
     text: str
+    #: Host and port of the one server that it concerns; empty: all.
+    server: str = ""
 
 
 class Faults:
-    """Makes faults in *lab*, whose clients talk to *web*; *proxy* leads the island to Redis."""
+    """Makes faults in *lab*, whose clients talk to *web*.
 
-    def __init__(self, lab: IsolatedLab, web: Served, proxy: Proxy | None) -> None:
-        self._lab, self._web, self._proxy = lab, web, proxy
+    *cut_off*: the hosts that can be cut off, by the name of the fault that does it.
+    """
+
+    def __init__(self, lab: IsolatedLab, web: Served, cut_off: Mapping[str, CutOff]) -> None:
+        self._lab, self._web, self._cut_off = lab, web, cut_off
         self._redis = redis.Redis.from_url(lab.settings["REDIS_URL"], socket_timeout=10)
 
     def make(self, fault: Fault) -> Outcome:
@@ -50,7 +55,8 @@ class Faults:
             text = _KINDS[fault.name](self, fault.strength)
         except Exception as error:
             text = f"could not be made: {type(error).__name__}: {error}"
-        return Outcome(fault, start, now(), text)
+        host = self._cut_off.get(fault.name)
+        return Outcome(fault, start, now(), text, host.netloc if host else "")
 
     def _kill_worker(self, strength: float) -> str:
         workers = self._web.workers
@@ -125,19 +131,36 @@ class Faults:
         self._lab.lab("postgres", "start")
         return f"away for {time.monotonic() - began:.1f} s"
 
-    def _cut(self, strength: float) -> str:
-        if self._proxy is None:
-            return "nothing to cut off"
-        swallow = strength < 0.5
+    def _cut_redis(self, strength: float) -> str:
         # What is logged is then repaired by those who serve hits, within a second.
         alone = round(strength * 100) % 2 == 1
-        seconds = 0.3 + strength
         with _paused(self._lab.repair_pid if alone else None, 1.2):
-            (self._proxy.swallow if swallow else self._proxy.refuse)()
-            time.sleep(seconds)
-            self._proxy.mend()
-        words = f"{'black-holed' if swallow else 'refused'} for {seconds:.1f} s"
+            words = self._cut("cut", strength)
         return f"{words}, without cache_repair" if alone else words
+
+    def _cut_postgres(self, strength: float) -> str:
+        return self._cut("cut-postgres", strength)
+
+    def _cut(self, name: str, strength: float) -> str:
+        """Cut one host off while the others go on, in both directions or in one."""
+        if name not in self._cut_off:
+            return "nothing to cut off"
+        proxy, seconds = self._cut_off[name].proxy, 0.3 + strength
+        if one_sided := round(strength * 100) % 3 == 0:
+            proxy.hold_answers()
+        elif strength < 0.5:
+            proxy.swallow()
+        else:
+            proxy.refuse()
+        time.sleep(seconds)
+        if one_sided and strength < 0.5:
+            # The answers never come: whether it was carried out stays unknown.
+            proxy.refuse()
+        proxy.mend()
+        words = "black-holed" if strength < 0.5 else "refused"
+        if one_sided:
+            words = "answers lost" if strength < 0.5 else "answers late"
+        return f"{words} for {seconds:.1f} s"
 
     def _info(self, section: str) -> dict[str, Any]:
         found: dict[str, Any] = self._redis.info(section)
@@ -176,7 +199,8 @@ _KINDS: Final[dict[str, Callable[[Faults, float], str]]] = {
     "evict": Faults._evict,
     "clear": Faults._clear,
     "postgres": Faults._postgres,
-    "cut": Faults._cut,
+    "cut": Faults._cut_redis,
+    "cut-postgres": Faults._cut_postgres,
 }
 NAMES: Final = tuple(_KINDS)
 

@@ -66,11 +66,21 @@ class IsolatedLab:
 
     def stop(self) -> None:
         """Stop all that was started."""
-        for process in self._others:
-            _end(process, 10)
-        self._others.clear()
+        self.stop_served()
         if self._launcher:
             _end(self._launcher, 60)
+
+    def stop_served(self) -> None:
+        """Stop the web servers beside the lab, and wait for their workers."""
+        for process in self._others:
+            workers = []
+            with contextlib.suppress(psutil.NoSuchProcess):
+                workers = psutil.Process(process.pid).children()
+            _end(process, 10)
+            # django-bolt's outlive the process that has started them.
+            for worker in psutil.wait_procs(workers, 10)[1]:
+                worker.kill()
+        self._others.clear()
 
     def lab(self, *arguments: str) -> str:
         """Run ``./lab`` *arguments*; what it printed. Raises ``CalledProcessError``."""

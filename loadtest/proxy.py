@@ -1,4 +1,4 @@
-"""A TCP proxy on 127.0.0.1 that can be cut, to take one process away from Redis."""
+"""A TCP proxy on 127.0.0.1 that can be cut, to take one process away from Redis or Postgres."""
 
 import asyncio
 import contextlib
@@ -14,6 +14,8 @@ class Proxy:
 
     ``refuse()`` breaks every connection and each new one; ``swallow()`` keeps
     them open and forwards nothing, so that what was sent arrives after ``mend()``.
+    ``hold_answers()`` does so in one direction: all that is sent arrives, and is
+    carried out, but no answer comes back.
     """
 
     def __init__(self, port: int) -> None:
@@ -21,6 +23,8 @@ class Proxy:
         self._loop = asyncio.new_event_loop()
         self._flowing = asyncio.Event()
         self._flowing.set()
+        self._answering = asyncio.Event()
+        self._answering.set()
         self._refusing = False
         self._writers: set[asyncio.StreamWriter] = set()
         self._pumps: set[asyncio.Task[None]] = set()
@@ -35,6 +39,9 @@ class Proxy:
 
     def swallow(self) -> None:
         self._do(self._flowing.clear)
+
+    def hold_answers(self) -> None:
+        self._do(self._answering.clear)
 
     def mend(self) -> None:
         self._loop.call_soon_threadsafe(self._mend)
@@ -71,6 +78,7 @@ class Proxy:
     def _mend(self) -> None:
         self._refusing = False
         self._flowing.set()
+        self._answering.set()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._refusing:
@@ -81,16 +89,20 @@ class Proxy:
         except OSError:
             writer.transport.abort()
             return
-        for source, target in ((reader, onward), (there, writer)):
+        there_and_back = (reader, onward, self._flowing), (there, writer, self._answering)
+        for source, target, open_way in there_and_back:
             self._writers.add(target)
-            pump = self._loop.create_task(self._pump(source, target))
+            pump = self._loop.create_task(self._pump(source, target, open_way))
             self._pumps.add(pump)
             pump.add_done_callback(self._pumps.discard)
 
-    async def _pump(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self, source: asyncio.StreamReader, target: asyncio.StreamWriter, open_way: asyncio.Event
+    ) -> None:
         with contextlib.suppress(OSError):
             while data := await source.read(_CHUNK):
                 await self._flowing.wait()
+                await open_way.wait()
                 target.write(data)
                 await target.drain()
         self._writers.discard(target)

@@ -29,23 +29,22 @@ from urllib.parse import urlsplit
 
 import psycopg
 
-from loadtest import fault_injection
+from loadtest import cut_off, fault_injection
 from loadtest.clients import MOST, Api, Client, Keys, all_keys, clear, make_keys
+from loadtest.cut_off import CutOff
 from loadtest.fault_injection import Fault, Faults, Outcome, schedule
 from loadtest.history import ABSENT, initially
-from loadtest.isolated_lab import IsolatedLab, Served, health, wait_until
-from loadtest.proxy import Proxy
+from loadtest.isolated_lab import IsolatedLab, health, wait_until
 from loadtest.record import Record, now
 from loadtest.verdict import AtRest, Bounds, Verdict, judge, table
 from loadtest.writers import BulkWriter, SqlWriter
 
-_ISLAND: Final = ("-c", "python:itemsite.gunicorn")
 _NAIVE: Final = (
     *("loadtest.control_app:application", "--bind", "127.0.0.1:PORT", "--no-control-socket"),
     *("--worker-class", "gthread", "--workers", "2", "--threads", "4", "--keep-alive", "30"),
 )
 #: Nothing that the naive cache could know of.
-CONTROL_FAULTS: Final = tuple(name for name in fault_injection.NAMES if name != "cut")
+CONTROL_FAULTS: Final = tuple(name for name in fault_injection.NAMES if name not in cut_off.FAULTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +69,7 @@ class Storm:
         self._record = Record()
         self._outcomes: list[Outcome] = []
         self._stop = threading.Event()
-        self._proxy: Proxy | None = None
-        self._island: Served | None = None
+        self._hosts: dict[str, CutOff] = {}
         self._web = lab.web
         self.zero = now()
 
@@ -82,12 +80,12 @@ class Storm:
             self._web = self._lab.serve("naive", _NAIVE, {})
             # Another control may have left pages behind.
             clear(self._web.url)
-        elif "cut" in options.faults:
-            self._start_island()
+        else:
+            self._start_hosts()
         self._note_what_is_there()
         keys = self._make_keys()
         threads = self._threads(keys)
-        maker = Faults(self._lab, self._web, self._proxy)
+        maker = Faults(self._lab, self._web, self._hosts)
         self.zero = now()
         for thread in threads:
             thread.start()
@@ -105,11 +103,10 @@ class Storm:
         self._say("")
         return verdict
 
-    def _start_island(self) -> None:
-        redis = urlsplit(self._lab.settings["REDIS_URL"])
-        self._proxy = Proxy(redis.port or 6379)
-        through = {"REDIS_URL": f"redis://127.0.0.1:{self._proxy.port}{redis.path}"}
-        self._island = self._lab.serve("island", _ISLAND, {**through, "WEB_WORKERS": "1"})
+    def _start_hosts(self) -> None:
+        for name in cut_off.FAULTS:
+            if name in self._options.faults:
+                self._hosts[name] = cut_off.start(self._lab, name)
 
     def _note_what_is_there(self) -> None:
         for key, name, created_at in self._select("SELECT id::text, name, created_at FROM items"):
@@ -120,7 +117,7 @@ class Storm:
         choice = random.Random(f"items {self._options.seed}")
         api = Api(self._web.url, self._record, "setup")
         sql = self._options.sql and not self._options.control
-        return make_keys(api, choice, by_sql=sql, island=self._island is not None)
+        return make_keys(api, choice, by_sql=sql, island="cut" in self._hosts)
 
     def _threads(self, keys: Keys) -> list[threading.Thread]:
         options, record, stop = self._options, self._record, self._stop
@@ -128,11 +125,13 @@ class Storm:
         for n in range(options.clients):
             api = Api(self._web.url, record, f"c{n}")
             threads.append(Client(api, keys, f"{options.seed} {n}", stop))
-        if self._island:
-            only = Keys(hot=keys.island)
+        for name, host in self._hosts.items():
+            # Without Redis, a host's writes are seen late; without Postgres there are none.
+            island = name == "cut"
             for n in range(2):
-                api = Api(self._island.url, record, f"i{n}", cut_off=True)
-                seed = f"{options.seed} island {n}"
+                api = Api(host.served.url, record, f"{name}-{n}", cut_off=island)
+                seed = f"{options.seed} {name} {n}"
+                only = Keys(hot=keys.island) if island else keys
                 threads.append(Client(api, only, seed, stop, pause=0.02, creates=False))
         if keys.by_sql:
             url = self._lab.settings["DATABASE_URL"]
@@ -155,7 +154,7 @@ class Storm:
 
     def _recover(self) -> bool:
         """Wait until every server has said for two seconds that it is well."""
-        servers = [self._web, *([self._island] if self._island else [])]
+        servers = [self._web, *(host.served for host in self._hosts.values())]
         ports = [urlsplit(server.url).port or 80 for server in servers]
         well_since = time.monotonic()
 
@@ -172,7 +171,7 @@ class Storm:
         answered: dict[str, str] = {}
         # Several connections, so that every worker is asked.
         apis = [Api(self._web.url, self._record, f"last {n}") for n in range(4)]
-        apis += [Api(self._island.url, self._record, "last")] if self._island else []
+        apis += [Api(host.served.url, self._record, "last") for host in self._hosts.values()]
         for key in keys:
             values = {api.read(key) or "(no answer)" for api in apis}
             answered[key] = " and ".join(sorted(values))

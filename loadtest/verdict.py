@@ -18,6 +18,9 @@ _AFTER_POSTGRES = 3 * _SECOND
 _AFTER_KILL = 1 * _SECOND
 #: The faults in which nobody can repair what plain SQL has written.
 _DELAY_SQL = ("cut", "pause", "postgres")
+#: In which requests may be refused, and in which connections may break.
+_REFUSING = ("postgres", "cut-postgres")
+_BREAKING = ("kill-worker",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,7 @@ def judge(
         (end - start) / 1e9
         for start, end in record.reads
         if not _during(start, end, outcomes, "kill-worker", _AFTER_KILL)
-        and not _during(start, end, outcomes, "postgres", _AFTER_POSTGRES)
+        and not any(_during(start, end, outcomes, each, _AFTER_POSTGRES) for each in _REFUSING)
     )
     numbers = {
         "faults made": dict(Counter(outcome.fault.name for outcome in outcomes)),
@@ -200,8 +203,9 @@ def _lost(operations: Iterable[Operation], postgres: Mapping[str, str]) -> list[
 
 def _explained(failure: Failure, outcomes: Iterable[Outcome]) -> bool:
     """Whether a fault that may make requests fail was under way."""
-    name, after = ("postgres", _AFTER_POSTGRES) if failure.refused else ("kill-worker", _AFTER_KILL)
-    return _during(failure.start, failure.end, outcomes, name, after)
+    concern = [outcome for outcome in outcomes if outcome.server in ("", failure.server)]
+    names, after = (_REFUSING, _AFTER_POSTGRES) if failure.refused else (_BREAKING, _AFTER_KILL)
+    return any(_during(failure.start, failure.end, concern, name, after) for name in names)
 
 
 def _during(start: int, end: int, outcomes: Iterable[Outcome], name: str, after: int) -> bool:

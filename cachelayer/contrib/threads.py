@@ -38,7 +38,11 @@ class ClientGone(OSError):  # noqa: N818  (as CacheUnavailable)
 
 
 def environ_of(scope: Scope) -> Environ:
-    """The WSGI environment (PEP 3333) of an ASGI HTTP *scope*, without a body as yet."""
+    """The WSGI environment (PEP 3333) of an ASGI HTTP *scope*, without a body as yet.
+
+    ``asgi.scope`` is the scope itself: there an ASGI application around this one leaves what the
+    WSGI application is to know.
+    """
     path, root = scope["path"], scope.get("root_path", "")
     if not path.isascii():
         path = unquote_to_bytes(scope.get("raw_path") or path).decode("latin-1")
@@ -60,6 +64,7 @@ def environ_of(scope: Scope) -> Environ:
         "wsgi.multithread": True,
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,
+        "asgi.scope": scope,
     }
     if client := scope.get("client"):
         environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = client[0], str(client[1])

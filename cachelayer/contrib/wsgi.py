@@ -15,12 +15,14 @@ from cachelayer.contrib.hits import Application, Environ, Hits, StartResponse, W
 from cachelayer.contrib.rest.list_mixin import FETCHED
 from cachelayer.exceptions import CacheUnavailable
 from cachelayer.protocol import reads
+from cachelayer.redis.gate import Mode, gate
 
 
 def fast_hits(application: Application) -> Application:
     """Django's *application*, with hits answered below it; unchanged without ``FAST_HITS``.
 
-    Hits that are answered here have no trace. To trace requests, route them around this layer.
+    A hit that is answered here has the span of its look-up below the current span, as through
+    Django. The span of the request is the program's: it must begin before this layer.
     """
     settings = conf.get()
     return FastHits(application) if settings.FAST_HITS and settings.ENABLED else application
@@ -34,7 +36,8 @@ class FastHits:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         wanted = self._hits.wanted(environ)
-        if wanted is None or wanted.templates is None:
+        # Django would be refused again, and say so a second time.
+        if wanted is None or wanted.templates is None or gate.mode is not Mode.CLOSED:
             return self._hits.by_django(wanted, environ, start_response)
         spent, token = timing.begin()
         try:

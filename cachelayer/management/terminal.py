@@ -5,8 +5,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from importlib.util import find_spec
 from typing import Any, Final, TypeVar
 
@@ -89,19 +89,20 @@ class CacheCommand(BaseCommand):
             transient=True,
         )
 
-    def batches(self, steps: Iterable[T]) -> Iterator[T]:
+    def batches(self, steps: Generator[T, None, None]) -> Iterator[T]:
         """Run each of *steps* to its end: Ctrl-C ends the command after the current step.
 
         So no batch stops in the middle and leaves leases. A second Ctrl-C does not wait.
         """
-        iterator = iter(steps)
-        while True:
-            with _whole():
-                try:
-                    step = next(iterator)
-                except StopIteration:
-                    return
-            yield step
+        # A batch that was begun ahead is given up before the process ends.
+        with closing(steps):
+            while True:
+                with _whole():
+                    try:
+                        step = next(steps)
+                    except StopIteration:
+                        return
+                yield step
 
 
 class _NoProgress:

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cachelayer.protocol import key_states, scan
@@ -44,7 +44,7 @@ def count(prefixes: Sequence[str], seconds: float) -> Count:
     return Count(found, exact=True)
 
 
-def clear_all() -> Iterator[int]:
+def clear_all() -> Generator[int, None, None]:
     """Delete everything cached; yield the number deleted after each batch.
 
     Raises ``CacheUnavailable``; keys that were deleted by then stay deleted.

@@ -4,12 +4,16 @@ This follows Meta's Polaris ("Cache made consistent", 2022), but compares bytes 
 because their worst bug was an old payload under the newest version.
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import compress, repeat
+from operator import eq
 from typing import Any, Final
 
+from cachelayer.exceptions import CacheUnavailable
+from cachelayer.operations import ahead
 from cachelayer.protocol import key_states, scan
 from cachelayer.redis import variants
 from cachelayer.redis.batches import batched, patiently
@@ -40,19 +44,45 @@ class Report:
     differences: list[Difference] = field(default_factory=list)
 
 
-def verify() -> Iterator[Report]:
+def verify() -> Generator[Report, None, None]:
     """Compare everything that is cached; yield the report so far after each batch.
 
     Safe beside live traffic. Raises ``CacheUnavailable`` and ``DatabaseError``.
     """
     report = Report()
     for cached in registry.every():
-        for batch in batched(scan.keys([cached.start])):
-            compared, found = patiently(partial(compare, cached), batch)
-            report.compared += compared
-            report.differing += len(found)
-            report.differences += found[: LISTED - len(report.differences)]
-            yield report
+        with closing(_compare_all(cached)) as batches:
+            for compared, found in batches:
+                report.compared += compared
+                report.differing += len(found)
+                report.differences += found[: LISTED - len(report.differences)]
+                yield report
+
+
+def _compare_all(cached: Cached) -> Generator[tuple[int, list[Difference]], None, None]:
+    """Compare what is cached under the keys of *cached*, as ``compare`` does, batch by batch."""
+    batches = batched(scan.keys([cached.start], by=patiently))
+
+    def look() -> tuple[dict[str, Any], dict[str, bytes] | None] | None:
+        """The next keys and what they hold; of these None if Redis missed the answer."""
+        if (keys := next(batches, None)) is None:
+            return None
+        pks = _pks(cached, keys)
+        try:
+            return pks, _held(list(pks))
+        except CacheUnavailable:
+            return pks, None
+
+    with ahead.thread() as call:
+        for looked in ahead.one_ahead(call(look) for _ in repeat(None)):
+            if (found := looked.result()) is None:
+                return
+            pks, held = found
+            compared = None
+            if held is not None:
+                with suppress(CacheUnavailable):
+                    compared = _compare(cached, pks, held)
+            yield compared or patiently(partial(compare, cached), list(pks))
 
 
 def compare(cached: Cached, keys: Iterable[str]) -> tuple[int, list[Difference]]:
@@ -61,37 +91,47 @@ def compare(cached: Cached, keys: Iterable[str]) -> tuple[int, list[Difference]]
     Safe beside live traffic. Raises ``CacheUnavailable`` and ``DatabaseError``.
     """
     pks = _pks(cached, keys)
-    compared, found = _compare(cached, pks)
+    return _compare(cached, pks, _held(list(pks)))
+
+
+def _compare(
+    cached: Cached, pks: Mapping[str, Any], held: Mapping[str, bytes]
+) -> tuple[int, list[Difference]]:
+    """As ``compare``, of keys of the rows *pks*, which have *held* these values."""
+    found = _differences(cached, pks, held)
     if found:
         # Compare once more, because two writes may have restored the old bytes.
         again = {difference.key: difference for difference in found}
-        _, found = _compare(cached, {key: pks[key] for key in again})
+        found = _differences(cached, pks, _held(list(again)))
         found = [found for found in found if found.cached == again[found.key].cached]
-    return compared, found
+    return len(held), found
 
 
 def _pks(cached: Cached, keys: Iterable[str]) -> dict[str, Any]:
+    keys = list(keys)
+    plain = list(map(variants.plain, keys))
     pks = {}
-    for key in keys:
-        # Keys of other programs may begin like ours; keys of other releases do.
-        with suppress(ValueError):
-            if [key] == variants.stored([plain := variants.plain(key)]):
-                pks[plain] = cached.pk(plain)
+    # Keys of other programs may begin like ours; keys of other releases do.
+    for each in compress(plain, map(eq, keys, variants.stored(plain))):
+        try:
+            pks[each] = cached.pk(each)
+        except ValueError:
+            continue
     return pks
 
 
-def _compare(cached: Cached, pks: dict[str, Any]) -> tuple[int, list[Difference]]:
-    held = _held(list(pks))
+def _differences(
+    cached: Cached, pks: Mapping[str, Any], held: Mapping[str, bytes]
+) -> list[Difference]:
     rows = read_rows(None, cached, [pks[key] for key in held])
     suspects = [key for key, value in held.items() if value != rows[pks[key]]]
     # A write between the two look-ups is not a difference. Then the key has changed, too, because
     # it is marked before the COMMIT that shows the new row.
-    differences = [
+    return [
         Difference(key, value, rows[pks[key]])
         for key, value in _held(suspects).items()
         if value == held[key]
     ]
-    return len(held), differences
 
 
 def _held(keys: list[str]) -> dict[str, bytes]:

@@ -1,8 +1,12 @@
 """Warming: loads and fills every row that is not cached yet, under leases."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import closing, suppress
 from functools import partial
+from itertools import compress
 from typing import Any
 
 from django.db import Error, connections, models
@@ -10,6 +14,7 @@ from django.db.transaction import TransactionManagementError
 
 from cachelayer import exceptions
 from cachelayer.exceptions import CacheUnavailable
+from cachelayer.operations import ahead
 from cachelayer.protocol import documents, key_states, takeover
 from cachelayer.redis.batches import batched, patiently
 from cachelayer.representation import registry
@@ -22,14 +27,15 @@ logger = logging.getLogger("cachelayer.warm")
 
 def warm(
     model: type[models.Model], serializer: Serializer | None = None, by: str = ""
-) -> Iterator[tuple[int, int]]:
+) -> Generator[tuple[int, int], None, None]:
     """Fill the rows of *model*; yield (rows seen, rows filled) after each batch.
 
     *serializer* renders them (default: the model's first registered serializer).
 
     Primary keys come through a server-side cursor, so memory does not grow with the table. Each
     batch takes its leases before it reads its rows, because rows from the cursor's old snapshot
-    must not be filled. Raises ``CacheUnavailable``.
+    must not be filled. Two batches are begun ahead, so close the generator if you end early: that
+    gives their leases back. Raises ``CacheUnavailable``.
     """
     cached = registry.get(model, serializer, by)
     _refuse_transaction(cached)
@@ -38,16 +44,103 @@ def warm(
     # A column for ``read_by`` may be NULL; then there is no key.
     rows = cached.rows().exclude(**{f"{name}__isnull": True}).order_by(name)
     pks = rows.values_list(name, flat=True).iterator(chunk_size=1000)
-    for batch in batched(pks):
-        filled += _fill_what_can_be(cached, batch)
-        seen += len(batch)
-        yield seen, filled
+    with closing(_fill_all(cached, batched(pks))) as batches:
+        for rows_seen, rows_filled in batches:
+            seen += rows_seen
+            filled += rows_filled
+            yield seen, filled
 
 
-def _fill_what_can_be(cached: CachedModel, pks: Sequence[Any]) -> int:
-    """Like ``fill``, for consecutive *pks*; rows that fail are left out."""
+def _fill_all(
+    cached: CachedModel, batches: Iterable[Sequence[Any]]
+) -> Generator[tuple[int, int], None, None]:
+    """Fill the rows of *batches*, consecutive primary keys; yield (rows, rows filled) of each."""
+    if cached.is_query_checked:
+        # Documents have more round trips, which depend on what is loaded.
+        for pks in batches:
+            yield len(pks), _fill_what_can_be(cached, pks)
+        return
+    with ahead.thread() as call:
+        begun: deque[_Batch] = deque()
+
+        def leased() -> Iterator[_Batch]:
+            for pks in batches:
+                begun.append(_Batch(cached, pks, call))
+                yield begun[-1]
+
+        def loaded() -> Iterator[_Batch]:
+            for batch in ahead.one_ahead(leased()):
+                batch.load()
+                yield batch
+
+        try:
+            for batch in ahead.one_ahead(loaded()):
+                filled = batch.filled()
+                begun.popleft()
+                yield len(batch.pks), filled
+        finally:
+            for batch in begun:
+                batch.release()
+
+
+class _Batch:
+    """Consecutive rows on their way into the cache: leased, then loaded, then filled.
+
+    Begins with the lease. Redis leases and fills in the second thread.
+    """
+
+    def __init__(self, cached: CachedModel, pks: Sequence[Any], call: ahead.Call) -> None:
+        self.pks = pks
+        self._cached, self._call = cached, call
+        self._token = key_states.new_lease()
+        self._keys = dict(zip(cached.keys(pks), pks, strict=True))
+        self._wanted: dict[str, bytes | None] = dict.fromkeys(self._keys)
+        self._leasing = call(partial(key_states.lease, self._wanted, self._token))
+        self._filling: Future[list[bool]] | None = None
+        self._has_failed = False
+
+    def load(self) -> None:
+        """Read and render the leased rows, and begin to fill them. Raises ``DatabaseError``."""
+        cached = self._cached
+        try:
+            tried = self._leasing.result()
+            taken = takeover.lease_marked(cached.database, self._wanted, self._token, tried)
+            leased = dict(compress(self._keys.items(), taken))
+            if leased:
+                found = read_neighbours(None, cached, list(leased.values()))
+                rows = {key: found[pk] for key, pk in leased.items()}
+                self._filling = self._call(partial(key_states.fill, rows, self._token))
+        except Error:
+            raise
+        except Exception:
+            # Redis missed an answer, or a row cannot be rendered.
+            self.release()
+            self._has_failed = True
+
+    def filled(self) -> int:
+        """How many rows were filled; a batch that failed is tried again, in this thread alone."""
+        with suppress(CacheUnavailable):
+            if not self._has_failed:
+                return sum(self._filling.result()) if self._filling else 0
+        return _fill_what_can_be(self._cached, self.pks, self.release)
+
+    def release(self) -> None:
+        """Give back the leases that are left."""
+        self._leasing.exception()  # A lease after this would stay.
+        documents.release(self._keys, self._token)
+
+
+def _fill_what_can_be(
+    cached: CachedModel, pks: Sequence[Any], prepare: Callable[[], object] = lambda: None
+) -> int:
+    """Like ``fill``, for consecutive *pks*; rows that fail are left out. Each try *prepares*."""
+
+    def fill_neighbours(pks: Sequence[Any]) -> int:
+        prepare()
+        return _fill(cached, pks, read_neighbours)
+
     try:
-        return patiently(partial(_fill_neighbours, cached), pks)
+        return patiently(fill_neighbours, pks)
     except (CacheUnavailable, Error, exceptions.UndeclaredRead):
         raise
     except Exception:  # The serializer failed for one of the rows.
@@ -68,11 +161,6 @@ def fill(cached: CachedModel, pks: Sequence[Any]) -> int:
     return _fill(cached, pks, read_rows)
 
 
-def _fill_neighbours(cached: CachedModel, pks: Sequence[Any]) -> int:
-    """Like ``fill``, for consecutive *pks*."""
-    return _fill(cached, pks, read_neighbours)
-
-
 def read_neighbours(using: str | None, cached: CachedModel, pks: Sequence[Any]) -> dict[Any, bytes]:
     """Like ``read_rows``, by a range, which costs Postgres less if *pks* are most of it."""
     ends = {f"{cached.lookup}__gte": pks[0], f"{cached.lookup}__lte": pks[-1]}
@@ -83,20 +171,20 @@ def read_neighbours(using: str | None, cached: CachedModel, pks: Sequence[Any]) 
 
 def _fill(cached: CachedModel, pks: Sequence[Any], read: Callable[..., dict[Any, bytes]]) -> int:
     token = key_states.new_lease()
-    wanted: dict[str, bytes | None] = {cached.key(pk): None for pk in pks}
+    keys = dict(zip(cached.keys(pks), pks, strict=True))
+    wanted: dict[str, bytes | None] = dict.fromkeys(keys)
     taken = takeover.lease(cached.database, wanted, token)
-    leased = [pk for pk, took in zip(pks, taken, strict=True) if took]
+    leased = dict(compress(keys.items(), taken))
     if not leased:
         return 0
-    keys = {cached.key(pk): pk for pk in leased}
     if cached.is_query_checked:
-        return len(documents.fill(cached.database, cached, keys, wanted, token)[1])
+        return len(documents.fill(cached.database, cached, leased, wanted, token)[1])
     try:
-        rows = read(None, cached, leased)
+        rows = read(None, cached, list(leased.values()))
     except Exception:
-        documents.release(keys, token)
+        documents.release(leased, token)
         raise
-    return sum(key_states.fill({cached.key(pk): row for pk, row in rows.items()}, token))
+    return sum(key_states.fill({key: rows[pk] for key, pk in leased.items()}, token))
 
 
 def _refuse_transaction(cached: CachedModel) -> None:

@@ -15,20 +15,20 @@ from cachelayer.tracking import repair_log
 
 
 @events.background("drain")
-def drain(reconciled: str | None = None) -> int:
+def drain(reconciled: str | None = None, by: scan.By = scan.once) -> int:
     """Repair every key in the log; return how many.
 
     Several processes may drain at a time. Each waits for the others' batches, so when it returns,
     every key that was in the log when it began has been repaired. Memory holds one batch. With
     *reconciled*, repair only on the server with that incarnation, and only while its epoch is the
-    last one. Without it, repair only on a server that is trusted for the last epoch. Raises
-    ``CacheUnavailable`` and ``DatabaseError``.
+    last one. Without it, repair only on a server that is trusted for the last epoch. Scans go *by*
+    that function. Raises ``CacheUnavailable`` and ``DatabaseError``.
     """
     if shards.are_used():
         return _drain_shards()
     drained = 0
     for using in registry.databases():
-        while batch := drain_batch(using, reconciled):
+        while batch := drain_batch(using, reconciled, by):
             drained += batch
     return drained
 
@@ -42,7 +42,7 @@ def _drain_shards() -> int:
     return found.count
 
 
-def drain_batch(using: str, reconciled: str | None = None) -> int:
+def drain_batch(using: str, reconciled: str | None = None, by: scan.By = scan.once) -> int:
     """Repair the oldest keys in the log of the database *using*; return how many."""
     if shards.are_used():
         return _drain_shards()
@@ -62,12 +62,12 @@ def drain_batch(using: str, reconciled: str | None = None) -> int:
         if incarnation.epoch_in(wanted.encode()) != last:
             raise CacheUnavailable("Another reconcile has begun meanwhile.")
         keys = {key for key, _ in found}
-        for batch in batched(expand(repair_log.ordered(keys))):
+        for batch in batched(expand(repair_log.ordered(keys), by)):
             key_states.repair(batch, wanted)
     return len(keys)
 
 
-def expand(keys: Iterable[str]) -> Iterator[str]:
+def expand(keys: Iterable[str], by: scan.By = scan.once) -> Iterator[str]:
     """The logged *keys* in canonical form; for a whole table, every key in Redis.
 
     Raises ``CacheUnavailable``.
@@ -78,7 +78,7 @@ def expand(keys: Iterable[str]) -> Iterator[str]:
         if relations.is_stamp(prefix):
             yield key  # Also the key that stands for every row.
         elif text == EVERY:
-            yield from scan.keys([prefix])
+            yield from scan.keys([prefix], by=by)
         else:
             # The triggers write primary keys in Postgres's text form.
             yield from cached.keys_of_texts(prefix, [text]) if cached else [key]

@@ -40,17 +40,17 @@ class Drained:
         return shard not in self.failed
 
 
-def drain(states: Mapping[int, str] | None = None) -> Drained:
+def drain(states: Mapping[int, str] | None = None, by: scan.By = scan.once) -> Drained:
     """Repair what can be repaired of the log.
 
-    *states* has the shards that are being reconciled, each with its state. Several processes may
-    drain at a time, as for one Redis. Raises ``DatabaseError``, and ``CacheUnavailable`` if another
-    reconcile has begun meanwhile.
+    *states* has the shards that are being reconciled, each with its state. Scans go *by* that
+    function. Several processes may drain at a time, as for one Redis. Raises ``DatabaseError``, and
+    ``CacheUnavailable`` if another reconcile has begun meanwhile.
     """
     result = Drained()
     for using in registry.databases():
         after = 0
-        while (last := drain_batch(using, result, after, states or {})) is not None:
+        while (last := drain_batch(using, result, after, states or {}, by)) is not None:
             after = last
     return result
 
@@ -71,7 +71,11 @@ def sweep(prefixes: Iterable[str]) -> bool:
 
 
 def drain_batch(
-    using: str, result: Drained, after: int = 0, states: Mapping[int, str] | None = None
+    using: str,
+    result: Drained,
+    after: int = 0,
+    states: Mapping[int, str] | None = None,
+    by: scan.By = scan.once,
 ) -> int | None:
     """Repair the oldest entries behind number *after*; return the last number, None at the end."""
     with transaction.atomic(using=using), connections[using].cursor() as cursor:
@@ -86,7 +90,7 @@ def drain_batch(
             copy = shard_epochs.ask()
             if copy.last.get(using) != found[0][2]:
                 raise CacheUnavailable("Another reconcile has begun meanwhile.")
-        done = _repair(found, result, states or {})
+        done = _repair(found, result, states or {}, by)
         if done:
             cursor.execute("DELETE FROM cachelayer_repair WHERE id = ANY(%s)", [done])
             result.count += len(done)
@@ -94,7 +98,10 @@ def drain_batch(
 
 
 def _repair(
-    found: Iterable[tuple[int, str, int]], result: Drained, states: Mapping[int, str]
+    found: Iterable[tuple[int, str, int]],
+    result: Drained,
+    states: Mapping[int, str],
+    by: scan.By,
 ) -> list[int]:
     """Repair the entries *found*; return the numbers of those that can leave the log."""
     numbers: dict[str, list[int]] = {}
@@ -102,9 +109,9 @@ def _repair(
         numbers.setdefault(key, []).append(number)
     rows = [key for key in numbers if not _is_stamp(key)]
     stamps = [key for key in numbers if _is_stamp(key)]
-    done = [key for key in rows if _repair_entry(key, result, states)]
+    done = [key for key in rows if _repair_entry(key, result, states, by)]
     is_whole = not result.failed
-    repaired = [key for key in stamps if _repair_entry(key, result, states)]
+    repaired = [key for key in stamps if _repair_entry(key, result, states, by)]
     if is_whole:
         done += repaired
     return [number for key in done for number in numbers[key]]
@@ -114,14 +121,16 @@ def _is_stamp(key: str) -> bool:
     return relations.is_stamp(key.partition(":")[0])
 
 
-def _repair_entry(key: str, result: Drained, states: Mapping[int, str]) -> bool:
+def _repair_entry(
+    key: str, result: Drained, states: Mapping[int, str], by: scan.By = scan.once
+) -> bool:
     """Whether every key that an entry stands for is repaired."""
     prefix, _, text = key.partition(":")
     cached = registry.model_of_prefix(prefix)
     away: set[int] = set()
     keys: Iterable[str] = [key]
     if not _is_stamp(key) and text == EVERY:
-        keys = _of_all_nodes(prefix, away)
+        keys = _of_all_nodes(prefix, away, by)
     elif not _is_stamp(key) and cached:
         # The triggers write primary keys in Postgres's text form.
         keys = cached.keys_of_texts(prefix, [text])
@@ -131,14 +140,14 @@ def _repair_entry(key: str, result: Drained, states: Mapping[int, str]) -> bool:
     return not away
 
 
-def _of_all_nodes(prefix: str, away: set[int]) -> Iterator[str]:
+def _of_all_nodes(prefix: str, away: set[int], by: scan.By) -> Iterator[str]:
     """The keys of *prefix* on every node that answers; adds the shards of the others to *away*."""
     served: set[int] = set()
     with suppress(RedisError, OSError):
         for node in topology.primaries():
             of_node = set(topology.shards_of(node))
             try:
-                yield from scan.of_node(node, [prefix])
+                yield from scan.of_node(node, [prefix], by=by)
                 served |= of_node
             except CacheUnavailable:
                 continue

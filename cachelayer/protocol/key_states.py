@@ -18,20 +18,22 @@ rockscache. Every function here makes one round trip, and raises ``CacheUnavaila
 does not answer.
 """
 
-import random
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from enum import IntEnum
+from functools import partial
+from itertools import chain
 from typing import Any, Final
 
 from cachelayer import conf, events
 from cachelayer.exceptions import CacheUnavailable
-from cachelayer.protocol import sharded_keys
+from cachelayer.protocol import lifetimes, sharded_keys
 from cachelayer.redis import (
     epoch,
     incarnation,
     keyspace,
     loop_transport,
+    many_keys,
     scripts,
     shards,
     transport,
@@ -59,8 +61,8 @@ _get_verified = scripts.load("get_verified", "own_incarnation")
 _document = scripts.load("document", "own_incarnation", "checked")
 _lease = scripts.load("lease", "own_incarnation")
 _repair = scripts.load("repair", "own_incarnation", "variants")
-_fill = scripts.load("fill", "fill_one")
-_confirm = scripts.load("confirm", "own_incarnation", "checked", "fill_one")
+_fill = scripts.load("fill", "fill_each")
+_confirm = scripts.load("confirm", "own_incarnation", "checked", "fill_each")
 _push = scripts.load("push", "variants", "release_one")
 _release = scripts.load("release", "release_one")
 _drop = scripts.load("drop", "variants")
@@ -140,12 +142,15 @@ def get(keys: Sequence[str]) -> list[bytes | None]:
     if shards.are_used():
         return [*sharded_keys.values(keys)[0]] if keys else []
     if keys and registry.is_of_documents(keys[0]):
-        values: list[bytes | None] = transport.round_trip(_get_documents(keys), use=Use.READ)[0]
-        return values
+        return many_keys.ask(keys, _get_documents)
     return transport.get(keyspace.all_of(variants.stored(keys))) if keys else []
 
 
-async def aget(key: str, *, verified: bool) -> tuple[bytes | None, str, float]:
+#: The value of a key, the epoch if it was asked for, and the seconds that took.
+_Found = tuple[bytes | None, str, float]
+
+
+def aget(key: str, *, verified: bool) -> Coroutine[Any, Any, _Found]:
     """As ``get``, or as ``get_verified``, of one key, from an event loop; and the seconds it took.
 
     Raises ``CacheUnavailable`` also where a thread would have to ask something first.
@@ -154,6 +159,20 @@ async def aget(key: str, *, verified: bool) -> tuple[bytes | None, str, float]:
         raise loop_transport.NotConnected("On Redis Cluster, threads ask, not the event loop.")
     if not (keyspace.is_known() and variants.is_known()):
         raise loop_transport.NotConnected("This process does not know yet where its keys are.")
+    found = events.interested("get", (key,))
+    return _aget_announced(found, key, verified) if found else _aget(key, verified)
+
+
+async def _aget_announced(found: Any, key: str, verified: bool) -> _Found:
+    # What is refused here is asked by a thread, which announces it.
+    loop_transport.enter()
+    with events.surrounded(found) as note:
+        result = await _aget(key, verified)
+        note(_of_values(result[:1]))
+    return result
+
+
+async def _aget(key: str, verified: bool) -> _Found:
     if verified:
         [value, found], took = await loop_transport.run(_command_verified([key]))
         return value, incarnation.trusted_epoch(found), took
@@ -231,25 +250,31 @@ def lease(
     settles.
     """
     if shards.are_used():
-        lifetime_of_lease = _ms(conf.get().LEASE_LIFETIME)
-        answers = sharded_keys.lease(wanted, token, lifetime_of_lease, marks)
-        return [Leased(answer) for answer in answers]
-    keys = list(wanted)
+        lifetime = lifetimes.in_ms(conf.get().LEASE_LIFETIME)
+        return [Leased(answer) for answer in sharded_keys.lease(wanted, token, lifetime, marks)]
+    command = partial(_lease_command, token=token, marks=marks)
+    answers = many_keys.ask([*wanted.items()], command)
+    if -1 in answers:
+        gate.settle("The incarnation is gone: Redis was flushed, or is being reconciled.")
+        raise CacheUnavailable("Redis is not trusted.")
+    results = tuple(Leased)
+    return [results[answer] for answer in answers]
+
+
+def _lease_command(
+    wanted: Sequence[tuple[str, bytes | None]], token: bytes, marks: Mapping[str, bytes | None]
+) -> Command:
+    keys = [key for key, _ in wanted]
     variant = variants.variant(keys[0])
-    values = [value or b"" for value in wanted.values()]
+    values = [value or b"" for _, value in wanted]
     if variant:
         values += [marks.get(key) or b"" for key in keys]
     # One entry serves all tenants.
     entry = variant.rpartition("/")[2]
-    arguments = (token, _ms(conf.get().LEASE_LIFETIME), epoch.known(), entry, len(keys), *values)
+    lifetime = lifetimes.in_ms(conf.get().LEASE_LIFETIME)
+    arguments = (token, lifetime, epoch.known(), entry, len(keys), *values)
     held = [*variants.stored(keys), *(keys if variant else [])]
-    [answers] = transport.round_trip(
-        _lease([*held, variants.KEY, incarnation.KEY], *arguments), use=Use.READ
-    )
-    if answers == -1:
-        gate.settle("The incarnation is gone: Redis was flushed, or is being reconciled.")
-        raise CacheUnavailable("Redis is not trusted.")
-    return [Leased(answer) for answer in answers]
+    return _lease([*held, variants.KEY, incarnation.KEY], *arguments)
 
 
 @events.operation("fill", lambda filled: {"cache.filled": sum(filled)})
@@ -259,11 +284,18 @@ def fill(rows: Mapping[str, bytes], token: bytes) -> list[bool]:
     ``INVALIDATE`` in place of a row gives the lease back.
     """
     if shards.are_used():
-        timed = {key: (row, lifetime(key, row)) for key, row in rows.items()}
-        return sharded_keys.fill(timed, token)
-    values = (part for key, row in rows.items() for part in (row, lifetime(key, row)))
-    [answers] = transport.round_trip(_fill(variants.stored(rows), token, *values), use=Use.READ)
-    return [answer == 1 for answer in answers]
+        return sharded_keys.fill(_with_lifetimes(rows), token)
+    stored = [*zip(variants.stored(rows), rows.values(), lifetimes.of(rows), strict=True)]
+    return [answer == 1 for answer in many_keys.ask(stored, partial(_fill_command, token))]
+
+
+def _with_lifetimes(rows: Mapping[str, bytes]) -> dict[str, tuple[bytes, int]]:
+    return dict(zip(rows, zip(rows.values(), lifetimes.of(rows), strict=True), strict=True))
+
+
+def _fill_command(token: bytes, stored: Sequence[tuple[str, bytes, int]]) -> Command:
+    values = (value for _, row, lifetime in stored for value in (row, lifetime))
+    return _fill([key for key, _, _ in stored], token, *values)
 
 
 @events.operation("fill")
@@ -278,7 +310,7 @@ def confirm(rows: Mapping[str, bytes], token: bytes) -> list[bytes | None]:
         took = dict(zip(rows, fill(rows, token), strict=True))
         found_after = dict(zip(rows, sharded_keys.values([*rows])[0], strict=True))
         return [found_after[key] if took[key] else None for key in rows]
-    values = (part for key, row in rows.items() for part in (row, lifetime(key, row)))
+    values = chain.from_iterable(zip(rows.values(), lifetimes.of(rows), strict=True))
     keys = [*variants.stored(rows), incarnation.KEY]
     command = _confirm(keys, keyspace.prefix(), token, *values)
     held: list[bytes | None]
@@ -326,16 +358,13 @@ def push(rows: Mapping[str, bytes], token: bytes) -> list[str]:
     pushed = {key: row for key, row in rows.items() if row != INVALIDATE}
     if shards.are_used():
         shaped = {
-            key: (row, lifetime(key, row), variants.of(key.partition(":")[0]))
-            for key, row in pushed.items()
+            key: (*timed, variants.of(key.partition(":")[0]))
+            for key, timed in _with_lifetimes(pushed).items()
         }
         results = sharded_keys.push(shaped, token)
         return results + sharded_keys.release([key for key in rows if key not in pushed], token)
-    values = (
-        part
-        for key, row in pushed.items()
-        for part in (row, lifetime(key, row), variants.of(key.partition(":")[0]))
-    )
+    shapes = (variants.of(key.partition(":")[0]) for key in pushed)
+    values = chain.from_iterable(zip(pushed.values(), lifetimes.of(pushed), shapes, strict=True))
     held = [*pushed, variants.KEY, incarnation.KEY]
     commands = [_push(held, token, keyspace.prefix(), *values)]
     if released := [key for key in rows if key not in pushed]:
@@ -394,17 +423,3 @@ def drop(keys: Sequence[str]) -> int:
         return sharded_keys.drop(keys)
     deleted: int = transport.round_trip(_drop([*keys, variants.KEY], keyspace.prefix()))[0]
     return deleted
-
-
-def lifetime(key: str, row: bytes) -> int:
-    """How long *row* may stay under *key*, in milliseconds."""
-    settings, cached = conf.get(), registry.of_prefix(key.partition(":")[0])
-    longest = (cached and cached.lifetime) or settings.ROW_TTL
-    if row == NULL:
-        return _ms(min(settings.NULL_TTL, longest))
-    jitter = 1 - settings.ROW_TTL_JITTER * random.random()
-    return _ms(longest * jitter)
-
-
-def _ms(seconds: float) -> int:
-    return max(1, round(seconds * 1000))

@@ -28,7 +28,7 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from cachelayer import conf
 from cachelayer.exceptions import CacheUnavailable
-from cachelayer.protocol import drain, key_states, partition, scan
+from cachelayer.protocol import drain, key_states, partition, scan, signs_of_life
 from cachelayer.redis import epoch, incarnation, keyspace, scripts, transport
 from cachelayer.redis.batches import batched
 from cachelayer.redis.gate import Gate, Mode, gate
@@ -46,10 +46,6 @@ _trust = scripts.load("trust")
 _probe = scripts.load("probe")
 _log = ThrottledLog(logger)
 os.register_at_fork(after_in_child=_log.start_afresh)
-
-#: After this many probe intervals, the process that is settling is taken for dead, and another
-#: takes over.
-ABANDONED = 20
 
 
 def until_closed(gate: Gate) -> None:
@@ -82,8 +78,9 @@ def until_closed(gate: Gate) -> None:
 class _Memory:
     """What one attempt leaves for the next."""
 
-    #: By epoch: when a settling was first seen (monotonic seconds).
-    settling_since: dict[str, float] = field(default_factory=dict)
+    watch: signs_of_life.Watch = field(default_factory=signs_of_life.Watch)
+    #: The epoch that this process has taken, if that attempt came to no end.
+    unfinished: str = ""
     #: Whether triggers were missing. Then cached rows may have changed unnoticed.
     was_blind: bool = False
 
@@ -93,6 +90,7 @@ def _attempt(gate: Gate, memory: _Memory) -> bool:
     with transport.fresh_connection() as connection:
         keyspace.decide(partial(incarnation.ask, connection), claim=True)
         found = incarnation.fetch(connection)
+        sign = signs_of_life.last(connection)
         refusal = _refusal(connection)
     if found.evicts_marks:
         gate.settle(found.distrust)
@@ -107,21 +105,24 @@ def _attempt(gate: Gate, memory: _Memory) -> bool:
         gate.explain(missing)
         return False
     mine = ""
-    if found.is_foreign or memory.was_blind or _is_abandoned(found, memory.settling_since):
+    is_abandoned = found.epoch == memory.unfinished or memory.watch.is_abandoned(found, sign)
+    if found.is_foreign or memory.was_blind or (is_abandoned and not found.is_trusted):
         mine = _begin(found)
         if not mine:
             return False
+        memory.unfinished = incarnation.epoch_in(mine.encode())
     transport.forget_connections()
     gate.settle("Redis answers again.")
     settled = gate.state
     if not mine and not found.is_trusted:
         return False
-    settle(gate)
     # Our epoch, not the last one, because another reconcile may have begun meanwhile.
-    reconciled = f"settling {incarnation.epoch_in(mine.encode())}" if mine else None
-    if reconciled:
-        _sweep(reconciled)
-    drain.drain(reconciled or f"trusted {found.epoch}")
+    reconciled = f"settling {memory.unfinished}" if mine else f"trusted {found.epoch}"
+    signs = signs_of_life.Signs({None: reconciled})
+    settle(gate, signs.give)
+    if mine:
+        _sweep(reconciled, signs)
+    drain.drain(reconciled, signs.step)
     if mine:
         if transport.round_trip(_trust([KEY], mine, incarnation.trusted(mine)))[0] != 1:
             return False
@@ -163,7 +164,7 @@ def _begin(seen: incarnation.Incarnation) -> str:
 
 def lock(connection: Any) -> None:
     """Hold a lock until the transaction ends. Skipping a frozen holder does no harm."""
-    deadline = time.monotonic() + ABANDONED * conf.get().PROBE_INTERVAL
+    deadline = time.monotonic() + signs_of_life.ABANDONED * conf.get().PROBE_INTERVAL
     with connection.cursor() as cursor:
         while time.monotonic() < deadline:
             cursor.execute("SELECT pg_try_advisory_xact_lock(hashtext(%s))", [KEY])
@@ -172,8 +173,8 @@ def lock(connection: Any) -> None:
             time.sleep(0.02)
 
 
-def _sweep(reconciled: str) -> None:
-    """Repair every key that this server holds.
+def _sweep(reconciled: str, signs: signs_of_life.Signs) -> None:
+    """Repair every key that this server holds, and give *signs* of life.
 
     Do so after the wait: a writer that knew only the last epoch may have marked another server,
     while another writer's push has left an older row here. The sweep includes rows of models that
@@ -183,8 +184,8 @@ def _sweep(reconciled: str) -> None:
     prefixes = {cached.prefix for cached in registry.every()}
     for using in registry.databases():
         prefixes |= triggers.prefixes(connections[using])
-    for keys in batched(scan.keys(sorted(prefixes))):
-        key_states.repair(keys, reconciled)
+    for keys in batched(scan.keys(sorted(prefixes), by=signs.step)):
+        signs.step(partial(key_states.repair, reconciled=reconciled), keys)
 
 
 def missing_triggers() -> str:
@@ -193,13 +194,6 @@ def missing_triggers() -> str:
         if problems := triggers.problems(connections[using]):
             return f"{problems[0]} {triggers.MEND}"
     return ""
-
-
-def _is_abandoned(found: incarnation.Incarnation, settling_since: dict[str, float]) -> bool:
-    if found.is_trusted or found.is_foreign:
-        return False
-    since = settling_since.setdefault(found.epoch, time.monotonic())
-    return time.monotonic() - since > ABANDONED * conf.get().PROBE_INTERVAL
 
 
 def probe_if_late(gate: Gate) -> None:
@@ -238,12 +232,12 @@ def _refusal(connection: Any) -> ResponseError | None:
     return None
 
 
-def settle(gate: Gate) -> None:
-    """Wait for the writers that may have decided to write without a mark."""
-    wait(gate.explain)
+def settle(gate: Gate, note: Callable[[], object]) -> None:
+    """Wait for the writers that may have decided to write without a mark; call *note* meanwhile."""
+    wait(gate.explain, note)
 
 
-def wait(explain: Callable[[str], None]) -> None:
+def wait(explain: Callable[[str], None], note: Callable[[], object]) -> None:
     """As ``settle``; *explain* is told what it waits for."""
     time.sleep(conf.get().SETTLING_TIME)
     for using in registry.databases():
@@ -251,6 +245,7 @@ def wait(explain: Callable[[str], None]) -> None:
             noted = _writers(cursor)
             while running := noted.keys() & (now := _writers(cursor)).keys():
                 explain(f"Waiting for {', '.join(sorted(now[each] for each in running))}.")
+                note()
                 time.sleep(0.02)
     explain("Redis answers again.")
 

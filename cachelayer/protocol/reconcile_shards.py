@@ -26,6 +26,7 @@ from cachelayer.protocol import (
     shard_states,
 )
 from cachelayer.protocol.shard_states import Seen
+from cachelayer.protocol.signs_of_life import Signs, Watch
 from cachelayer.redis import (
     cluster_transport,
     incarnation,
@@ -79,8 +80,9 @@ def until_closed(held: ShardGates) -> None:
 class _Memory:
     """What one attempt leaves for the next."""
 
-    #: By shard: the epoch of a settling, and when it was first seen (monotonic seconds).
-    settling_since: dict[int, tuple[str, float]] = field(default_factory=dict)
+    watches: dict[int, Watch] = field(default_factory=dict)
+    #: By shard: the epoch that this process has taken, if that attempt came to no end.
+    unfinished: dict[int, str] = field(default_factory=dict)
     was_blind: bool = False
 
 
@@ -114,6 +116,7 @@ def _attempt(held: ShardGates, memory: _Memory) -> set[int]:
         or _is_abandoned(shard, each, memory)
     }:
         mine = _begin(held, begin, seen)
+        memory.unfinished |= {s: incarnation.epoch_in(v.encode()) for s, v in mine.items()}
     memory.was_blind = False
     held.settle(seen, "Redis answers again.")
     trusted = {s for s, each in seen.items() if each.state == "trusted" and s not in begin}
@@ -121,10 +124,12 @@ def _attempt(held: ShardGates, memory: _Memory) -> set[int]:
     settled = {s: state for s, state in settled.items() if state.mode is Mode.SETTLING}
     if not settled:
         return set()
-    reconcile.wait(lambda reason: held.explain(settled, reason))
     states = {s: _state_of(value) for s, value in mine.items() if s in settled}
-    failed = _sweep(held, states)
-    drained = drain_shards.drain({s: state for s, state in states.items() if s not in failed})
+    signs = Signs(states)
+    reconcile.wait(lambda reason: held.explain(settled, reason), signs.give)
+    failed = _sweep(held, states, signs)
+    swept = {s: state for s, state in states.items() if s not in failed}
+    drained = drain_shards.drain(swept, signs.step)
     ready = {s: state for s, state in settled.items() if s not in failed}
     ready = {s: state for s, state in ready.items() if drained.has_repaired(s)}
     return _close(held, ready, mine, seen)
@@ -165,13 +170,10 @@ def _close(
 
 def _is_abandoned(shard: int, seen: Seen, memory: _Memory) -> bool:
     if seen.state != "settling":
-        memory.settling_since.pop(shard, None)
         return False
-    found, since = memory.settling_since.get(shard, ("", 0.0))
-    if found != seen.epoch:
-        memory.settling_since[shard] = (seen.epoch, time.monotonic())
-        return False
-    return time.monotonic() - since > reconcile.ABANDONED * conf.get().PROBE_INTERVAL
+    if memory.unfinished.get(shard) == seen.epoch:
+        return True
+    return memory.watches.setdefault(shard, Watch()).is_silent(seen.epoch, seen.sign)
 
 
 def _begin(held: ShardGates, which: set[int], seen: Mapping[int, Seen]) -> dict[int, str]:
@@ -226,7 +228,7 @@ def _state_of(value: str) -> str:
     return value.partition(" ")[2]
 
 
-def _sweep(held: ShardGates, states: Mapping[int, str]) -> set[int]:
+def _sweep(held: ShardGates, states: Mapping[int, str], signs: Signs) -> set[int]:
     """Repair every key of the shards *states*; return those that could not be swept."""
     prefixes = {cached.prefix for cached in registry.every()}
     for using in registry.databases():
@@ -237,8 +239,9 @@ def _sweep(held: ShardGates, states: Mapping[int, str]) -> set[int]:
         nodes.setdefault(topology.address(shard), set()).add(shard)
     for node, of_node in nodes.items():
         try:
-            found = (key for key in scan.of_node(node, sorted(prefixes)))
+            found = scan.of_node(node, sorted(prefixes), by=signs.step)
             for keys in batched(key for key in found if shards.of(key) in of_node):
+                signs.give()
                 failed |= set(map(shards.of, key_states.repair_shards(keys, states)))
         except CacheUnavailable as error:
             held.open(of_node, error)

@@ -1,7 +1,8 @@
 """Finds the cached keys by SCAN."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 from redis.exceptions import RedisError
@@ -17,19 +18,33 @@ from cachelayer.representation import registry, tenancy
 START: Final = "0"
 
 
-def keys(prefixes: Sequence[str] | None = None) -> Iterator[str]:
+#: The next cursor, and keys.
+Found = tuple[str, list[str]]
+#: One step of a scan.
+Step = Callable[[str], Found]
+#: Calls a step; it may repeat it, because Redis keeps no state between steps.
+By = Callable[[Step, str], Found]
+
+
+def once(step: Step, cursor: str) -> Found:
+    """Call *step* once."""
+    return step(cursor)
+
+
+def keys(prefixes: Sequence[str] | None = None, *, by: By = once) -> Iterator[str]:
     """The keys of cached rows, of all registered models or of *prefixes*.
 
     This includes the variants of other releases (``variants.py``). A key that exists during the
-    whole scan is returned at least once.
+    whole scan is returned at least once. Each step is called *by* that function, such as
+    ``patiently``.
     """
     if prefixes is None:
         prefixes = [cached.prefix for cached in registry.every()]
         if any(map(tenancy.may_be, registry.databases())):
             for prefix in prefixes:
-                yield from _walk(keyspace.pattern("", f"*/{prefix}[:~]"))
+                yield from _walk(_of_tenants(prefix), by)
     for prefix in prefixes:
-        yield from _walk(_pattern(prefix))
+        yield from _walk(_pattern(prefix), by)
 
 
 def variant_keys(variant: str) -> Iterator[str]:
@@ -37,7 +52,7 @@ def variant_keys(variant: str) -> Iterator[str]:
     return _walk(keyspace.pattern(variant, ":"))
 
 
-def scan(prefix: str, cursor: str) -> tuple[str, list[str]]:
+def scan(prefix: str, cursor: str) -> Found:
     """One step of a scan over the keys of *prefix*: the next cursor, and keys.
 
     A scan begins with the cursor ``START``, and is complete when that cursor comes back. Redis
@@ -50,38 +65,45 @@ def _pattern(prefix: str) -> str:
     return keyspace.pattern(prefix, "[:~]")
 
 
-def _walk(pattern: str) -> Iterator[str]:
+def _of_tenants(prefix: str) -> str:
+    return keyspace.pattern("", f"*/{prefix}[:~]")
+
+
+def _walk(pattern: str, by: By = once) -> Iterator[str]:
+    return _steps(partial(_scan, pattern), by)
+
+
+def _steps(step: Step, by: By) -> Iterator[str]:
     cursor = START
     while True:
-        cursor, found = _scan(pattern, cursor)
+        cursor, found = by(step, cursor)
         yield from found
         if cursor == START:
             break
 
 
-def of_node(node: Address, prefixes: Sequence[str]) -> Iterator[str]:
+def of_node(node: Address, prefixes: Sequence[str], *, by: By = once) -> Iterator[str]:
     """On Redis Cluster, the keys of *prefixes* that *node* holds, of all tenants."""
     patterns = [_pattern(prefix) for prefix in prefixes]
     if any(map(tenancy.may_be, registry.databases())):
-        patterns += [keyspace.pattern("", f"*/{prefix}[:~]") for prefix in prefixes]
+        patterns += [_of_tenants(prefix) for prefix in prefixes]
     for pattern in patterns:
-        cursor = START
-        while True:
-            [answer] = cluster_transport.ask_node(node, _command(pattern, cursor))
-            cursor, found = _parse(answer)
-            yield from found
-            if cursor == START:
-                break
+        yield from _steps(partial(_scan_node, node, pattern), by)
 
 
-def _scan(pattern: str, cursor: str) -> tuple[str, list[str]]:
+def _scan_node(node: Address, pattern: str, cursor: str) -> Found:
+    [answer] = cluster_transport.ask_node(node, _command(pattern, cursor))
+    return _parse(answer)
+
+
+def _scan(pattern: str, cursor: str) -> Found:
     if shards.are_used():
         return _scan_cluster(pattern, cursor)
     [answer] = transport.round_trip(_command(pattern, cursor))
     return _parse(answer)
 
 
-def _scan_cluster(pattern: str, cursor: str) -> tuple[str, list[str]]:
+def _scan_cluster(pattern: str, cursor: str) -> Found:
     """The nodes one after another. The cursor is that of a node, and which of the nodes it is."""
     own, _, number = cursor.partition("@")
     which = int(number or 0)
@@ -103,7 +125,7 @@ def _command(pattern: str, cursor: str) -> Command:
     return ("SCAN", cursor, "MATCH", pattern, "COUNT", PIPELINE)
 
 
-def _parse(answer: Any) -> tuple[str, list[str]]:
+def _parse(answer: Any) -> Found:
     after, keys = answer
     found: list[str] = []
     for key in keys:

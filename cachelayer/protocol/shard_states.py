@@ -7,7 +7,7 @@ from typing import Any
 from redis.exceptions import RedisError, ResponseError
 
 from cachelayer.exceptions import CacheUnavailable
-from cachelayer.protocol import reconcile
+from cachelayer.protocol import reconcile, signs_of_life
 from cachelayer.redis import (
     cluster_transport,
     eviction,
@@ -28,12 +28,14 @@ _look = scripts.load("look", "own_incarnation")
 class Seen:
     """What the primary of a shard says of it."""
 
-    #: This node, as its incarnations name it; "" if the slot is moving, or the node is no primary.
+    #: This node, as its incarnations name it.
     server: str
     #: The incarnation if it is the node's own, and its parts.
     value: str
     state: str
     epoch: str
+    #: The last sign of life from the process that reconciles it.
+    sign: bytes | None
     #: Which configuration of the cluster gave the node its slots.
     term: str
 
@@ -107,11 +109,11 @@ def see(held: ShardGates, which: Iterable[int]) -> dict[int, Seen]:
         for shard, answer in zip(of_node, _ask(node, of_node), strict=True):
             if isinstance(answer, ResponseError):
                 _refused(held, shard, answer)
-            elif answer[0]:
-                value = answer[1].decode()
+            else:
+                server, (own, sign), term = answer
+                value = own.decode()
                 _, state, own_epoch = value.split(" ") if value else ("", "", "")
-                server, term = answer[0].decode(), answer[2].decode()
-                found[shard] = Seen(server, value, state, own_epoch, term)
+                found[shard] = Seen(server, value, state, own_epoch, sign, term)
     return found
 
 
@@ -133,11 +135,10 @@ def _ask(node: Address, of_node: list[int]) -> list[Any]:
             return [ResponseError("MOVED: this node has become a replica")] * len(of_node)
         term = eviction.field(cluster_info, "cluster_my_epoch") or ""
         commands = [
-            _look([reconcile.PROBE, variants.KEY, incarnation.KEY], shard=shard)
+            _look([reconcile.PROBE, signs_of_life.KEY, variants.KEY, incarnation.KEY], shard=shard)
             for shard in of_node
         ]
         answers = incarnation.ask(connection, *map(scripts.with_text, commands))
     return [
-        answer if isinstance(answer, Exception) else (server.encode(), answer, term.encode())
-        for answer in answers
+        answer if isinstance(answer, Exception) else (server, answer, term) for answer in answers
     ]

@@ -6,7 +6,7 @@ and Postgres knows whether that has ended. A row that is loaded after that answe
 the transaction.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from django.db import connections
 
@@ -59,7 +59,14 @@ def lease(using: str, wanted: Mapping[str, bytes | None], token: bytes) -> list[
 
     Raises ``CacheUnavailable``.
     """
-    found = dict(zip(wanted, key_states.lease(wanted, token), strict=True))
+    return lease_marked(using, wanted, token, key_states.lease(wanted, token))
+
+
+def lease_marked(
+    using: str, wanted: Mapping[str, bytes | None], token: bytes, tried: Sequence[Leased]
+) -> list[bool]:
+    """Like ``lease``, where an attempt to lease *wanted* has had the result *tried*."""
+    found = dict(zip(wanted, tried, strict=True))
     if marked := [key for key, leased in found.items() if leased is Leased.MARKED]:
         # The marks of a killed writer may be on the plain key only.
         plain = dict(zip(marked, key_states.get_plain(marked), strict=True))

@@ -44,6 +44,17 @@ class ClusterConnectionFactory(ConnectionFactory[Any, Any, Any]):  # type: ignor
 
     _clients: dict[str, Client] = {}
 
+    def get_connection_pool(self, params: dict[str, Any]) -> ConnectionPool:
+        """A pool for one node; raises ``ImproperlyConfigured``."""
+        made: ConnectionPool = super().get_connection_pool(params)
+        if "host" not in made.connection_kwargs:
+            raise ImproperlyConfigured(
+                "LOCATION of a cluster must be redis:// or rediss:// and the address of a node."
+            )
+        if made.connection_kwargs.get("db"):
+            raise ImproperlyConfigured("A cluster has database 0 only. Correct LOCATION.")
+        return made
+
     def connect(self, url: str) -> Any:
         """The client of this process for the cluster; raises ``RedisError``."""
         if url not in self._clients:
@@ -51,7 +62,7 @@ class ClusterConnectionFactory(ConnectionFactory[Any, Any, Any]):  # type: ignor
             options = dict(pool.connection_kwargs)
             host, port = options.pop("host", "localhost"), options.pop("port", 6379)
             self._clients[url] = Client(
-                startup_nodes=[ClusterNode(host, port)],  # type: ignore[no-untyped-call]
+                startup_nodes=[ClusterNode(host, port)],
                 retry=Retry(NoBackoff(), 0),
                 ssl=urlsplit(url).scheme == "rediss",
                 **{name: options[name] for name in options if name not in _NOT_OF_CLUSTER},

@@ -103,6 +103,8 @@ def hear_of(using: str, value: Any) -> str:
 def of_database(epoch: str, using: str) -> str:
     """The part of *epoch* from the database *using*; "" if there is none."""
     parts = epoch.split(",")
+    if len(parts) == len(connections.settings) == 1:
+        return epoch  # Every write asks, and there is no need to ask each registration.
     names = sorted(registry.databases())
     return parts[names.index(using)] if len(parts) == len(names) else ""
 

@@ -141,12 +141,13 @@ def decide(ask: Ask, *, claim: bool = False) -> str:
     Raises ``DatabaseError`` or ``InterfaceError``, and what *ask* raises.
     """
     global _prefix, _last_said
-    said = _last_said = _said()
-    _prefix = found = _owned(ask, claim) if said is None else said
+    _last_said = named = said()
+    _prefix = found = _owned(ask, claim) if named is None else named
     return found
 
 
-def _said() -> str | None:
+def said() -> str | None:
+    """The prefix that the settings say; None if ``cachelayer:owner`` decides."""
     namespace = conf.get().NAMESPACE
     if namespace == AUTO:
         namespace = django_settings.CACHES[conf.get().CACHE_ALIAS].get("KEY_PREFIX", "")
@@ -214,7 +215,7 @@ def forget() -> None:
 def _follow(*, setting: str, **kwargs: object) -> None:
     if setting in ("CACHES", "CACHELAYER"):
         with suppress(ImproperlyConfigured, KeyError):  # The system checks report these.
-            if _said() != _last_said:
+            if said() != _last_said:
                 forget()
 
 

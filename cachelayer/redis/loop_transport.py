@@ -58,9 +58,7 @@ class Line:
         Raises ``NotConnected``. The future raises ``RedisError`` when the connection breaks, or
         when the answers have not come in the socket's time-out.
         """
-        if self._connection is None or self._generation != transport.generation():
-            self._renew()
-            raise NotConnected("The event loop has no connection to Redis yet.")
+        self.enter()
         if not self._outgoing:
             self._loop.call_soon(self._flush)
         self._outgoing.append(packed)
@@ -70,6 +68,12 @@ class Line:
             # One timer for all that wait, not one for each.
             self._timer = self._loop.call_later(self._timeout, self._look_at_the_clock)
         return answers
+
+    def enter(self) -> None:
+        """Raise ``NotConnected``, and connect, where ``ask`` could not ask."""
+        if self._connection is None or self._generation != transport.generation():
+            self._renew()
+            raise NotConnected("The event loop has no connection to Redis yet.")
 
     def close(self, error: Exception) -> None:
         """Disconnect; what still waits ends with *error*."""
@@ -192,7 +196,7 @@ class Line:
     def _look_at_the_clock(self) -> None:
         self._timer = None
         if self._waiting and self._loop.time() >= self._waiting[0][2]:
-            # A loop that was held up finds the timer before the answers that have come.
+            # A loop that was held up may run timers before it looks at sockets (libuv does).
             self._receive()
         if self._connection is None or not self._waiting:
             return
@@ -212,6 +216,12 @@ def _line() -> Line:
     if line is None:
         line = _lines[loop] = Line(loop)
     return line
+
+
+def enter() -> None:
+    """Raise what ``get`` and ``run`` raise without having asked Redis."""
+    gate.enter(Use.READ)
+    _line().enter()
 
 
 async def get(key: str) -> tuple[bytes | None, float]:

@@ -100,6 +100,8 @@ def _stored(key: str) -> str:
 
 def plain(key: str) -> str:
     """The plain key for *key*, which may belong to any release."""
+    if "~" not in key:
+        return key
     start, colon, text = key.partition(":")
     return f"{start.partition('~')[0]}{colon}{text}"
 

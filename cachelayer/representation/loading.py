@@ -5,12 +5,15 @@ from typing import Any, Final
 
 from django.db import models
 
+from cachelayer.representation import relations
 from cachelayer.representation.computed import Computed
 from cachelayer.representation.registration import CachedModel
 from cachelayer.representation.registry import Cached
 
 #: In place of a row that does not exist.
 NULL: Final = b"null"
+#: The end of Postgres's largest integers.
+_LIMIT: Final = 2**63
 
 
 def read_rows(using: str | None, cached: Cached, pks: Iterable[Any]) -> dict[Any, bytes]:
@@ -34,4 +37,35 @@ def found(
     # Without Meta.ordering, because the order does not matter.
     rows = cached.rows(using).order_by()
     name = cached.lookup
-    return rows.filter(**{name: pks[0]} if len(pks) == 1 else {f"{name}__in": pks})
+    if len(pks) == 1:
+        return rows.filter(**{name: pks[0]})
+    if array := _array(cached, pks):
+        return rows.filter(_Among(models.F(name), array))
+    return rows.filter(**{f"{name}__in": pks})
+
+
+class _Among(models.Lookup):
+    """``IN`` with one parameter, an array. A parameter for each value costs more than the rows."""
+
+    prepare_rhs = False
+
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, tuple[Any, ...]]:
+        sql, parameters = self.process_lhs(compiler, connection)
+        kind, text = self.rhs
+        return f"{sql} = ANY(%s::{kind}[])", (*parameters, text)
+
+
+def _array(cached: CachedModel, pks: Sequence[Any]) -> tuple[str, str] | None:
+    """The type and the text of an array of *pks*; None if that takes more than joining them."""
+    field = cached.field
+    if not relations.is_written_alike(field):
+        return None
+    while field.is_relation:
+        field = field.target_field
+    if isinstance(field, models.UUIDField):
+        kind = "uuid"
+    elif isinstance(field, models.IntegerField) and all(-_LIMIT <= pk < _LIMIT for pk in pks):
+        kind = "bigint"
+    else:
+        return None
+    return kind, f"{{{','.join(map(str, pks))}}}"

@@ -18,12 +18,12 @@ from django.db.models import signals
 from django.db.models.fields.related_descriptors import ForeignKeyDeferredAttribute
 from django.db.models.query_utils import DeferredAttribute
 
-from cachelayer.representation import hyperlinks, neutral
+from cachelayer.representation import conversions, hyperlinks, neutral
+from cachelayer.representation.conversions import Convert
 from cachelayer.representation.library_classes import is_of_rest_framework, owner_of
 
 #: A DRF serializer class, or any callable that turns an instance into a dict.
 Serializer = Callable[[Any], Any]
-Convert = Callable[[Any], Any]
 
 #: The attributes that decide how a serializer renders an instance.
 _OF_SERIALIZER = ("to_representation", "_readable_fields", "fields")
@@ -112,17 +112,18 @@ def _plan(serializer: Serializer, model: type[models.Model]) -> Plan | None:
     fields = []
     is_neutral = neutral.reads_alike(model)
     for field in made_by_thread(serializer)._readable_fields:
-        column, convert = _of_relation(field, model) or _of_column(field, model)
+        column, convert = _of_relation(field, model) or (_of_column(field, model), None)
         # A property or a descriptor of the model may replace a column's value.
         if not column or not _is_stored(model, column):
             return None
-        fields.append((field.field_name, column, convert))
         is_neutral = neutral.is_neutral(field) and is_neutral
+        # After ``is_neutral``, which may set the field's time zone.
+        fields.append((field.field_name, column, convert or conversions.of(field)))
     return Plan(model, fields, is_neutral)
 
 
-def _of_column(field: Any, model: type[models.Model]) -> tuple[str, Convert]:
-    """The column that *field* plainly shows, else "", and the conversion of its value."""
+def _of_column(field: Any, model: type[models.Model]) -> str:
+    """The column that *field* plainly shows, else ""."""
     from rest_framework import serializers
 
     source = "".join(field.source_attrs) if len(field.source_attrs) == 1 else ""
@@ -130,11 +131,11 @@ def _of_column(field: Any, model: type[models.Model]) -> tuple[str, Convert]:
         source = model._meta.pk.attname
     own = any(owner_of(type(field), name) is not serializers.Field for name in _OF_FIELD)
     columns = {each.attname for each in model._meta.concrete_fields if not each.is_relation}
-    return source if source in columns and not own else "", field.to_representation
+    return source if source in columns and not own else ""
 
 
 def _of_relation(field: Any, model: type[models.Model]) -> tuple[str, Convert] | None:
-    """Like ``_of_column``, for a foreign key, whose REST framework field shows the column."""
+    """Like ``_of_column``, and the conversion, for the field of a foreign key."""
     from rest_framework.relations import PrimaryKeyRelatedField
 
     if type(field) is not PrimaryKeyRelatedField or len(field.source_attrs) != 1:

@@ -21,6 +21,7 @@ from cachelayer.representation import (
 )
 from cachelayer.representation.plans import Serializer
 from cachelayer.representation.relations import AnyModel as AnyModel
+from cachelayer.representation.timestamps import loaded_fast
 
 #: The cache layer's own keys begin with this and a colon.
 RESERVED_PREFIX = "cachelayer"
@@ -115,6 +116,11 @@ class CachedModel:
         """The key of the row *pk*; raises as ``start`` does."""
         return f"{self.start}:{pk}"
 
+    def keys(self, pks: Iterable[Any]) -> list[str]:
+        """The keys of the rows *pks*; raises as ``start`` does."""
+        start = self.start
+        return [f"{start}:{pk}" for pk in pks]
+
     def keys_of_texts(self, start: str, texts: Iterable[str]) -> list[str]:
         """The keys, with *start*, of the rows whose primary keys Postgres writes as *texts*."""
         if relations.is_written_alike(self.field):
@@ -151,20 +157,29 @@ class CachedModel:
 
     def load(self, found: "models.QuerySet[Any]") -> dict[Any, bytes]:
         """The rendered rows of *found*, a query of this model, by primary key."""
-        return {pk: self.render_fetched(row) for pk, row in self.fetch(found).items()}
+        fetched = self.fetch(found)
+        if (plan := self._plan_of_values()) is None:
+            return {pk: self.render(row) for pk, row in fetched.items()}
+        render, checked = rendering.render_values, self._checked
+        return {pk: checked(render(self.serializer, plan, row)) for pk, row in fetched.items()}
 
     def fetch(self, found: "models.QuerySet[Any]") -> dict[Any, Any]:
         """The rows of *found*, in the form for ``render_fetched``, by primary key."""
-        plan = plans.plan_of(self.serializer, self.model)
-        if plan is None or self.shown or not plans.are_values_enough(self.model):
+        if (plan := self._plan_of_values()) is None:
             found = found.prefetch_related(*self._lookups())
             with neutral.context():
                 return {getattr(instance, self.lookup): instance for instance in found}
         # Without instances, because to make one is half the cost of a row.
-        with nullcontext() if plan.is_neutral else neutral.context():
-            columns = list(dict.fromkeys([*plan.columns, self.lookup]))
-            at = columns.index(self.lookup)
+        columns = list(dict.fromkeys([*plan.columns, self.lookup]))
+        at = columns.index(self.lookup)
+        with nullcontext() if plan.is_neutral else neutral.context(), loaded_fast(found.db):
             return {values[at]: values for values in found.values_list(*columns)}
+
+    def _plan_of_values(self) -> plans.Plan | None:
+        """The plan by which rows are rendered from values alone; None if they need instances."""
+        plan = plans.plan_of(self.serializer, self.model)
+        is_enough = plan and not self.shown and plans.are_values_enough(self.model)
+        return plan if is_enough else None
 
     def _lookups(self) -> Iterator[Any]:
         """With these loaded, the relations found in the serializer need no query."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final
 
 import orjson
@@ -52,20 +52,22 @@ def data(serializer: Serializer, instance: models.Model) -> Any:
 
 def dump(data: Any, serializer: Serializer) -> bytes:
     """*data* from *serializer* as JSON, in REST framework's form if the serializer is its."""
+    dumps = _dumps(hasattr(serializer, "to_representation"))
     try:
-        return _dump(data, serializer)
+        return dumps(data)
     except TypeError:
         # The number is too large for orjson; JSON itself and Postgres have no limit.
-        return _dump(_with_large_numbers(data), serializer)
-
-
-def _dump(data: Any, serializer: Serializer) -> bytes:
-    if not hasattr(serializer, "to_representation"):
-        return orjson.dumps(data, default=_encode_odd_types, option=orjson.OPT_NON_STR_KEYS)
-    return orjson.dumps(data, default=_encoder_of_rest_framework(), option=_AS_REST_FRAMEWORK)
+        return dumps(_with_large_numbers(data))
 
 
 @cache
+def _dumps(is_of_rest_framework: bool) -> Callable[[Any], bytes]:
+    if not is_of_rest_framework:
+        return partial(orjson.dumps, default=_encode_odd_types, option=orjson.OPT_NON_STR_KEYS)
+    encoder = _encoder_of_rest_framework()
+    return partial(orjson.dumps, default=encoder, option=_AS_REST_FRAMEWORK)
+
+
 def _encoder_of_rest_framework() -> Callable[[Any], Any]:
     # Imported late, because only projects with its serializers need REST framework.
     from rest_framework.utils.encoders import JSONEncoder

@@ -2,10 +2,12 @@ import threading
 
 import psycopg
 import pytest
-from django.db import connection
 
 from cachelayer.redis import transport
 from cachelayer.telemetry import counters
+from cachelayer.tests.pgbouncer import direct_parameters, past_pgbouncer
+
+__all__ = ["past_pgbouncer"]
 
 
 @pytest.fixture
@@ -16,11 +18,8 @@ def value():
 
 @pytest.fixture
 def psql():
-    """Another program's connection."""
-    options = connection.get_connection_params()
-    wanted = {name: options[name] for name in ("dbname", "user", "password", "host", "port")
-              if name in options}  # fmt: skip
-    with psycopg.connect(**wanted, autocommit=True) as outside:
+    """Another program's connection; past a PgBouncer, as its locks and settings are a session's."""
+    with psycopg.connect(**direct_parameters(), autocommit=True) as outside:
         yield outside
 
 

@@ -20,14 +20,13 @@ from cachelayer.redis import (
 )
 from cachelayer.redis.gate import RECONCILE, gate
 from cachelayer.redis.shard_gates import shard_gates
+from cachelayer.tests.pgbouncer import direct_parameters
 
 #: How the test database's name ends: not in the way by which a process knows one.
 TEST_DATABASE: Final = "_suite"
 
 #: Seconds. A thread that waits for what a test holds, or that sleeps, is not waited for longer.
 _PATIENCE: Final = 30.0
-
-_PARTS = ("dbname", "user", "password", "host", "port")
 
 
 def empty_redis() -> None:
@@ -40,7 +39,8 @@ def empty_redis() -> None:
     # At once: a thread in the background must not find it flushed.
     pipeline = transport.client().pipeline(transaction=True)
     pipeline.flushdb()
-    pipeline.set(incarnation.KEY, incarnation.trusted(incarnation.settling(server, epoch.known())))
+    trusted = incarnation.trusted(incarnation.settling(server, epoch.known()))
+    pipeline.set(keyspace.of(incarnation.KEY), trusted)
     pipeline.execute()
 
 
@@ -65,7 +65,7 @@ def trust_redis() -> None:
     """As in a new process, with an empty Redis: the gate is closed."""
     end_reconcile()
     # It knows that its database and its shapes own the plain keys: else Postgres would be asked.
-    keyspace._prefix = ""
+    keyspace._prefix = keyspace.said() or ""
     variants._own = {}
     shard_epochs.forget()
     epoch.hear(_fresh_postgres())
@@ -104,9 +104,10 @@ def _fresh_postgres() -> str:
     name = str(connection.settings_dict["NAME"])
     if not name.endswith(TEST_DATABASE):
         return "1"
-    parameters = connection.get_connection_params()
-    wanted = {part: parameters[part] for part in _PARTS if part in parameters}
-    with psycopg.connect(**wanted, autocommit=True) as outside, outside.cursor() as cursor:
+    with (
+        psycopg.connect(**direct_parameters(), autocommit=True) as outside,
+        outside.cursor() as cursor,
+    ):
         cursor.execute("SELECT to_regclass('cachelayer_epoch') IS NOT NULL")
         if cursor.fetchone() != (True,):
             return "1"

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from cachelayer.exceptions import CacheUnavailable
-from cachelayer.redis import loop_transport
+from cachelayer.redis import keyspace, loop_transport
 from cachelayer.redis.gate import Mode, gate
 from cachelayer.tests.polling import until
 
@@ -23,7 +23,8 @@ class Loop:
 
     def connect(self) -> None:
         """Wait until this loop has its connection to Redis, unless nobody may ask Redis."""
-        until(lambda: self.run(_is_connected()))
+        key = keyspace.of("a key that nobody has")
+        until(lambda: self.run(_is_connected(key)))
 
     def line(self) -> loop_transport.Line:
         async def find() -> loop_transport.Line:
@@ -32,11 +33,11 @@ class Loop:
         return self.run(find())
 
 
-async def _is_connected() -> bool:
+async def _is_connected(key: str) -> bool:
     if gate.mode is not Mode.CLOSED:
         return True
     try:
-        await loop_transport.get("a key that nobody has")
+        await loop_transport.get(key)
     except CacheUnavailable:
         return False
     return True

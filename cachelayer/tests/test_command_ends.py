@@ -12,9 +12,11 @@ from django.core.management import CommandError, ManagementUtility
 from django.db import OperationalError, connection, transaction
 
 from cachelayer.operations import verify, warm
+from cachelayer.protocol import key_states
 from cachelayer.redis import transport
 from cachelayer.tests.bookshop.models import Note, Stamp
 from cachelayer.tests.commands import environment_here, run, run_in_a_pipe
+from cachelayer.tests.fresh import empty_redis
 from cachelayer.tests.polling import until
 from cachelayer.tracking import repair_log
 
@@ -111,6 +113,25 @@ def test_ctrl_c_lets_the_batch_that_is_running_come_to_its_end(rows, monkeypatch
     assert transport.client().get(rows[0]).startswith(b"{")
 
 
+def test_ctrl_c_gives_back_the_leases_of_batches_that_were_begun_ahead(rows, monkeypatch):
+    Note.objects.bulk_create([Note() for _ in range(4500)])
+    empty_redis()
+    load = warm.read_neighbours
+
+    def interrupted(*args):
+        signal.raise_signal(signal.SIGINT)
+        monkeypatch.setattr(warm, "read_neighbours", load)
+        return load(*args)
+
+    monkeypatch.setattr(warm, "read_neighbours", interrupted)
+    with pytest.raises(CommandError, match="Stopped") as stopped:
+        run("cache_warm")
+    assert stopped.value.__context__, "which keeps all frames, and so no generator ends by itself"
+    values = transport.client().mget([f"note:{note.pk}" for note in Note.objects.all()])
+    found = {key_states.name(value) for value in values}
+    assert found == {"row", "absent"}
+
+
 def test_a_second_ctrl_c_does_not_wait(rows, monkeypatch):
     transport.client().delete(rows[0])
 
@@ -126,6 +147,7 @@ def test_a_second_ctrl_c_does_not_wait(rows, monkeypatch):
 
 
 @pytest.mark.parametrize("arguments", [["cache_stats", "--watch", "--json"], ["cache_repair"]])
+@pytest.mark.usefixtures("past_pgbouncer")
 def test_ctrl_c_ends_a_process_with_130_and_no_traceback(started, arguments):
     process = started(*arguments)
     if "--json" in arguments:
@@ -157,6 +179,7 @@ def test_help_says_the_exit_codes(name, capsys):
     assert "--json" in said
 
 
+@pytest.mark.usefixtures("past_pgbouncer")
 def test_cache_repair_says_what_it_repaired_a_line_of_json_each(started, rows):
     process = started("cache_repair", "--json")
     until(listeners)
@@ -165,6 +188,7 @@ def test_cache_repair_says_what_it_repaired_a_line_of_json_each(started, rows):
     assert json.loads(process.stdout.readline()) == {"repaired": 2}
 
 
+@pytest.mark.usefixtures("past_pgbouncer")
 def test_cache_repair_outlives_the_loss_of_its_connection(started):
     process = started("cache_repair")
     [first] = until(listeners)

@@ -9,6 +9,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 
+from cachelayer.checks import redis
 from cachelayer.management.commands import cache_repair, cache_stats
 from cachelayer.operations import verify
 from cachelayer.protocol import key_states
@@ -64,6 +65,9 @@ class TestSettings:
     def test_as_a_table_for_docs(self, settings):
         settings.CACHELAYER = {"ROW_TTL": 60.0}
         assert "| `ROW_TTL` | `300.0` | how long" in run("cache_settings", "--markdown")
+
+    def test_as_rules_for_a_user_of_redis(self):
+        assert run("cache_settings", "--acl").strip() == redis.acl()
 
 
 class TestStats:

@@ -131,7 +131,12 @@ def test_a_restarted_redis_is_noticed_before_anything_is_read(guarded, quick, mo
     transport.client().save()
     guarded.stop()
     may_settle, settle = threading.Event(), reconcile.settle
-    monkeypatch.setattr(reconcile, "settle", lambda it: may_settle.wait(DEADLINE) and settle(it))
+
+    def settle_late(*args):
+        assert may_settle.wait(DEADLINE)
+        settle(*args)
+
+    monkeypatch.setattr(reconcile, "settle", settle_late)
     guarded.start()
     try:
         with pytest.raises(CacheUnavailable):

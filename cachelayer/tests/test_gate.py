@@ -10,7 +10,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 import cachelayer
 from cachelayer import timing
 from cachelayer.models import Repair
-from cachelayer.protocol import commit, key_states, reconcile, watchdog
+from cachelayer.protocol import commit, key_states, reconcile, signs_of_life, watchdog
 from cachelayer.redis import epoch, incarnation, transport
 from cachelayer.redis.gate import Mode, gate
 from cachelayer.tests.bookshop.models import Note
@@ -236,7 +236,7 @@ def test_a_flush_while_another_reconcile_waits_starts_it_again(own_redis, note, 
 
 
 def test_settling_that_was_abandoned_is_taken_over(own_redis, note, monkeypatch):
-    monkeypatch.setattr(reconcile, "ABANDONED", 1)
+    monkeypatch.setattr(signs_of_life, "ABANDONED", 1)
     with transport.fresh_connection() as fresh:
         server = incarnation.fetch(fresh).server
     transport.client().set(incarnation.KEY, incarnation.settling(server, epoch.known()))

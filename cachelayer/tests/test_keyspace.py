@@ -7,11 +7,12 @@ from redis.exceptions import NoPermissionError
 
 import cachelayer
 from cachelayer.operations import clear, row_count
-from cachelayer.protocol import reconcile, scan, watchdog
+from cachelayer.protocol import reconcile, scan, signs_of_life, watchdog
 from cachelayer.redis import epoch, incarnation, keyspace, transport
 from cachelayer.redis.gate import Mode, gate
 from cachelayer.telemetry import counters
 from cachelayer.tests.bookshop.models import Note
+from cachelayer.tests.pgbouncer import direct_parameters
 from cachelayer.tests.polling import until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("quick")]
@@ -72,7 +73,8 @@ def test_a_clear_a_sweep_a_count_and_the_totals_are_of_one_database_only():
     counters._counts.add("miss", 3)
     assert counters.totals() == {"hit": 0, "miss": 3, "bypass": 0, "checked": 0, "stale": 0}
     assert sum(clear.clear_all()) == 3
-    reconcile._sweep(f"trusted {epoch.known()}")
+    trusted = f"trusted {epoch.known()}"
+    reconcile._sweep(trusted, signs_of_life.Signs(trusted))
     Note.objects.all().delete()
     assert {key: plain.get(key) for key in plain.scan_iter("note:*")} == before
     assert plain.hgetall("cachelayer:counts") == {b"hit": b"1000"}
@@ -160,7 +162,7 @@ def test_an_alias_that_leads_to_another_database_has_another_prefix(monkeypatch)
     """As when Django's test runner has made its own."""
     Note.objects.create()
     other = "another_of_tests"
-    with psycopg.connect(**_parameters(), autocommit=True) as outside:
+    with psycopg.connect(**direct_parameters(), autocommit=True) as outside:
         outside.execute(f"DROP DATABASE IF EXISTS {other}")
         outside.execute(f"CREATE DATABASE {other}")
     transport.client().set(keyspace.OWNER, keyspace._identity("default"))
@@ -177,14 +179,9 @@ def test_an_alias_that_leads_to_another_database_has_another_prefix(monkeypatch)
         connection.settings_dict["NAME"] = name
         connection.ensure_connection()
         assert keyspace.prefix() == ""
-        with psycopg.connect(**_parameters(), autocommit=True) as outside:
-            outside.execute(f"DROP DATABASE {other}")
-
-
-def _parameters():
-    parameters = connection.get_connection_params()
-    wanted = ("dbname", "user", "password", "host", "port")
-    return {part: parameters[part] for part in wanted if part in parameters}
+        with psycopg.connect(**direct_parameters(), autocommit=True) as outside:
+            # A pooler, if one is in between, keeps its connections.
+            outside.execute(f"DROP DATABASE {other} WITH (FORCE)")
 
 
 def test_a_redis_that_does_not_say_whose_it_is_is_not_used(monkeypatch):

@@ -258,6 +258,7 @@ def test_nothing_asks_for_a_time_limit_of_statements():
         connection.close()
 
 
+@pytest.mark.usefixtures("past_pgbouncer")
 def test_triggers_are_installed_under_a_limit_while_a_table_is_in_use(note):
     """Where nothing has changed, nothing is locked: migrate does not wait for a long reader."""
     with outside() as psql, psql.transaction():

@@ -9,10 +9,10 @@ import time
 import psycopg
 import pytest
 from django.conf import settings as django_settings
-from django.db import connection
 
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.commands import environment_here
+from cachelayer.tests.pgbouncer import direct_parameters
 from cachelayer.tests.truth import hit, logged, told
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -103,7 +103,7 @@ def pgbouncer(tmp_path):
     program = shutil.which("pgbouncer") or shutil.which("/usr/sbin/pgbouncer")
     if program is None:
         pytest.skip("pgbouncer is not installed")
-    here, port = connection.get_connection_params(), free_port()
+    here, port = direct_parameters(), free_port()
     tmp_path.chmod(0o777)
     for parent in list(tmp_path.parents)[:3]:
         parent.chmod(parent.stat().st_mode | 0o755)

@@ -7,12 +7,14 @@ import pytest
 import redis
 
 import cachelayer
+from cachelayer.exceptions import CacheUnavailable
 from cachelayer.models import Repair
-from cachelayer.operations import overview
+from cachelayer.operations import overview, warm
 from cachelayer.protocol import key_states, reconcile
 from cachelayer.redis import eviction, transport
 from cachelayer.redis.gate import Mode, gate
 from cachelayer.tests.bookshop.models import Note
+from cachelayer.tests.interleaving import start, stopped
 from cachelayer.tests.outages import closed, set_stars, stars
 from cachelayer.tests.polling import until
 from cachelayer.throttled_log import MOST, ThrottledLog
@@ -97,6 +99,26 @@ def test_a_read_that_may_not_lease_finds_out_as_well(note, full, looks, caplog):
         assert gate.mode is Mode.OPEN
     assert len(lines(caplog)) == 1
     assert "Redis is full" in gate.state.reason
+
+
+def test_a_redis_that_is_full_between_lease_and_fill_ends_a_warm_and_holds_nothing_new(
+    note, full, value, own_redis
+):
+    other = Note.objects.create()
+    keys = [f"note:{each.pk}" for each in (note, other)]
+    transport.client().delete(*keys)
+    with stopped(key_states, "fill") as fill:
+        warming = start(list, warm.warm(Note))
+        fill.reached()
+        full()
+        fill.release()
+        with pytest.raises(CacheUnavailable):
+            warming.result()
+    assert not {key_states.name(value(key)) for key in keys} & {"row", "null"}
+    with redis.Redis(port=own_redis.port) as admin:
+        admin.config_set("maxmemory", 0)
+    until(closed)
+    assert cachelayer.read(Note, other.pk).row == cachelayer.render(other)
 
 
 def test_room_is_noticed_and_what_was_written_meanwhile_is_repaired(note, full, looks, own_redis):

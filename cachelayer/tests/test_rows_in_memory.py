@@ -112,6 +112,7 @@ def test_a_receiver_that_raises_does_not_take_the_save_back(note):
     assert told(Note, note.pk)["stars"] == 2
 
 
+@pytest.mark.usefixtures("past_pgbouncer")
 def test_a_receiver_slower_than_the_idle_limit_of_a_transaction(note):
     """The save in autocommit holds no transaction open while its receivers run."""
     with connection.cursor() as cursor:

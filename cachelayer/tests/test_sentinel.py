@@ -6,11 +6,13 @@ import pytest
 import redis
 
 import cachelayer
+from cachelayer.exceptions import CacheUnavailable
 from cachelayer.models import Repair
-from cachelayer.protocol import key_states, partition
+from cachelayer.protocol import key_states, partition, reads
 from cachelayer.redis import incarnation, resp, transport
 from cachelayer.redis.gate import gate
 from cachelayer.tests.bookshop.models import Note
+from cachelayer.tests.loop import running_loop
 from cachelayer.tests.outages import closed, set_stars, stars
 from cachelayer.tests.polling import until
 
@@ -35,6 +37,54 @@ def test_a_failed_over_redis_is_reconciled_before_a_read_believes_it(behind_sent
     assert cachelayer.read(Note, note.pk).outcome == "hit"
     assert stars(note) == 3
     assert transport.pool().get_connection().port == replica.port
+
+
+def test_an_event_loop_follows_the_primary(behind_sentinel):
+    primary, replica, sentinel = behind_sentinel
+    note = Note.objects.create(stars=1)
+    key = f"note:{note.pk}"
+    with running_loop() as loop, redis.Redis(port=replica.port) as held:
+        loop.connect()
+        assert loop.run(reads.afetch(key))[0] == cachelayer.render(note)
+        assert loop.line()._connection.port == primary.port
+        until(lambda: held.get(key))
+        primary.pause()
+        with pytest.raises(CacheUnavailable):
+            loop.run(reads.afetch(key))
+        set_stars(note, 2)
+        until(lambda: sentinel.primary() == replica.port)
+        until(lambda: stars(note) == 2 and closed())
+        loop.connect()
+        assert loop.line()._connection.port == replica.port
+        note.refresh_from_db()
+        # The replica had the row of before; the reconcile has repaired it.
+        assert loop.run(reads.afetch(key))[0] == cachelayer.render(note)
+
+
+def test_a_loop_at_a_replica_gives_no_strict_hit(behind_sentinel, settings, monkeypatch):
+    primary, replica, _ = behind_sentinel
+    settings.CACHELAYER = {"PARTITION": "strict", "TRUST_LIFETIME": 60.0}
+    monkeypatch.setattr(partition.task, "wake", lambda: None)
+    monkeypatch.setattr(partition.task, "wake_now", lambda: None)
+    note = Note.objects.create(stars=1)
+    key = f"note:{note.pk}"
+    with redis.Redis(port=primary.port) as one, redis.Redis(port=replica.port) as other:
+        until(lambda: other.mget(key, incarnation.KEY) == one.mget(key, incarnation.KEY))
+    partition.trust.ask()
+    with running_loop() as loop:
+        loop.connect()
+        assert loop.run(reads.afetch(key))[0] == cachelayer.render(note)
+        connection = _connection_to(replica)
+        connection.connect()
+        loop.run(_adopt(loop.line(), connection))
+        with pytest.raises(CacheUnavailable, match="without marks"):
+            loop.run(reads.afetch(key))
+    partition.trust.start_afresh()
+
+
+async def _adopt(line, connection):
+    line.close(OSError("The test leads this loop elsewhere."))
+    line._adopt(connection, transport.generation(), None)
 
 
 def test_a_sentinel_that_is_gone_costs_no_request_its_time(behind_sentinel):

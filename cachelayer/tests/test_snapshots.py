@@ -81,6 +81,7 @@ def test_an_older_snapshot_fills_nothing(note, name):
 
 
 @pytest.mark.parametrize("name", OLDER)
+@pytest.mark.usefixtures("past_pgbouncer")
 def test_a_connection_whose_every_transaction_is_of_that_level(note, name):
     """The setting is the session's, not the transaction's: also what is in autocommit."""
     with connection.cursor() as cursor:

@@ -15,7 +15,7 @@ from cachelayer.checks import configuration
 from cachelayer.exceptions import CacheUnavailable
 from cachelayer.models import Repair
 from cachelayer.operations import clear
-from cachelayer.protocol import reconcile, statement_listener, watchdog
+from cachelayer.protocol import reconcile, signs_of_life, statement_listener, watchdog
 from cachelayer.redis import epoch, transport
 from cachelayer.representation import registry, tenancy
 from cachelayer.tests.bookshop.models import Author, Note
@@ -24,7 +24,11 @@ from cachelayer.tests.interleaving import start
 from cachelayer.tests.truth import hit, logged, outside, repaired, told
 from cachelayer.tracking import triggers
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("quick")]
+#: A tenant is a session's search_path.
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("quick", "past_pgbouncer"),
+]
 
 ID = "550e8400-e29b-41d4-a716-446655440001"
 
@@ -250,7 +254,8 @@ def test_a_sweep_and_a_clear_take_all_tenants(tenants):
     for name in tenants:
         with at(name):
             hit(Note, ID)
-    reconcile._sweep(f"trusted {epoch.known()}")
+    trusted = f"trusted {epoch.known()}"
+    reconcile._sweep(trusted, signs_of_life.Signs(trusted))
     assert transport.client().keys("*note:*") == []
 
 

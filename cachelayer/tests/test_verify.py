@@ -4,10 +4,12 @@ import threading
 
 import pytest
 from django.db import connections
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 import cachelayer
 from cachelayer.exceptions import CacheUnavailable
 from cachelayer.operations import verify
+from cachelayer.operations.warm import warm
 from cachelayer.protocol import key_states
 from cachelayer.redis import transport
 from cachelayer.tests.bookshop.models import Book, Note
@@ -91,6 +93,48 @@ def test_a_row_in_a_later_batch_is_looked_at_too(note, monkeypatch):
     found = report()
     assert found.compared >= 1999
     assert [difference.key for difference in found.differences] == [f"note:{note.pk}"]
+
+
+def test_one_row_among_a_batch_is_found_and_no_other():
+    Note.objects.bulk_create([Note(text="before") for _ in range(2500)])
+    for _ in warm(Note):
+        pass
+    changed = Note.objects.order_by("pk")[1700]
+    tamper_with_sql(changed)
+    found = report()
+    # A scan may return a key twice.
+    assert found.compared >= 2500
+    assert {difference.key for difference in found.differences} == {f"note:{changed.pk}"}
+
+
+def test_a_look_whose_answer_is_lost_is_done_again(note, monkeypatch, quick):
+    look, lost = transport._get, []
+    tamper_with_sql(note)
+
+    def lose_one(keys):
+        if not lost:
+            lost.append(keys)
+            raise RedisTimeoutError("lost")
+        return look(keys)
+
+    monkeypatch.setattr(transport, "_get", lose_one)
+    assert differing() == [f"note:{note.pk}"]
+    assert lost
+
+
+def test_a_step_of_the_scan_whose_answer_is_lost_is_done_again(note, monkeypatch, quick):
+    send, lost = transport._send, []
+    tamper_with_sql(note)
+
+    def lose_one_step(commands, connections):
+        if commands[0][0] == "SCAN" and not lost:
+            lost.append(commands)
+            raise RedisTimeoutError("lost")
+        return send(commands, connections)
+
+    monkeypatch.setattr(transport, "_send", lose_one_step)
+    assert differing() == [f"note:{note.pk}"]
+    assert lost
 
 
 def test_marks_leases_and_keys_of_others_are_not_compared(note):

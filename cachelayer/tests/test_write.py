@@ -137,6 +137,7 @@ def test_a_commit_that_postgres_refuses_takes_its_marks_back(value):
     assert value("book:1") is None
 
 
+@pytest.mark.usefixtures("past_pgbouncer")
 def test_a_commit_without_an_answer_leaves_its_marks(note, value, monkeypatch):
     """It may have happened, or may yet: nobody may fill the row before the marks expire."""
     mark = key_states.mark

@@ -6,7 +6,6 @@ from typing import Any
 
 import orjson
 import psycopg
-from django.db import connection
 
 import cachelayer
 from cachelayer.models import Repair
@@ -15,6 +14,7 @@ from cachelayer.representation import registry
 from cachelayer.representation.loading import read_rows
 from cachelayer.representation.plans import Serializer
 from cachelayer.tests.outages import closed, until
+from cachelayer.tests.pgbouncer import direct_parameters
 from cachelayer.tracking import triggers
 
 
@@ -68,8 +68,5 @@ def registered(model: Any, serializer: Serializer) -> Iterator[None]:
 @contextmanager
 def outside(**options: Any) -> "Iterator[psycopg.Connection[Any]]":
     """Another program's connection, in autocommit."""
-    here = connection.get_connection_params()
-    wanted = ("dbname", "user", "password", "host", "port")
-    parameters = {name: here[name] for name in wanted if name in here} | options
-    with psycopg.connect(**parameters, autocommit=True) as another:
+    with psycopg.connect(**direct_parameters() | options, autocommit=True) as another:
         yield another

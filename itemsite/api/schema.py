@@ -38,6 +38,14 @@ _HEALTH: Final = {
 }
 
 
+_LIVE: Final = {
+    "type": "object",
+    "required": ["status"],
+    "properties": {"status": {"type": "string", "enum": ["live"]}},
+    "additionalProperties": False,
+}
+
+
 def _health(description: str) -> dict[str, Any]:
     schema = {"$ref": "#/components/schemas/Health"}
     return {
@@ -65,6 +73,20 @@ _PLAIN_VIEWS: Final[dict[str, Any]] = {
             "responses": {
                 "200": _health("Items can be read and written; degraded: without Redis."),
                 "503": _health("Postgres is away; what is cached is still answered."),
+            },
+        }
+    },
+    "/health/live": {
+        "get": {
+            "operationId": "live",
+            "summary": "Whether this process answers, whatever it depends on",
+            "tags": ["operation"],
+            "responses": {
+                "200": {
+                    "description": "It does.",
+                    "headers": {"Cache-Control": _NO_STORE},
+                    "content": {"application/json": {"schema": _LIVE}},
+                }
             },
         }
     },

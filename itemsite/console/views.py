@@ -14,7 +14,8 @@ from itemsite.api import errors
 from itemsite.console import lab_switches, links, listed_page, waterfall
 from itemsite.console import live as numbers
 from itemsite.console.lab_only import is_lab, lab_only
-from itemsite.traces import TracesUnavailable, recent
+from itemsite.environment import TracingEnvironment
+from itemsite.traces import TracesUnavailable, recent, sampled
 from itemsite.views import read_only
 
 #: Own files only, no inline script or style: what an item's text says is never code.
@@ -50,12 +51,17 @@ def listed(request: HttpRequest) -> HttpResponse:
 @read_only
 @lab_only
 def traces(request: HttpRequest) -> HttpResponse:
-    """The last requests of everybody, with their spans; 200 also when nobody has them."""
+    """The last requests of everybody that were sampled, with their spans.
+
+    200 also when nobody has them.
+    """
     try:
         found, reason = waterfall.shown(recent(_TRACES)), ""
     except TracesUnavailable as error:
         found, reason = [], str(error)
-    return JsonResponse({"traces": found, "reason": reason}, headers=_NO_STORE)
+    tracing = TracingEnvironment.read()
+    words = sampled(tracing) if tracing.enabled else ""
+    return JsonResponse({"traces": found, "reason": reason, "sampled": words}, headers=_NO_STORE)
 
 
 @lab_only

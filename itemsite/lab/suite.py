@@ -39,7 +39,7 @@ _CHECKS = {
 }
 # The caller's shell may say otherwise; the tests are about the defaults.
 _DEFAULTS = dict.fromkeys(
-    ("ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "DEBUG", "HTTPS", "PORT", "WRITE_RATE"), ""
+    ("ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "DEBUG", "HTTPS", "PORT", "ROW_TTL", "WRITE_RATE"), ""
 ) | {"LOG_LEVEL": "INFO", "LAB": "1"}
 _PLUGIN = "itemsite.lab.worker"
 #: Most tests wait for a server or a process: so many at a time keep two cores busy.

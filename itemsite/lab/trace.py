@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.text import Text
 
 from itemsite import traces
-from itemsite.environment import SERVICE_NAME
+from itemsite.environment import SERVICE_NAME, TracingEnvironment
 from itemsite.lab.errors import LabError
 from itemsite.lab.folder import LabFolder
 from itemsite.waterfall import waterfall
@@ -52,6 +52,7 @@ def show(number: int, watch: bool) -> None:
         )
     service = state.tracing.get("OTEL_SERVICE_NAME", SERVICE_NAME)
     console = Console(width=None if sys.stdout.isatty() else _WIDTH, highlight=False)
+    words = traces.sampled(TracingEnvironment.read(state.environment))
 
     def look() -> list[dict[str, Any]]:
         try:
@@ -60,13 +61,15 @@ def show(number: int, watch: bool) -> None:
             raise LabError(str(error)) from None
 
     if not watch:
-        console.print(_page(look(), state.url, console.width), soft_wrap=True)
+        console.print(_page(look(), state.url, console.width, words), soft_wrap=True)
     elif console.is_terminal:
         with Live(console=console, screen=True, auto_refresh=False) as live:
             while True:
-                live.update(_page(look(), state.url, console.width), refresh=True)
+                live.update(_page(look(), state.url, console.width, words), refresh=True)
                 time.sleep(_PAUSE)
     else:
+        if words:
+            console.print(words, "", sep="\n", soft_wrap=True)
         _follow(look, console)
 
 
@@ -85,5 +88,7 @@ def _follow(look: Callable[[], list[dict[str, Any]]], console: Console) -> None:
         time.sleep(_PAUSE)
 
 
-def _page(found: list[dict[str, Any]], url: str, width: int) -> Text:
-    return waterfall(found, width) if found else Text(_NONE_YET.format(url=url))
+def _page(found: list[dict[str, Any]], url: str, width: int, words: str) -> Text:
+    """The waterfalls, and below them which requests are not among them."""
+    page = waterfall(found, width) if found else Text(_NONE_YET.format(url=url))
+    return page.append(f"\n\n{words}", style="dim") if words else page

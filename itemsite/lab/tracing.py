@@ -25,10 +25,12 @@ def tracing(folder: LabFolder, given: LabEnvironment) -> Tracing:
     """What the environment asks for; a shell that has read ``./lab env`` means the lab's own."""
     last = folder.remembered_port("collector", PORT)
     own = f"http://127.0.0.1:{last}"
-    named = {"OTEL_SERVICE_NAME": given.service_name} if given.service_name else {}
+    said = {**given.sampling}
+    if given.service_name:
+        said["OTEL_SERVICE_NAME"] = given.service_name
     traces_url = "" if given.traces_url == own else given.traces_url
     if given.tracing_disabled or traces_url or given.otlp_endpoint not in ("", own):
-        return Tracing(None, {"TRACES_URL": traces_url, **named})
+        return Tracing(None, {"TRACES_URL": traces_url, **said})
     collector = Collector(folder.path / "collector", folder.port_for("collector", PORT))
     jaeger = given.jaeger_url if given.jaeger_url not in ("", own) else collector.url
     return Tracing(
@@ -38,6 +40,6 @@ def tracing(folder: LabFolder, given: LabEnvironment) -> Tracing:
             "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
             "TRACES_URL": collector.url,
             "JAEGER_URL": jaeger,
-            **named,
+            **said,
         },
     )

@@ -26,7 +26,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from itemsite.sampling import BySampling
+from itemsite.sampling import BySampling, Django
 
 pytestmark = [
     # As in a worker that has served a request, there is a connection to look after.
@@ -183,6 +183,6 @@ def test_django_behind_the_choice_of_what_is_traced(ask, handler, traced, provid
     """``BySampling``: what is not sampled does not go through OpenTelemetry's middleware."""
     silent, spans = provider(sampling.ALWAYS_OFF)
     monkeypatch.setattr(trace, "get_tracer_provider", lambda: silent)
-    ask(BySampling(traced(silent), handler([])))
+    ask(BySampling(Django(traced(silent), handler([])), None))
     silent.force_flush()
     assert spans.count == 0

@@ -1,4 +1,4 @@
-"""The stack of docker-compose.yml, started for tests and taken away again, data and all.
+"""The stack of a compose file, started for tests and taken away again, data and all.
 
 It has its own name, so that the data of a stack that a person has is not touched;
 the ports are the real ones, so that one must be stopped.
@@ -21,9 +21,12 @@ _NOT_FOR_COMPOSE = ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "LOG_LEVEL", "LAB
 class Stack:
     """Types commands in the project's root, with a project name of the tests' own."""
 
-    environment = {
-        name: value for name, value in os.environ.items() if name not in _NOT_FOR_COMPOSE
-    } | {"COMPOSE_PROJECT_NAME": "cache-lab-under-test"}
+    def __init__(self, file: str = "docker-compose.yml") -> None:
+        inherited = {
+            name: value for name, value in os.environ.items() if name not in _NOT_FOR_COMPOSE
+        }
+        own = {"COMPOSE_FILE": file, "COMPOSE_PROJECT_NAME": "cache-lab-under-test"}
+        self.environment = inherited | own
 
     def type(self, command: str, timeout: float = 120.0) -> Typed:
         return type_in(self._as_v1(command), cwd=ROOT, env=self.environment, timeout=timeout)

@@ -88,14 +88,17 @@ class Cluster:
             node.kill()
 
     def is_well(self) -> bool:
-        """Whether all nodes are up, all slots are served, and the replicas are in step."""
-        return (
-            all(
-                self._state(node) == "ok"
-                and (node.is_primary() or node.info("master_link_status") == "up")
-                for node in self.nodes
-            )
-            and sum(node.is_primary() for node in self.nodes) == _PRIMARIES
+        """Whether all nodes are up and agree on it, and the replicas are in step.
+
+        While one still takes another for dead, a replica may be about to take over.
+        """
+        primaries = {node.port for node in self.nodes if node.is_primary()}
+        return len(primaries) == _PRIMARIES and all(
+            self._state(node) == "ok"
+            and (node.is_primary() or node.info("master_link_status") == "up")
+            and "fail" not in self._known(node)
+            and {port for _, _, (_, port, *_), *_ in node.ask("CLUSTER", "SLOTS")} == primaries
+            for node in self.nodes
         )
 
     def primaries(self) -> list[Node]:
@@ -145,10 +148,13 @@ class Cluster:
         self.end_move(shard, there)
 
     def _knows_all(self, node: Node) -> bool:
-        lines = node.ask("CLUSTER", "NODES")
-        lines = lines if isinstance(lines, (str, bytes)) else str(lines)
-        text = lines.decode() if isinstance(lines, bytes) else lines
-        return self._state(node) == "ok" and text.count("connected") >= len(self.nodes)
+        known = self._known(node)
+        return self._state(node) == "ok" and known.count("connected") >= len(self.nodes)
+
+    @staticmethod
+    def _known(node: Node) -> str:
+        """What *node* knows of all nodes, with their states."""
+        return str(node.ask("CLUSTER", "NODES"))
 
     @staticmethod
     def _state(node: Node) -> str:

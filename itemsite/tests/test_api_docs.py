@@ -46,7 +46,7 @@ def operations(document):
 def test_it_is_valid_and_has_every_operation(settings, document, lab):
     settings.LAB = lab
     reads = [("/items", "get"), ("/items/{id}", "get"), ("/cache/stats", "get")]
-    plain = [("/health", "get"), ("/metrics", "get")]
+    plain = [("/health", "get"), ("/health/live", "get"), ("/metrics", "get")]
     found = operations(document())
     assert sorted(found) == sorted([*WRITES, *reads, *plain])
     for operation in found.values():
@@ -157,7 +157,7 @@ def test_nor_outside_the_lab_with_and_without_a_login(settings, live_server, adm
 def test_the_page_shows_every_operation_and_needs_nobody_else(page, live_server, color_scheme):
     page.goto(f"{live_server.url}/api/docs")
     page.wait_for_selector(".opblock-summary-path >> text=/metrics")
-    assert page.locator(".opblock").count() == 10
+    assert page.locator(".opblock").count() == 11
     is_dark = page.evaluate("document.documentElement.classList.contains('dark-mode')")
     assert is_dark is (color_scheme == "dark")
     page.locator("#operations-items-items_read .opblock-summary-control").click()

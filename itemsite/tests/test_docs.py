@@ -12,6 +12,7 @@ from django.core.management import get_commands
 from django.urls import resolve
 
 import cachelayer
+from cachelayer.checks import redis as redis_checks
 from cachelayer.management.commands import cache_settings
 from cachelayer.models import Cache
 from itemsite.environment import Environment
@@ -50,6 +51,14 @@ def test_it_is_said_how_long_the_tests_take():
 def test_the_table_of_options_is_the_one_that_the_code_makes():
     """Mend it with ``./lab manage cache_settings --markdown``."""
     assert cache_settings.markdown() in reference("settings")
+
+
+def test_the_commands_for_a_redis_user_are_those_that_the_cache_sends():
+    guide = (DOCS / "how-to" / "managed-redis.md").read_text()
+    [listed] = re.findall(
+        r"^The commands among the rules are:\n\n```\n(.*?)```", guide, re.M | re.S
+    )
+    assert listed.split() == [f"+{name}" for name in redis_checks.commands()]
 
 
 def test_every_command_that_is_named_exists():

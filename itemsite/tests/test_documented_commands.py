@@ -17,6 +17,8 @@ from itemsite.tests.documented import DOCS, PAGES, README, blocks
 from itemsite.tests.running_lab import RunningLab
 
 TUTORIAL = DOCS / "tutorial" / "lab.md"
+#: By test_scale, which needs Docker.
+SCALE = DOCS / "tutorial" / "scale.md"
 ADOPTION = DOCS / "how-to" / "adopt.md"
 BLOCKS = [*blocks(TUTORIAL, "bash"), *blocks(README, "bash")]
 #: The machine may be busy, so that Redis answers late and a hit becomes a bypass: tried again.
@@ -45,11 +47,31 @@ RUN_ELSEWHERE = {
         "loadtest/tests/test_storm.py",
         "control=True",
     ),
+    "python manage.py cache_settings --acl": ("cachelayer/tests/test_commands.py", '"--acl"'),
     "python -m loadtest.bench": ("loadtest/tests/test_bench.py", '"loadtest.bench"'),
     "python -m loadtest.bench --row documents": ("loadtest/tests/test_bench.py", '"documents"'),
     "python -m loadtest.bench.markdown loadtest/bench/results/bench.json": (
         "loadtest/tests/test_bench.py",
         "markdown.tables(",
+    ),
+    "python -m loadtest.bench.plan": ("loadtest/tests/test_plan.py", '"loadtest.bench.plan"'),
+    "python -m loadtest.bench.plan.tables loadtest/bench/results/plan.json": (
+        "loadtest/tests/test_plan.py",
+        "tables.everything(",
+    ),
+    "python -m loadtest.simulate --rows 1e6 --reads 2000 --writes 20 --memory 1GB": (
+        "loadtest/tests/test_simulate_command.py",
+        '"--rows 1e6 --reads 2000 --writes 20 --memory 1GB"',
+    ),
+    "python -m loadtest.simulate --rows 20000 --reads 500 --memory 10MB --events": (
+        "loadtest/tests/test_simulate_command.py",
+        '"--rows 20000 --reads 500 --memory 10MB --events"',
+    ),
+    "python -m loadtest.simulate --check": ("loadtest/tests/test_simulate.py", "check.check()"),
+    "python -m loadtest.simulate --sites": ("loadtest/tests/test_simulate_command.py", '"--sites"'),
+    "python -m loadtest.simulate.plot loadtest/bench/results/plan.svg": (
+        "loadtest/tests/test_plan.py",
+        "plot.draw(",
     ),
 }
 
@@ -69,7 +91,7 @@ def test_what_runs_it_is_there(command):
 
 def test_blocks_for_a_lab_are_where_they_are_run():
     found = {path for path in (README, *PAGES) if blocks(path, "bash")}
-    assert found == {README, TUTORIAL}
+    assert found == {README, TUTORIAL, SCALE}
 
 
 def test_every_block_says_what_you_should_see():

@@ -116,6 +116,15 @@ def test_without_both_it_still_answers(client):
     assert ask(client) == (503, said("down", "down"))
 
 
+@pytest.mark.usefixtures("no_redis", "no_postgres")
+def test_a_process_is_live_whatever_is_away_and_asks_nobody(client):
+    connection.close()
+    answer = client.get("/health/live")
+    assert (answer.status_code, answer.json()) == (200, {"status": "live"})
+    assert answer["Cache-Control"] == "no-store"
+    assert connection.connection is None
+
+
 def test_it_is_well_again_as_soon_as_postgres_is(client, monkeypatch, closed_port):
     with monkeypatch.context() as patch:
         patch.setitem(connection.settings_dict, "PORT", closed_port)

@@ -88,6 +88,10 @@ def test_the_last_requests_are_shown_as_a_waterfall(lab):
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0].split()[1:4] == ["GET", f"/items/{SAMPLE}", "200"]
     assert "    cache.get" in done.stdout
+    assert done.stdout.splitlines()[-1] == (
+        "Each process traces up to 10 requests a second. A request that is missing was not "
+        "sampled: send it again, or set TRACES_PER_SECOND higher and start again."
+    )
     assert "\x1b" not in done.stdout
     link = answer[1]["Link"].partition(">")[0].removeprefix("<")
     assert link.startswith("http://127.0.0.1:")

@@ -3,13 +3,22 @@
 import asyncio
 
 import pytest
+from django.test import RequestFactory
 from opentelemetry import trace
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.sdk.trace import TracerProvider, sampling
 
-from itemsite.sampling import BySampling, OnLoopBySampling, PerSecond
+from cachelayer.contrib.threads import environ_of
+from items.tests.sites import scope_of
+from itemsite.sampling import BySampling, Django, OnLoopBySampling, PerSecond
+from itemsite.server_spans import ServerSpans, _Tracer
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+
+
+def of(provider):
+    """The server spans of a site where nothing but the choice is looked at."""
+    return ServerSpans(_Tracer(provider.get_tracer("test")), None)
 
 
 @pytest.fixture
@@ -26,10 +35,11 @@ def ask(monkeypatch):
     def ask(sampler, flags="", path="/items"):
         provider = TracerProvider(sampler=sampler)
         monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
-        environ = {"PATH_INFO": path}
+        environ = {"PATH_INFO": path, "REQUEST_METHOD": "GET"}
         if flags:
             environ["HTTP_TRACEPARENT"] = f"00-{TRACE}-{SPAN}-{flags}"
-        return BySampling(seen("traced"), seen("untraced"))(environ, None)
+        django = Django(seen("traced"), seen("untraced"))
+        return BySampling(django, of(provider))(environ, None)
 
     return ask
 
@@ -62,8 +72,8 @@ def test_what_is_not_traced_still_knows_the_trace_of_its_caller(ask):
 
 def test_without_a_provider_nothing_is_traced(ask, monkeypatch):
     monkeypatch.setattr(trace, "get_tracer_provider", trace.ProxyTracerProvider)
-    application = BySampling(lambda *args: "traced", lambda *args: "untraced")
-    assert application({}, None) == "untraced"
+    django = Django(lambda *args: "traced", lambda *args: "untraced")
+    assert BySampling(django, None)({}, None) == "untraced"
 
 
 def test_what_machines_ask_is_not_even_sampled(ask, monkeypatch):
@@ -95,17 +105,29 @@ def test_below_a_callers_span_the_caller_decides(ask):
     assert ask(sampling.ParentBased(PerSecond(10)), "00")[0] == "untraced"
 
 
-@pytest.mark.parametrize(("sampler", "chosen"), [(sampling.ALWAYS_ON, 1), (sampling.ALWAYS_OFF, 0)])
-def test_on_a_loop_the_same_is_chosen(monkeypatch, sampler, chosen):
-    monkeypatch.setattr(trace, "get_tracer_provider", lambda: TracerProvider(sampler=sampler))
+@pytest.mark.parametrize(
+    ("sampler", "flags", "is_traced"),
+    [
+        (sampling.ALWAYS_ON, b"", True),
+        (sampling.ALWAYS_OFF, b"", False),
+        (sampling.DEFAULT_OFF, b"01", True),
+        (sampling.DEFAULT_ON, b"00", False),
+        (sampling.DEFAULT_ON, b"\xff", True),
+    ],
+)
+def test_on_a_loop_the_same_is_chosen(monkeypatch, sampler, flags, is_traced):
+    provider = TracerProvider(sampler=sampler)
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
     seen = []
 
-    def application(number):
-        async def answer(scope, receive, send):
-            seen.append(number)
+    async def application(scope, receive, send):
+        django = Django(lambda *args: seen.append(True), lambda *args: seen.append(False))
+        django(environ_of(scope), None)
 
-        return answer
-
-    scope = {"type": "http", "path": "/items", "headers": [(b"accept", b"*/*")]}
-    asyncio.run(OnLoopBySampling(application(1), application(0))(scope, None, None))
-    assert seen == [chosen]
+    headers = [(b"accept", b"*/*")]
+    if flags:
+        headers.append((b"traceparent", f"00-{TRACE}-{SPAN}-".encode() + flags))
+    environ = RequestFactory().get("/items").environ
+    scope = {**scope_of({**environ, "HTTP_HOST": "127.0.0.1"}), "headers": headers}
+    asyncio.run(OnLoopBySampling(application, of(provider))(scope, None, None))
+    assert seen == [is_traced]

@@ -8,7 +8,8 @@ import sys
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from itemsite.environment import Environment, WebEnvironment
+from itemsite import traces
+from itemsite.environment import Environment, TracingEnvironment, WebEnvironment
 
 NEEDED = {
     "SECRET_KEY": "secret",
@@ -58,6 +59,17 @@ def test_a_write_rate_is_a_number_per_time(rate):
         Environment.read({**NEEDED, "WRITE_RATE": rate})
 
 
+def test_the_life_of_rows_can_be_set():
+    assert load(["CACHELAYER"], **NEEDED)[0]["ROW_TTL"] == 300
+    assert load(["CACHELAYER"], **NEEDED, ROW_TTL="20")[0]["ROW_TTL"] == 20
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "1.5", "long"])
+def test_the_life_of_rows_is_whole_seconds(seconds):
+    with pytest.raises(ImproperlyConfigured, match=r"ROW_TTL=.*Set it to a whole number"):
+        Environment.read({**NEEDED, "ROW_TTL": seconds})
+
+
 def test_by_default_nothing_is_open():
     debug, lab, hosts = load(["DEBUG", "LAB", "ALLOWED_HOSTS"], **NEEDED)
     assert (debug, lab, hosts) == (False, False, [])
@@ -74,7 +86,7 @@ def test_https_makes_cookies_secure_and_redirects():
     assert load(names, **NEEDED, HTTPS="1") == [True] * 3
 
 
-@pytest.mark.parametrize("name", ["LAB", "DEBUG", "HTTPS"])
+@pytest.mark.parametrize("name", ["LAB", "DEBUG", "HTTPS", "PGBOUNCER"])
 def test_a_flag_is_yes_or_no_and_nothing_else(name):
     field = name.lower()
     for text, value in [("1", True), ("True", True), ("on", True), ("0", False), ("", False)]:
@@ -99,6 +111,27 @@ def test_links_are_checked_where_the_variable_says():
         Environment.read({**NEEDED, "LINK_CHECKS": "grafana"})
 
 
+def test_behind_a_pooler_no_connection_says_what_the_pooler_would_refuse_or_forget():
+    [direct] = load(["DATABASES"], **NEEDED)
+    [pooled] = load(["DATABASES"], **NEEDED, PGBOUNCER="1")
+    assert "statement_timeout" in direct["default"]["OPTIONS"]["options"]
+    assert "options" not in pooled["default"]["OPTIONS"]
+    assert pooled["default"]["DISABLE_SERVER_SIDE_CURSORS"] is True
+
+
+def test_where_sentinels_are_named_they_say_which_redis_is_the_primary():
+    named = {**NEEDED, "REDIS_URL": "redis://mymaster/0", "REDIS_SENTINELS": "a:26379, 10.0.0.2:1"}
+    [caches] = load(["CACHES"], **named)
+    assert caches["default"]["LOCATION"] == "redis://mymaster/0"
+    options = caches["default"]["OPTIONS"]
+    assert options["SENTINELS"] == [["a", 26379], ["10.0.0.2", 1]]
+    assert options["CONNECTION_FACTORY"] == "django_redis.pool.SentinelConnectionFactory"
+    [caches] = load(["CACHES"], **NEEDED)
+    assert not {"SENTINELS", "CONNECTION_FACTORY"} & caches["default"]["OPTIONS"].keys()
+    with pytest.raises(ImproperlyConfigured, match=r"REDIS_SENTINELS has 'a'\. Write host:port"):
+        Environment.read({**NEEDED, "REDIS_SENTINELS": "a"})
+
+
 def test_a_request_ends_before_gunicorn_gives_its_worker_up():
     """A worker that is killed in mid-statement answers nobody."""
     from itemsite import gunicorn, settings
@@ -112,3 +145,19 @@ def test_a_folder_for_metrics_that_cannot_be_written_to_is_refused(tmp_path):
     assert WebEnvironment.read({"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}).metrics_dir
     with pytest.raises(ImproperlyConfigured, match="not a folder that this user can write to"):
         WebEnvironment.read({"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "missing")})
+
+
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        ({"LAB": "1"}, "up to 10 requests a second"),
+        ({"LAB": "1", "TRACES_PER_SECOND": "50"}, "set TRACES_PER_SECOND higher"),
+        ({"LAB": "1", "OTEL_TRACES_SAMPLER": "always_off"}, "unset OTEL_TRACES_SAMPLER"),
+        ({"LAB": "1", "TRACES_PER_SECOND": "0"}, ""),
+        ({"LAB": "1", "OTEL_TRACES_SAMPLER": "parentbased_always_on"}, ""),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}, "parentbased_traceidratio chooses"),
+    ],
+)
+def test_who_misses_a_request_is_told_why(environ, words):
+    said = traces.sampled(TracingEnvironment.read({**environ}))
+    assert words in said if words else not said

@@ -318,6 +318,39 @@ def test_an_application_that_is_loaded_before_the_fork_is_traced_too(
     assert shape(collected.of(own_site.get(HOT))) == ["GET items/<any-case-uuid:pk>", "  cache.get"]
 
 
+def test_under_threads_alone_a_hit_has_the_same_spans(own_site, monkeypatch, collected):
+    def spans():
+        until(lambda: own_site.get(HOT).headers["x-cache"] == "HIT")
+        own = ("client.port", "cache.gate", "process.pid", "user_agent.original")
+        found = collected.of(own_site.get(HOT))
+        tags = [{k: v for k, v in row.tags.items() if k not in own} for row in found]
+        return [(row.depth, row.name) for row in found], tags
+
+    on_loop = spans()
+    restart(
+        own_site,
+        monkeypatch,
+        OTEL_EXPORTER_OTLP_ENDPOINT=collected.url,
+        WEB_WORKER="gthread",
+    )
+    assert {own_site.get(HOT).status for _ in range(20)} == {200}
+    assert spans() == on_loop
+
+
+def test_a_sampled_hit_is_not_a_request_to_django(site, collected):
+    def seen_by_django():
+        page = site.get("/metrics").text
+        name = "django_http_requests_total_by_method_total"
+        [line] = [x for x in page.splitlines() if x.startswith(f'{name}{{method="GET"}}')]
+        return float(line.split()[-1])
+
+    # Each worker has learned its answer in ``site``; a request for the metrics is one itself.
+    before = seen_by_django()
+    for _ in range(20):
+        assert len(collected.of(site.get(HOT))) == 2
+    assert seen_by_django() == before + 1
+
+
 @pytest.mark.parametrize("how", ["refuses", "hangs"])
 def test_a_collector_that_is_away_is_not_noticed(own_site, monkeypatch, how):
     with socket.socket() as silent:

@@ -17,6 +17,7 @@ from loadtest.bench import (
     documents,
     memory,
     orm,
+    peer_servers,
     report,
     scaling,
     servers,
@@ -27,14 +28,13 @@ from loadtest.bench import (
 from loadtest.bench.comparisons import compare, comparisons
 from loadtest.bench.outcome import Outcome
 from loadtest.bench.say import say
-from loadtest.bench.testbed import Testbed, missing_for_fast_api
+from loadtest.bench.testbed import Testbed
 
 _OTHERS: Final = (
     *("page_changed", "stampede", "scaling", "memory", "bulk", "orm", "stamps", "documents"),
 )
 #: What needs no load generator.
-_WITHOUT_WRK: Final = {"orm", "stamps", "documents"}
-_BESIDE_FAST_API: Final = {"hit_async", "hit_started"}
+_WITHOUT_WRK: Final = {"orm", "stamps", "documents", "mixed"}
 _NAMES: Final = (*(each.row for each in comparisons(100_000)), *_OTHERS)
 
 
@@ -48,10 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "apt install wrk; macOS: brew install wrk), then run this again."
         )
         return 2
-    if set(rows) & _BESIDE_FAST_API and (advice := missing_for_fast_api()):
-        left_out = " and ".join(sorted(set(rows) & _BESIDE_FAST_API))
-        say(f"{left_out} needs packages for its peer, so it is left out. Run: {advice}")
-        rows = [row for row in rows if row not in _BESIDE_FAST_API]
+    rows = [row for row in rows if _can_be_measured(row)]
+    if not rows:
+        return 2
     directory = Path(tempfile.mkdtemp(prefix="bench-"))
     # Started by root, Postgres runs as somebody else, who must get through to its data.
     directory.chmod(0o711)
@@ -74,6 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 unmeasured.append(name)
                 say(f"{name} could not be measured: {error}")
                 continue
+            finally:
+                testbed.stop_peers()
             report.show([outcome for outcome in outcomes if outcome.row == name])
         if options.sweep:
             say("sweep")
@@ -96,6 +97,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unmeasured:
         return 2
     return 0 if all(outcome.met for outcome in outcomes) else 1
+
+
+def _can_be_measured(row: str) -> bool:
+    """Whether the peer of *row* is installed; if not, it says how to."""
+    for comparison in comparisons(100_000):
+        if comparison.row == row and (advice := peer_servers.missing(comparison.base)):
+            say(f"{row} needs packages for its peer, so it is left out. Run: {advice}")
+            return False
+    return True
 
 
 def _measure(testbed: Testbed, name: str, options: argparse.Namespace) -> list[Outcome]:

@@ -4,14 +4,15 @@ import statistics
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
-from loadtest.bench import wrk
+from loadtest.bench import story, wrk
 from loadtest.bench.cpu import Account
 from loadtest.bench.outcome import Outcome, of_rates
 from loadtest.bench.say import say
 from loadtest.bench.testbed import HOT, WRITTEN, Testbed
-from loadtest.bench.wrk import Load, Run
+from loadtest.bench.wrk import Load, Once, Run
 from loadtest.isolated_lab import Served
 
 #: The share of a run's reads that must have had the outcome that it is about.
@@ -22,28 +23,14 @@ def _nothing(testbed: Testbed) -> None:
     pass
 
 
-def _warm(testbed: Testbed) -> None:
-    testbed.warm("lab")
+def warm(*names: str) -> Callable[[Testbed], None]:
+    """Have every hot row in the caches of *names*."""
 
+    def prepare(testbed: Testbed) -> None:
+        for name in names:
+            testbed.warm(name)
 
-def _warm_fast_api(testbed: Testbed) -> None:
-    testbed.warm("lab")
-    testbed.warm("fast_api")
-
-
-def _warm_as_started(testbed: Testbed) -> None:
-    testbed.warm("lab_started")
-    testbed.warm("fast_api_traced")
-
-
-def _warm_threads(testbed: Testbed) -> None:
-    testbed.warm("lab")
-    testbed.warm("lab_gthread")
-
-
-def _warm_naive(testbed: Testbed) -> None:
-    testbed.warm("lab")
-    testbed.warm("naive")
+    return prepare
 
 
 @contextmanager
@@ -70,6 +57,8 @@ class Comparison:
     #: The share of bypasses that will do as well.
     bypasses: float = 0.0
     subject: str = "lab"
+    #: The load generator.
+    once: Once = wrk.once
 
     def is_pure(self, shares: dict[str, float]) -> bool:
         """Whether reads with these *shares* were what it is about."""
@@ -83,20 +72,26 @@ def comparisons(rows: int) -> list[Comparison]:
     cold = Load("walk", first=10_001, count=rows - 10_000)
     return [
         Comparison("hit", "hit / bare WSGI + redis-py GET", 2.0, "redis_get", HOT,
-                   prepare=_warm, outcome="hits"),
-        Comparison("hit_async", "hit / async FastAPI, one request in a hundred traced", 2.0,
-                   "fast_api", HOT, prepare=_warm_fast_api, outcome="hits"),
-        Comparison("hit_started", "hit, the lab as started / async FastAPI, all traced", 2.5,
-                   "fast_api_traced", HOT, prepare=_warm_as_started, outcome="hits",
-                   subject="lab_started"),
+                   prepare=warm("lab"), outcome="hits"),
+        Comparison("hit_async", "hit / async FastAPI, both untraced", 2.0,
+                   "fast_api_untraced", HOT, prepare=warm("lab_untraced", "fast_api_untraced"),
+                   outcome="hits", subject="lab_untraced"),
+        Comparison("hit_started", "hit / async FastAPI, both as started", 2.5,
+                   "fast_api_traced", HOT, prepare=warm("lab_started", "fast_api_traced"),
+                   outcome="hits", subject="lab_started"),
+        Comparison("hit_bolt", "hit / django-bolt + redis.asyncio", 1.1, "bolt", HOT,
+                   prepare=warm("lab"), outcome="hits"),
+        # Not of the issue's table: what somebody gains who comes from there.
+        Comparison("hit_cacheops", "hit / REST framework, django-cacheops (goal set here)", 3.0,
+                   "cacheops", HOT, prepare=warm("lab", "cacheops"), outcome="hits"),
         Comparison("hit_threads", "hit on an event loop / in threads", 2.0, "lab_gthread", HOT,
-                   prepare=_warm_threads, outcome="hits"),
+                   prepare=warm("lab", "lab_gthread"), outcome="hits"),
         Comparison("hit_naive", "hit / naive write-through in bare WSGI", 1.0, "naive", HOT,
-                   prepare=_warm_naive, outcome="hits"),
+                   prepare=warm("lab", "naive"), outcome="hits"),
         Comparison("hit_plain", "hit / the service without a cache", 1.0, "plain", HOT,
-                   prepare=_warm, outcome="hits"),
+                   prepare=warm("lab"), outcome="hits"),
         Comparison("hit_constant", "hit / constant on the same server", 0.4, "constant_on_loop",
-                   HOT, prepare=_warm, outcome="hits"),
+                   HOT, prepare=warm("lab"), outcome="hits"),
         Comparison("miss", "miss / the service without a cache", 0.8, "plain", cold,
                    prepare=Testbed.clear, outcome="misses"),
         Comparison("put", "PUT / the same without the cache layer", 0.9, "plain", WRITTEN),
@@ -106,6 +101,8 @@ def comparisons(rows: int) -> list[Comparison]:
                    Load("page", path="/items?limit=50"), outcome="hits"),
         Comparison("outage", "read, gate open / the service without a cache", 0.95, "plain", HOT,
                    around=_outage),
+        Comparison("mixed", "the lab as started / as it was before, the Locust story", 3.0,
+                   "lab_before", story.STORY, subject="lab_started", once=story.once),
     ]  # fmt: skip
 
 
@@ -167,6 +164,8 @@ def compare(testbed: Testbed, comparison: Comparison, repeats: int, seconds: flo
         shares=_medians([pair.shares for pair in pairs]),
         rates=[round(run.rate) for run in subjects],
         rates_of_base=[round(run.rate) for run in bases],
+        p99s_ms=[run.p99_ms for run in subjects],
+        p99s_ms_of_base=[run.p99_ms for run in bases],
     )
 
 
@@ -178,16 +177,17 @@ def _measure(testbed: Testbed, comparison: Comparison, seconds: float, *, lab_fi
     comparison.prepare(testbed)
     lab, base = testbed.peer(comparison.subject), testbed.peer(comparison.base)
     base_load = comparison.base_load or comparison.load
-    base_turn = None if lab_first else _turn(testbed, base, base_load, seconds)
+    turn = partial(_turn, testbed, comparison.once, seconds)
+    base_turn = None if lab_first else turn(base, base_load)
     before = testbed.counts() if comparison.outcome else {}
-    turn = _turn(testbed, lab, comparison.load, seconds)
+    lab_turn = turn(lab, comparison.load)
     shares = _shares(before, testbed.counts()) if before else {}
-    return _Pair(turn, base_turn or _turn(testbed, base, base_load, seconds), shares)
+    return _Pair(lab_turn, base_turn or turn(base, base_load), shares)
 
 
-def _turn(testbed: Testbed, served: Served, load: Load, seconds: float) -> _Turn:
+def _turn(testbed: Testbed, once: Once, seconds: float, served: Served, load: Load) -> _Turn:
     account = Account({"workers": [served.pid], **testbed.servers()})
-    run = wrk.run(served, load, seconds)
+    run = wrk.run(served, load, seconds, once)
     return _Turn(run, account.per_request(run.all_requests))
 
 

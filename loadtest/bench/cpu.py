@@ -1,5 +1,6 @@
-"""Where the processor's time of a run goes: workers, Postgres, Redis."""
+"""Where the processor's time of a run goes: workers, Postgres, Redis, the load generator."""
 
+import resource
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
@@ -22,13 +23,23 @@ def seconds(pids: Sequence[int]) -> dict[int, float]:
     return found
 
 
+def balance(before: Mapping[int, float], after: Mapping[int, float]) -> float:
+    """What the idlest worker has spent between two calls of ``seconds``, of the busiest's."""
+    spent = sorted(after[pid] - before.get(pid, 0.0) for pid in after)
+    return spent[0] / spent[-1] if spent and spent[-1] else 1.0
+
+
 class Account:
-    """What groups of processes have spent since it was opened."""
+    """What groups of processes have spent since it was opened.
+
+    As ``generator``, what processes have spent that this one has started and that have ended.
+    """
 
     def __init__(self, groups: Mapping[str, Sequence[int]]) -> None:
         """*groups* are pids by name; the children of each are looked up when it is closed."""
         self._groups = groups
         self._before = {name: seconds(_with_children(pids)) for name, pids in groups.items()}
+        self._ended = _ended()
 
     def per_request(self, requests: int) -> dict[str, float]:
         """Microseconds of each group for each of *requests*."""
@@ -37,7 +48,13 @@ class Account:
             before, after = self._before[name], seconds(_with_children(pids))
             total = sum(after[pid] - before.get(pid, 0.0) for pid in after)
             spent[name] = round(total / max(requests, 1) * 1e6)
+        spent["generator"] = round((_ended() - self._ended) / max(requests, 1) * 1e6)
         return spent
+
+
+def _ended() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _with_children(pids: Sequence[int]) -> list[int]:

@@ -4,7 +4,8 @@ import statistics
 from typing import Any, Final
 
 from loadtest.bench import wrk
-from loadtest.bench.outcome import Outcome
+from loadtest.bench.comparisons import Comparison, compare, warm
+from loadtest.bench.outcome import Outcome, of_seconds
 from loadtest.bench.testbed import HOT, Testbed
 from loadtest.bench.wrk import Load
 
@@ -14,34 +15,43 @@ _LINEAR: Final = 1.5
 _SIZES: Final = (4, 40, 400)
 
 
+def _with_clients(clients: int) -> Load:
+    return Load(HOT.mode, HOT.first, HOT.count, HOT.path, clients)
+
+
+CONNECTIONS: Final = Comparison(
+    *("scaling", "hits at 256 connections / at 16", 0.9, "lab", _with_clients(256), HOT),
+    prepare=warm("lab"),
+    outcome="hits",
+)
+
+
 def measure(testbed: Testbed, repeats: int, seconds: float) -> list[Outcome]:
-    """Hits from 1 to 2 workers in turns, and their p99 from 16 to 256 clients."""
+    """Hits from 1 to 2 workers, and from 16 to 256 connections: rates, and their p99."""
+    many = compare(testbed, CONNECTIONS, repeats, seconds)
+    return [_workers(testbed, repeats, seconds), many, slowest(many)]
+
+
+def slowest(many: Outcome) -> Outcome:
+    """The ratio of the 99th percentiles of the two loads of *many*."""
+    mine, base = (
+        [ms / 1000 for ms in many.figures[name]] for name in ("p99s_ms", "p99s_ms_of_base")
+    )
+    return of_seconds("scaling", "p99 of hits at 256 connections / at 16", 20, mine, base)
+
+
+def _workers(testbed: Testbed, repeats: int, seconds: float) -> Outcome:
     one = testbed.lab_with("one-worker", WEB_WORKERS="1")
-    two = testbed.lab.web
-    ones, twos, few, many = [], [], [], []
+    ones, twos = [], []
     for _ in range(repeats):
         testbed.warm("lab")
         ones.append(wrk.run(one, HOT, seconds).rate)
-        first = wrk.run(two, HOT, seconds)
-        twos.append(first.rate)
-        few.append(first)
-        many.append(wrk.run(two, _with_clients(256), seconds))
+        twos.append(wrk.run(testbed.lab.web, HOT, seconds).rate)
     rates = statistics.median(twos) / statistics.median(ones)
-    p99 = statistics.median(run.p99_ms for run in many)
-    kept = statistics.median(run.rate for run in many) / statistics.median(r.rate for r in few)
-    return [
-        Outcome(
-            *("scaling", "hits with 2 workers / with 1", rates, _LINEAR),
-            figures={"one": ones, "two": twos},
-        ),
-        Outcome(
-            *("scaling", "hits of 256 clients / of 16", kept, 0.8),
-            figures={
-                "p99_ms_of_16": statistics.median(run.p99_ms for run in few),
-                "p99_ms_of_256": p99,
-            },
-        ),
-    ]
+    return Outcome(
+        *("scaling", "hits with 2 workers / with 1", rates, _LINEAR),
+        figures={"one": ones, "two": twos},
+    )
 
 
 def sweep(testbed: Testbed, seconds: float) -> dict[str, list[dict[str, Any]]]:
@@ -76,7 +86,3 @@ def sweep(testbed: Testbed, seconds: float) -> dict[str, list[dict[str, Any]]]:
 def _point(x: int, testbed: Testbed, load: Load, seconds: float) -> dict[str, Any]:
     run = wrk.run(testbed.lab.web, load, seconds)
     return {"x": x, "rate": run.rate, "p99_ms": run.p99_ms}
-
-
-def _with_clients(clients: int) -> Load:
-    return Load(HOT.mode, HOT.first, HOT.count, HOT.path, clients)

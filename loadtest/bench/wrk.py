@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -53,8 +54,35 @@ def is_installed() -> bool:
     return shutil.which("wrk") is not None
 
 
-def run(served: Served, load: Load, seconds: float) -> Run:
-    """Load *served*; a run that landed on one worker is thrown away and done again.
+def once(served: Served, load: Load, seconds: float) -> Run:
+    """One run, however it was shared."""
+    command = [
+        *("wrk", "-t1", f"-c{load.clients}", f"-d{max(1, round(seconds))}s", "--timeout", "10s"),
+        *("-s", str(_SCRIPT), served.url, "--"),
+        *(load.mode, str(load.first), str(load.count), load.path, *load.pages),
+    ]
+    before = cpu.seconds(served.workers)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    after = cpu.seconds(served.workers)
+    said = json.loads(done.stdout.strip().splitlines()[-1])
+    return Run(
+        rate=(said["requests"] - said["uncounted"]) / said["seconds"],
+        requests=said["requests"],
+        p50_ms=said["p50_ms"],
+        p99_ms=said["p99_ms"],
+        refused=said["refused"],
+        broken=said["broken"],
+        balance=cpu.balance(before, after),
+        all_requests=said["requests"],
+    )
+
+
+#: A load generator.
+Once = Callable[[Served, Load, float], Run]
+
+
+def run(served: Served, load: Load, seconds: float, once: Once = once) -> Run:
+    """Load *served* by *once*; a run that landed on one worker is thrown away and done again.
 
     A worker keeps the connections that it has accepted, so now and then a load of 16
     connections has no use for the second worker. So is a run of which more than a hundredth was
@@ -80,31 +108,3 @@ def run(served: Served, load: Load, seconds: float) -> Run:
     if best.balance < BALANCED:
         say(f"no balanced run in {_TRIES}: one worker did {best.balance:.0%} of another's work")
     return replace(best, discarded=runs - 1, all_requests=requests)
-
-
-def once(served: Served, load: Load, seconds: float) -> Run:
-    """One run, however it was shared."""
-    command = [
-        *("wrk", "-t1", f"-c{load.clients}", f"-d{max(1, round(seconds))}s", "--timeout", "10s"),
-        *("-s", str(_SCRIPT), served.url, "--"),
-        *(load.mode, str(load.first), str(load.count), load.path, *load.pages),
-    ]
-    before = cpu.seconds(served.workers)
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    after = cpu.seconds(served.workers)
-    said = json.loads(done.stdout.strip().splitlines()[-1])
-    return Run(
-        rate=(said["requests"] - said["uncounted"]) / said["seconds"],
-        requests=said["requests"],
-        p50_ms=said["p50_ms"],
-        p99_ms=said["p99_ms"],
-        refused=said["refused"],
-        broken=said["broken"],
-        balance=_balance(before, after),
-        all_requests=said["requests"],
-    )
-
-
-def _balance(before: dict[int, float], after: dict[int, float]) -> float:
-    spent = sorted(after[pid] - before.get(pid, 0.0) for pid in after)
-    return spent[0] / spent[-1] if spent and spent[-1] else 1.0

@@ -110,8 +110,10 @@ def test_an_account_has_the_time_of_a_process_since_it_was_opened():
         spent = account.per_request(10)
         assert spent["burner"] >= 20_000, "0.3 s, less the first ticks, for each of ten"
         assert spent["idle"] == 0
+        assert spent["generator"] == 0, "it has not ended"
         assert Account({"burner": [process.pid]}).per_request(10)["burner"] < 20_000
         process.communicate(b"\n")
+    assert account.per_request(10)["generator"] >= 20_000
 
 
 def bars_of(drawing):

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import queue
 import socket
 import threading
 from dataclasses import replace
@@ -36,13 +37,20 @@ def test_no_faults_are_possible():
 
 
 @pytest.fixture
-def echo():
+def echo(taking):
     """A port that answers with what it is sent."""
-    server = socket.create_server(("127.0.0.1", 0))
+    return taking[0]
+
+
+@pytest.fixture
+def taking():
+    """Such a port, and what it has been sent."""
+    server, taken = socket.create_server(("127.0.0.1", 0)), queue.Queue()
 
     def answer(connection):
         with connection, contextlib.suppress(OSError):
             while data := connection.recv(100):
+                taken.put(data)
                 connection.sendall(data)
 
     def serve():
@@ -52,7 +60,7 @@ def echo():
                 threading.Thread(target=answer, args=(connection,), daemon=True).start()
 
     threading.Thread(target=serve, daemon=True).start()
-    yield server.getsockname()[1]
+    yield server.getsockname()[1], taken
     server.close()
 
 
@@ -77,6 +85,22 @@ def test_the_proxy_forwards_swallows_and_refuses(echo):
     with socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as connection:
         connection.sendall(b"three")
         assert connection.recv(100) == b"three"
+    proxy.close()
+
+
+def test_in_one_direction_all_arrives_and_nothing_comes_back(taking):
+    port, taken = taking
+    proxy = Proxy(port)
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as connection:
+        proxy.hold_answers()
+        connection.sendall(b"one")
+        assert taken.get(timeout=5) == b"one"
+        connection.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            connection.recv(100)
+        proxy.mend()
+        connection.settimeout(5)
+        assert connection.recv(100) == b"one"
     proxy.close()
 
 
@@ -223,3 +247,11 @@ def test_a_request_may_fail_only_for_its_fault(what, fault, kept):
     record.failures.append(Failure(10 * SECOND, 11 * SECOND, what, ""))
     assert verdict(record, [outcome(fault, 10.5, 12)]).kept is kept
     assert not verdict(record, [outcome(fault, 30, 31)]).kept
+
+
+@pytest.mark.parametrize(("server", "kept"), [("a:1", True), ("b:2", False)])
+def test_a_request_may_be_refused_only_by_the_host_that_was_cut_off(server, kept):
+    record = Record()
+    record.failures.append(Failure(10 * SECOND, 11 * SECOND, "PUT 503", server))
+    cut = replace(outcome("cut-postgres", 10, 12), server="a:1")
+    assert verdict(record, [cut]).kept is kept

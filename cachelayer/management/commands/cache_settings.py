@@ -5,6 +5,7 @@ import orjson
 from django.core.management.base import BaseCommand, CommandParser
 
 from cachelayer import conf
+from cachelayer.checks import redis
 from cachelayer.management import tables
 
 
@@ -18,10 +19,18 @@ class Command(BaseCommand):
         form.add_argument(
             "--markdown", action="store_true", help="Write the table of options for the docs."
         )
+        form.add_argument(
+            "--acl",
+            action="store_true",
+            help="Write the rules for ACL SETUSER that give a Redis user what the cache needs.",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["markdown"]:
             self.stdout.write(markdown())
+            return
+        if options["acl"]:
+            self.stdout.write(redis.acl())
             return
         in_force = {option.name: getattr(conf.get(), option.name) for option in _options()}
         if options["json"]:

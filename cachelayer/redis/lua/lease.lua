@@ -24,23 +24,30 @@ local function holds(value, wanted)
     or (string.sub(wanted, 1, 2) == 'd:' and string.sub(value, 1, #wanted + 1) == wanted .. '\n')
 end
 
+-- Only exactly what was found, because another mark may have been set since.
+local function lease(key, wanted)
+  if wanted == '' then
+    return redis.call('SET', key, ARGV[1], 'PX', ARGV[2], 'NX') and 1 or 0
+  end
+  local value = redis.pcall('GET', key)
+  if type(value) ~= 'string' or not holds(value, wanted) then
+    return 0
+  end
+  redis.call('SET', key, ARGV[1], 'PX', ARGV[2])
+  return 1
+end
+
 local answers = {}
 for i = 1, count do
-  local wanted = ARGV[5 + i]
-  local value = redis.pcall('GET', KEYS[i])
   local plain = variant ~= '' and redis.call('GET', KEYS[count + i])
   local is_marked = plain and string.sub(plain, 1, 2) == 'w:'
   if is_marked and plain ~= ARGV[5 + count + i] then
     answers[i] = 2
-  -- Only exactly what was found, because another mark may have been set since.
-  elseif (not value and wanted == '') or (value and holds(value, wanted)) then
-    if is_marked then
+  else
+    answers[i] = lease(KEYS[i], ARGV[5 + i])
+    if is_marked and answers[i] == 1 then
       redis.call('UNLINK', KEYS[count + i])
     end
-    redis.call('SET', KEYS[i], ARGV[1], 'PX', ARGV[2])
-    answers[i] = 1
-  else
-    answers[i] = 0
   end
 end
 return answers

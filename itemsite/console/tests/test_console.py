@@ -306,6 +306,40 @@ def test_a_request_opens_into_its_spans(console):
     expect(spans).to_have_count(0)
 
 
+def test_a_hit_opens_into_its_two_spans(console):
+    for _ in range(2):
+        by_mouse(console, '[data-do="read"]')
+        expect(console.locator('[data-do="read"]')).to_be_enabled(timeout=PATIENCE)
+    expect(console.locator("#requests-note")).to_contain_text(
+        "Each process traces up to 10 requests a second. A request that is missing was not sampled",
+        timeout=PATIENCE,
+    )
+    by_mouse(console, "#requests .row >> nth=0")
+    picture = console.locator("#requests .waterfall svg")
+    expect(picture).to_have_attribute(
+        "aria-label",
+        re.compile(r"^GET items/<any-case-uuid:pk> [\d.]+ m?s, cache\.get [\d.]+ m?s$"),
+        timeout=PATIENCE,
+    )
+    expect(console.locator("#caption")).to_contain_text(re.compile(r"Hit: .*get [\d.]+ ms"))
+
+
+def test_a_request_that_was_not_sampled_says_so(browser, page, tmp_path):
+    with running(tmp_path / "checkout") as lab:
+        lab.start(OTEL_TRACES_SAMPLER="always_off")
+        page.goto(f"http://127.0.0.1:{lab.port}/")
+        by_mouse(page, '[data-do="read"]')
+        expect(page.locator("#caption")).to_contain_text("Hit:", timeout=PATIENCE)
+        by_mouse(page, "#requests .row >> nth=0")
+        expect(page.locator("#requests .waterfall")).to_contain_text(
+            "It was not sampled, so it has no spans. OTEL_TRACES_SAMPLER=always_off chooses",
+            timeout=PATIENCE,
+        )
+        shown = lab.command("trace").stdout
+        assert shown.startswith("No traces yet.")
+        assert "or unset OTEL_TRACES_SAMPLER and start again." in shown
+
+
 #: Of a transaction that Postgres has not begun yet, so it has not ended.
 MARK = "w:0123456789abcdef:99999999999999"
 

@@ -1,7 +1,8 @@
 """An async write-through cache as it is usually written: FastAPI, redis.asyncio, psycopg.
 
 ``uvicorn loadtest.bench.peers.fast_api:application``. Traces, metrics and a log line per
-request are on, as services have them; the spans go to an exporter that drops them.
+request are on, as services have them; the spans go to an exporter that drops them. With
+OTEL_SDK_DISABLED=true in the environment nothing is instrumented, as in the lab.
 What it needs is in loadtest/requirements.txt.
 """
 
@@ -47,11 +48,13 @@ class Body(BaseModel):
     price: float
 
 
-provider = TracerProvider()
-provider.add_span_processor(BatchSpanProcessor(Dropped()))
-trace.set_tracer_provider(provider)
-RedisInstrumentor().instrument()
-PsycopgInstrumentor().instrument()
+_IS_TRACED: Final = os.environ.get("OTEL_SDK_DISABLED") != "true"
+if _IS_TRACED:
+    provider = TracerProvider()
+    provider.add_span_processor(BatchSpanProcessor(Dropped()))
+    trace.set_tracer_provider(provider)
+    RedisInstrumentor().instrument()
+    PsycopgInstrumentor().instrument()
 logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
 _to_json = TypeAdapter(dict[str, object]).dump_json
 _cache = redis.asyncio.Redis.from_url(os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0"))
@@ -67,7 +70,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 application = FastAPI(lifespan=_lifespan)
-FastAPIInstrumentor.instrument_app(application)
+if _IS_TRACED:
+    FastAPIInstrumentor.instrument_app(application)
 
 
 def _note(method: str, outcome: str, start: float) -> None:

@@ -7,8 +7,10 @@ input, a line each, ``<name> <count>``, and answers each with the seconds that i
     update_many   one ``update()`` of so many rows, in autocommit
     cascade       the ``delete()`` of a row that so many others refer to
 
-and, only with the cache layer, what is in ``shelf/shown.py``; seconds of one:
+and, only with the cache layer, what is in ``shelf/shown.py`` and ``shelf/stamped.py``; seconds of
+one:
 
+    update_50_stamps                  as update_one, of a row with so many stamps
     read_document, read_row           so many hits: of a document with five dependencies, of a row
     update_shown, update_not_shown    as update_one, of a row with five stamps, with none
 
@@ -19,6 +21,7 @@ registered. DATABASE_URL is a separate database, and so is REDIS_URL.
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import Final
 
 import dj_database_url
@@ -56,7 +59,7 @@ from django.core.cache import caches  # noqa: E402
 from django.core.management import call_command  # noqa: E402
 from django.db import connection, models  # noqa: E402
 
-from loadtest.bench.peers.shelf import shown  # noqa: E402
+from loadtest.bench.peers.shelf import shown, stamped  # noqa: E402
 from loadtest.bench.peers.shelf.models import Author, Book  # noqa: E402
 
 
@@ -134,11 +137,12 @@ def _empty() -> None:
         cursor.execute(f"TRUNCATE {Book._meta.db_table}, {Author._meta.db_table}")
 
 
-_WORK: Final = {
+_WORK: Final[dict[str, Callable[[int], float]]] = {
     "update_one": update_one,
     "update_many": update_many,
     "cascade": cascade,
     **shown.WORK,
+    **stamped.WORK,
 }
 
 

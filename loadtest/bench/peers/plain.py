@@ -2,7 +2,8 @@
 
 ``gunicorn loadtest.bench.peers.plain:application``. One table of the same columns and
 indexes, ``bench_items``; the middlewares, the database settings and the steps of a write
-(lock, check, save, commit) are those of the lab.
+(lock, check, save, commit) are those of the lab. With BENCH_CACHE=cacheops in the environment,
+django-cacheops caches its querysets, configured as ``library/ways.py`` has it.
 """
 
 import os
@@ -13,6 +14,7 @@ import dj_database_url
 import django
 from django.conf import settings
 
+_IS_CACHED = os.environ.get("BENCH_CACHE") == "cacheops"
 _MIDDLEWARE = [
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "django.middleware.security.SecurityMiddleware",
@@ -31,7 +33,14 @@ settings.configure(
     ALLOWED_HOSTS=["127.0.0.1"],
     ROOT_URLCONF=__name__,
     MIDDLEWARE=_MIDDLEWARE,
-    INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth", "rest_framework"],
+    INSTALLED_APPS=[
+        *("django.contrib.contenttypes", "django.contrib.auth", "rest_framework"),
+        # This module: a model that comes out of a cache is looked up in its app.
+        __name__,
+        *(["cacheops"] if _IS_CACHED else []),
+    ],
+    CACHEOPS_REDIS=os.environ["REDIS_URL"],
+    CACHEOPS={"plain.*": {"ops": "all", "timeout": 60 * 60}},
     DATABASES={
         "default": {
             **dj_database_url.parse(os.environ["DATABASE_URL"]),
@@ -41,6 +50,7 @@ settings.configure(
         }
     },
     APPEND_SLASH=False,
+    TIME_ZONE="UTC",
     USE_TZ=True,
     REST_FRAMEWORK={
         "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
@@ -80,7 +90,6 @@ class Item(models.Model):
     objects: "ClassVar[models.Manager[Item]]" = models.Manager()
 
     class Meta:
-        app_label = "bench"
         managed = False
         db_table = "bench_items"
 

@@ -30,6 +30,7 @@ export async function send(method, path, body, { quiet = false } = {}) {
     text: "",
     json: null,
     headers: {},
+    isTraced: null,
     ms: 0,
   };
   const start = performance.now();
@@ -42,6 +43,7 @@ export async function send(method, path, body, { quiet = false } = {}) {
     });
     exchange.text = await answer.text();
     exchange.status = answer.status;
+    exchange.isTraced = answer.headers.has("traceresponse");
     for (const name of ["X-Cache", "Server-Timing", "ETag", "Location", "Retry-After"]) {
       if (answer.headers.has(name)) exchange.headers[name] = answer.headers.get(name);
     }

@@ -12,6 +12,8 @@ const known = new Set();
 /** Trace ids of this page's own requests; of those that are listed, the time. */
 const own = new Map();
 const entries = new Map();
+/** Which requests are traced, as the API says it. */
+let words = "";
 let opened = null;
 let timer = 0;
 let first = true;
@@ -30,6 +32,7 @@ export function note(exchange) {
     ms: exchange.ms,
     redis: exchange.redis,
     postgres: exchange.postgres,
+    isTraced: exchange.isTraced,
     spans: null,
   });
   draw();
@@ -53,7 +56,8 @@ async function ask() {
   if (document.hidden) return;
   try {
     const answer = await fetch("/console/traces", { cache: "no-store" });
-    const { traces, reason } = await answer.json();
+    const { traces, reason, sampled } = await answer.json();
+    words = sampled;
     take(traces);
     legend(reason);
   } catch {
@@ -97,7 +101,7 @@ function legend(reason) {
     return;
   }
   note.replaceChildren(
-    "Open one to see its spans.",
+    `Open one to see its spans. ${words}`,
     ...["redis", "postgres", "api"].flatMap((name) => [
       el("span", { class: `swatch ${name}` }),
       { redis: "Redis", postgres: "Postgres", api: "API" }[name],
@@ -164,12 +168,16 @@ function row(entry, longest) {
 }
 
 function detail(entry) {
-  if (!entry.spans)
+  if (!entry.spans) {
+    // Its answer says so, by `traceresponse`. The API has no words where nothing is traced.
+    const why = words ? `It was not sampled, so it has no spans. ${words}` : "It has no spans.";
+    const spans = entry.isTraced === false ? why : "Its spans have not come yet.";
     return el(
       "p",
       { class: "waterfall muted" },
-      `Redis ${ms(entry.redis)}, Postgres ${ms(entry.postgres)}. Its spans have not come yet.`,
+      `Redis ${ms(entry.redis)}, Postgres ${ms(entry.postgres)}. ${spans}`,
     );
+  }
   const [width, names, letters] = narrow.matches ? [350, 132, 18] : [860, 250, 34];
   const scale =
     (width - names - 66) / Math.max(0.01, ...entry.spans.map((span) => span.at + span.ms));

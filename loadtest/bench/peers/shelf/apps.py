@@ -15,9 +15,11 @@ class ShelfConfig(AppConfig):
         """Register what is cached."""
         if not apps.is_installed("cachelayer"):
             return
+        from loadtest.bench.peers.shelf import stamped
         from loadtest.bench.peers.shelf.serializers import OF_MODELS
 
         # By its name: this package may import nothing of the project.
         cachelayer: Any = apps.get_app_config("cachelayer").module
         for model, serializer in OF_MODELS.items():
             cachelayer.register(model, serializer)
+        stamped.register(cachelayer)

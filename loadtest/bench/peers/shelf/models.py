@@ -4,6 +4,9 @@ from typing import Any, ClassVar
 
 from django.db import models
 
+# Django finds models here.
+from loadtest.bench.peers.shelf.stamped import MODELS as _STAMPED  # noqa: F401
+
 
 class Author(models.Model):
     """Somebody with books."""

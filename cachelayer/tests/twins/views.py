@@ -100,7 +100,7 @@ def said_public_for_members(*bases):
 def said_public_but_filtered(*bases):
     class View(*bases, ReportViewSet):
         rows_are_public = True
-        queryset = Report.objects.filter(is_public=True)
+        queryset = Report.objects.filter(is_public=True).order_by("pk")
 
     return View
 
@@ -119,7 +119,7 @@ def said_public_but_by_object(*bases):
 @twin(hits=True)
 def public_rows(*bases):
     class View(*bases, ReportViewSet):
-        queryset = Report.objects.filter(is_public=True)
+        queryset = Report.objects.filter(is_public=True).order_by("pk")
 
     return View
 
@@ -128,7 +128,7 @@ def public_rows(*bases):
 def own_rows(*bases):
     class View(*bases, Common, viewsets.ModelViewSet):
         def get_queryset(self):
-            return Report.objects.filter(owner=self.request.user.pk)
+            return Report.objects.filter(owner=self.request.user.pk).order_by("pk")
 
     return View
 
@@ -171,7 +171,9 @@ def prefetched(*bases):
 @twin(hits=False)
 def values(*bases):
     class View(*bases, ReportViewSet):
-        queryset = Report.objects.values("id", "owner", "title", "slug", "salary", "is_public")
+        queryset = Report.objects.values(
+            "id", "owner", "title", "slug", "salary", "is_public"
+        ).order_by("pk")
 
     return View
 
@@ -373,7 +375,7 @@ def text_only(*bases):
 def slugs(*bases):
     class View(*bases, ReportViewSet):
         lookup_field = "slug"
-        queryset = Report.objects.filter(is_public=True)
+        queryset = Report.objects.filter(is_public=True).order_by("pk")
 
     return View
 
@@ -426,7 +428,7 @@ def throttled(*bases):
 @twin(hits=True)
 def own_errors(*bases):
     class View(*bases, ReportViewSet):
-        queryset = Report.objects.filter(is_public=True)
+        queryset = Report.objects.filter(is_public=True).order_by("pk")
 
         def get_exception_handler(self):
             return parts.teapot
@@ -470,7 +472,7 @@ def own_pages(*bases):
         serializer_class = serializers.PageSerializer
 
         def get_queryset(self):
-            return Page.objects.filter(pk__lt=4)
+            return Page.objects.filter(pk__lt=4).order_by("pk")
 
     return View
 
@@ -519,7 +521,7 @@ def of_owner(*bases):
 
     class View(*bases, Common, viewsets.ModelViewSet):
         def get_queryset(self):
-            return Report.objects.filter(owner=self.kwargs["owner"])
+            return Report.objects.filter(owner=self.kwargs["owner"]).order_by("pk")
 
     return View
 
@@ -527,7 +529,7 @@ def of_owner(*bases):
 @twin(hits=True)
 def generic_view(*bases):
     class View(*bases, Common, generics.RetrieveUpdateDestroyAPIView):
-        queryset = Report.objects.filter(is_public=True)
+        queryset = Report.objects.filter(is_public=True).order_by("pk")
 
     return View
 
@@ -566,7 +568,7 @@ def paged_by_number(*bases):
 @twin(hits=True)
 def paged_by_offset(*bases):
     class View(*bases, Paged, ReportViewSet):
-        queryset = Report.objects.filter(is_public=True).order_by("title")
+        queryset = Report.objects.filter(is_public=True).order_by("title").order_by("pk")
         pagination_class = Offsets
 
     return View

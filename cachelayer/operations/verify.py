@@ -139,4 +139,7 @@ def _held(keys: list[str]) -> dict[str, bytes]:
     if not keys:
         return {}
     values = dict(zip(keys, key_states.get(keys), strict=True))
+    if any(map(key_states.is_unavailable, values.values())):
+        # Else "no difference" would be said of rows that nobody has compared.
+        raise CacheUnavailable("Some nodes of the Redis Cluster cannot be used now.")
     return {k: v for k, v in values.items() if v is not None and key_states.is_known(v)}

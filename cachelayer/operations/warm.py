@@ -17,6 +17,7 @@ from cachelayer.exceptions import CacheUnavailable
 from cachelayer.operations import ahead
 from cachelayer.protocol import documents, key_states, takeover
 from cachelayer.redis.batches import batched, patiently
+from cachelayer.redis.gate import Mode, State, gate
 from cachelayer.representation import registry
 from cachelayer.representation.loading import read_rows
 from cachelayer.representation.plans import Serializer
@@ -98,6 +99,7 @@ class _Batch:
         self._leasing = call(partial(key_states.lease, self._wanted, self._token))
         self._filling: Future[list[bool]] | None = None
         self._has_failed = False
+        self._gate = gate.state
 
     def load(self) -> None:
         """Read and render the leased rows, and begin to fill them. Raises ``DatabaseError``."""
@@ -113,16 +115,20 @@ class _Batch:
         except Error:
             raise
         except Exception:
-            # Redis missed an answer, or a row cannot be rendered.
+            # Redis missed an answer, or a row cannot be rendered, for which the project's code may
+            # raise anything. ``filled`` tries again, one by one, and says which row it is.
             self.release()
             self._has_failed = True
 
     def filled(self) -> int:
         """How many rows were filled; a batch that failed is tried again, in this thread alone."""
+        filled = 0
         with suppress(CacheUnavailable):
             if not self._has_failed:
-                return sum(self._filling.result()) if self._filling else 0
-        return _fill_what_can_be(self._cached, self.pks, self.release)
+                filled = sum(self._filling.result()) if self._filling else 0
+                if not _has_missed_a_node(self._gate):
+                    return filled
+        return filled + _fill_what_can_be(self._cached, self.pks, self.release)
 
     def release(self) -> None:
         """Give back the leases that are left."""
@@ -170,6 +176,24 @@ def read_neighbours(using: str | None, cached: CachedModel, pks: Sequence[Any]) 
 
 
 def _fill(cached: CachedModel, pks: Sequence[Any], read: Callable[..., dict[Any, bytes]]) -> int:
+    before = gate.state
+    filled = _fill_leased(cached, pks, read)
+    if _has_missed_a_node(before):
+        raise CacheUnavailable("Some nodes of the Redis Cluster could not be used.")
+    return filled
+
+
+def _has_missed_a_node(before: State) -> bool:
+    """Whether rows may be left out because their node of a Redis Cluster cannot be used.
+
+    A reader goes without such rows. But "every row is cached" must not be said of them.
+    """
+    return gate.state.changes != before.changes or gate.mode is Mode.SETTLING
+
+
+def _fill_leased(
+    cached: CachedModel, pks: Sequence[Any], read: Callable[..., dict[Any, bytes]]
+) -> int:
     token = key_states.new_lease()
     keys = dict(zip(cached.keys(pks), pks, strict=True))
     wanted: dict[str, bytes | None] = dict.fromkeys(keys)

@@ -80,6 +80,11 @@ class Leased(IntEnum):
 _NO_MARKS: Final[Mapping[str, bytes | None]] = {}
 
 
+def is_unavailable(value: bytes | None) -> bool:
+    """Whether the node of the key cannot be used, on Redis Cluster; others' keys were read."""
+    return value == sharded_keys.AWAY
+
+
 def is_known(value: bytes | None) -> bool:
     """Whether *value* answers a read: a row, ``null``, or the bytes from a function."""
     return value is not None and (value[:1] in (ROW, VALUE) or value == NULL)
@@ -107,7 +112,7 @@ def is_lease(value: bytes | None) -> bool:
 
 
 def name(value: bytes | None) -> str:
-    """The state's name for people: absent, row, value, null, mark, lease or invalid."""
+    """The state's name for people, such as absent, row, mark or lease."""
     if value is None:
         return "absent"
     return _NAMES.get(value[:1], "foreign")
@@ -120,6 +125,7 @@ _NAMES: Final = {
     b"w": "mark",
     b"r": "lease",
     b"d": "invalid",
+    sharded_keys.AWAY: "unavailable",
 }
 
 

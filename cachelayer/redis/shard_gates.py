@@ -105,7 +105,9 @@ class ShardGates:
         level: int = logging.WARNING,
     ) -> None:
         with self._lock:
-            changed = [shard for shard in which if self._states[shard].mode in only_in]
+            changed = [
+                shard for shard in dict.fromkeys(which) if self._states[shard].mode in only_in
+            ]
             now = time.time()
             for shard in changed:
                 before = self._states[shard]

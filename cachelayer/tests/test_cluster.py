@@ -1,9 +1,11 @@
 """The protocol on a real Redis Cluster whose nodes are well."""
 
 import pytest
+from django.core.management import call_command
 
 import cachelayer
 from cachelayer.checks import redis as redis_checks
+from cachelayer.operations import clear
 from cachelayer.protocol import watchdog
 from cachelayer.redis import shards, topology, transport
 from cachelayer.redis.shard_gates import shard_gates
@@ -29,6 +31,25 @@ def test_a_row_is_filled_hit_and_pushed():
 def test_shards_cover_the_slots_evenly():
     width = shards.SLOTS // shards.COUNT
     assert [slot // width for slot in shards.slots()] == list(range(shards.COUNT))
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (["cache_warm"], "note: 2 rows, 1 filled."),
+        (["cache_verify"], "Compared 1 cached rows: 0 differences."),
+        (["cache_clear", "--yes"], "Deleted 1"),
+        (["cache_repair", "--once"], "Repaired 0"),
+        (["cache_stats"], "cached_items         1"),
+        (["cache_settings", "--acl"], "+cluster|slots"),
+    ],
+)
+def test_every_command_does_its_work(command, says, capsys):
+    Note.objects.bulk_create([Note(pk=1), Note(pk=2)])
+    [*clear.clear_all()]
+    assert cachelayer.read(Note, 1).row
+    call_command(*command)
+    assert says in capsys.readouterr().out
 
 
 def problems(settings):

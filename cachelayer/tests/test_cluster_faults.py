@@ -1,6 +1,7 @@
 """What happens to single nodes and slots of a real Redis Cluster: no read is stale, others hit."""
 
 import time
+from dataclasses import replace
 
 import orjson
 import pytest
@@ -8,11 +9,24 @@ import redis
 from django.db import connection, transaction
 
 import cachelayer
+from cachelayer.exceptions import CacheUnavailable
 from cachelayer.models import Repair
-from cachelayer.protocol import drain, key_states, partition, reconcile_shards, stamps, watchdog
-from cachelayer.redis import keyspace, shards, topology, transport
+from cachelayer.operations import clear, verify, warm
+from cachelayer.protocol import (
+    drain,
+    key_states,
+    partition,
+    reconcile_shards,
+    scan,
+    shard_states,
+    signs_of_life,
+    stamps,
+    watchdog,
+)
+from cachelayer.redis import batches, epoch, keyspace, shards, topology, transport
 from cachelayer.redis.gate import Mode
 from cachelayer.redis.shard_gates import shard_gates
+from cachelayer.representation import registry
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.bookshop.novels import Novel, Person, Writer
 from cachelayer.tests.interleaving import start, stopped
@@ -110,6 +124,35 @@ def test_rows_of_several_nodes_are_hits_but_for_those_of_the_one_that_is_away(re
     until(closed)
 
 
+def test_bulk_commands_do_not_pass_over_rows_of_a_node_that_is_away(redis_cluster, monkeypatch):
+    """Else "every row is cached" and "no difference" would be said of rows that nobody has seen."""
+    by_port = notes_by_node(redis_cluster)
+    keys = [key_of(note) for [note] in by_port.values()]
+    [*clear.clear_all()]
+    away = redis_cluster.primaries()[0]
+    replica = redis_cluster.replica_of(away)
+    for node in (away, replica):
+        node.pause()
+    with monkeypatch.context() as patched:
+        patched.setattr(batches, "_PATIENCE", 0.1)
+        with pytest.raises(CacheUnavailable):
+            [*warm.warm(Note)]
+        with pytest.raises(CacheUnavailable):
+            verify.compare(registry.get(Note), keys)
+        with pytest.raises(CacheUnavailable):
+            [*verify.verify()]
+        with pytest.raises(CacheUnavailable):
+            [*clear.clear_all()]
+    for node in (away, replica):
+        node.resume()
+    until(redis_cluster.is_well)
+    until(closed)
+    assert [*warm.warm(Note)][-1][0] == 3
+    assert {outcome(note) for [note] in by_port.values()} == {"hit"}
+    report = [*verify.verify()][-1]
+    assert (report.compared, report.differing) == (3, 0)
+
+
 def test_a_replica_that_lags_takes_over(own_cluster):
     by_port = notes_on_each_node(own_cluster)
     primary = own_cluster.primaries()[0]
@@ -185,6 +228,53 @@ def test_flushall_on_one_node(redis_cluster):
     until(closed)
     assert stars(note) == 2
     until(lambda: outcome(note) == "hit")
+
+
+def sign_of(shard):
+    [seen] = shard_states.see(shard_gates, [shard]).values()
+    return seen.sign
+
+
+def test_a_sweep_gives_signs_of_life_for_each_shard(redis_cluster, monkeypatch):
+    """Else other processes would take a long one over, one after the other."""
+    [note], *_ = notes_on_each_node(redis_cluster).values()
+    shard = shards.of(key_of(note))
+    with stopped(key_states, "repair") as repair:
+        redis_cluster.primary_of(key_of(note)).ask("FLUSHALL")
+        redis_cluster.primary_of(key_of(note)).ask("SET", keyspace.of(key_of(note)), "{}")
+        assert outcome(note) == "bypass"
+        repair.reached()
+        first = sign_of(shard)
+        assert first.startswith(b"settling ")
+        # As another process that has noticed the flush, and is about to take over.
+        [seen] = shard_states.see(shard_gates, [shard]).values()
+        monkeypatch.setattr(signs_of_life, "ABANDONED", 0)
+        others = reconcile_shards._Memory()
+        assert not reconcile_shards._is_abandoned(shard, seen, others)
+        later = replace(seen, sign=b"settling 7 9")
+        assert not reconcile_shards._is_abandoned(shard, later, others)
+        assert reconcile_shards._is_abandoned(shard, later, others)
+        monkeypatch.undo()
+        repair.release()
+    until(closed)
+
+
+def test_a_step_of_a_sweep_without_an_answer_is_asked_again(redis_cluster, monkeypatch):
+    [note], *_ = notes_on_each_node(redis_cluster).values()
+    before, scan_node, lost = int(epoch.known()), scan._scan_node, []
+
+    def lose_one(*arguments):
+        if not lost:
+            lost.append(arguments)
+            raise CacheUnavailable("No answer came.")
+        return scan_node(*arguments)
+
+    monkeypatch.setattr(scan, "_scan_node", lose_one)
+    redis_cluster.primary_of(key_of(note)).ask("FLUSHALL")
+    assert outcome(note) == "bypass"
+    until(closed)
+    assert lost
+    assert int(epoch.known()) == before + 1
 
 
 def test_a_slot_that_has_moved_is_reconciled_before_it_is_read(redis_cluster):

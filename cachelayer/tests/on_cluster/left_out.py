@@ -25,6 +25,9 @@ _NAMES = {
         test_documents.test_a_statement_of_very_many_rows_marks_one_stamp
         test_pages.test_rows_are_repaired_before_stamps
         test_pages.test_a_table_is_swept_before_its_stamps_are_released
+        test_warm.test_a_fill_whose_answer_is_lost_is_done_again
+        test_verify.test_a_look_whose_answer_is_lost_is_done_again
+        test_verify.test_a_step_of_the_scan_whose_answer_is_lost_is_done_again
         test_write.test_the_token_is_one_for_the_whole_transaction
         test_write.test_a_commit_without_an_answer_leaves_its_marks
         test_write.test_a_failure_of_the_cache_layer_itself_rolls_back

@@ -258,7 +258,7 @@ def follow_commands(project):
 
 
 def test_every_example_is_followed_by_a_test():
-    """Here, and the settings for Sentinel and clusters by ``behind_sentinel`` and ``redis_cluster``."""
+    """Here; the settings for Sentinel and clusters by ``behind_sentinel``, ``redis_cluster``."""
     followed = ("adopt", "cluster", "documents", "pages", "representations", "sentinel")
     with_examples = {page for page in (README, *PAGES) if blocks(page, "python", "py", "console")}
     assert with_examples == {HOW_TO / f"{name}.md" for name in followed}

@@ -10,6 +10,7 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -39,6 +40,8 @@ class Environment:
     redis_url: str
     # Where Sentinels answer; the host in redis_url is then the name of their service. Empty: none.
     redis_sentinels: list[tuple[str, int]]
+    # Other nodes of the Redis Cluster that redis_url names a node of. Empty: it is no cluster.
+    redis_cluster: list[tuple[str, int]]
     lab: bool
     debug: bool
     allowed_hosts: list[str]
@@ -84,6 +87,7 @@ class Environment:
             pgbouncer=_flag(environ, "PGBOUNCER"),
             redis_url=_required(environ, "REDIS_URL", "Set it to redis://host:6379/0"),
             redis_sentinels=_addresses(environ, "REDIS_SENTINELS"),
+            redis_cluster=_addresses(environ, "REDIS_CLUSTER"),
             lab=lab,
             debug=_flag(environ, "DEBUG"),
             allowed_hosts=hosts or (["localhost", "127.0.0.1", "[::1]"] if lab else []),
@@ -101,6 +105,16 @@ class Environment:
             locust_url=links["LOCUST_URL"],
             link_checks=_pairs(environ, "LINK_CHECKS"),
         )
+
+    @property
+    def other_redis_urls(self) -> list[str]:
+        """Those of ``redis_cluster``: as ``redis_url``, at their addresses."""
+        url = urlsplit(self.redis_url)
+        login = url.netloc[: url.netloc.rfind("@") + 1]
+        return [
+            url._replace(netloc=f"{login}{host}:{port}").geturl()
+            for host, port in self.redis_cluster
+        ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,6 +113,11 @@ if ENVIRONMENT.redis_sentinels:
         "CONNECTION_FACTORY": "django_redis.pool.SentinelConnectionFactory",
         "SENTINELS": ENVIRONMENT.redis_sentinels,
     }
+if ENVIRONMENT.redis_cluster:
+    CACHES["default"]["LOCATION"] = [ENVIRONMENT.redis_url, *ENVIRONMENT.other_redis_urls]
+    CACHES["default"]["OPTIONS"] |= {
+        "CONNECTION_FACTORY": "cachelayer.redis.cluster.ClusterConnectionFactory",
+    }
 
 # Where a trace is shown to people; the response to a traced request links there.
 _TRACE_LINK = f"{ENVIRONMENT.jaeger_url}/trace/{{trace_id}}" if ENVIRONMENT.jaeger_url else ""

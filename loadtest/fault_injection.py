@@ -5,16 +5,16 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
-
-import redis
+from functools import partial
+from typing import Final
 
 from loadtest.clients import clear
 from loadtest.cut_off import CutOff
 from loadtest.isolated_lab import IsolatedLab, Served, wait_until
 from loadtest.record import now
+from loadtest.redis_servers import Make, Servers, Single, paused
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +41,22 @@ class Outcome:
 class Faults:
     """Makes faults in *lab*, whose clients talk to *web*.
 
-    *cut_off*: the hosts that can be cut off, by the name of the fault that does it.
+    *cut_off*: the hosts that can be cut off, by the name of the fault that does it. *servers*: its
+    Redis.
     """
 
-    def __init__(self, lab: IsolatedLab, web: Served, cut_off: Mapping[str, CutOff]) -> None:
+    def __init__(
+        self, lab: IsolatedLab, web: Served, cut_off: Mapping[str, CutOff], servers: Servers
+    ) -> None:
         self._lab, self._web, self._cut_off = lab, web, cut_off
-        self._redis = redis.Redis.from_url(lab.settings["REDIS_URL"], socket_timeout=10)
+        own = {name: partial(make, self) for name, make in _KINDS.items()}
+        self._kinds: Mapping[str, Make] = {**own, **servers.faults(lab)}
 
     def make(self, fault: Fault) -> Outcome:
         """Make *fault* and mend it; never raises."""
         start = now()
         try:
-            text = _KINDS[fault.name](self, fault.strength)
+            text = self._kinds[fault.name](fault.strength)
         except Exception as error:
             text = f"could not be made: {type(error).__name__}: {error}"
         host = self._cut_off.get(fault.name)
@@ -73,7 +77,7 @@ class Faults:
         longest = 0.02 + 0.15 * strength
         for n in range(12):
             workers = self._web.workers
-            with contextlib.suppress(ProcessLookupError), _paused(workers[n % len(workers)]):
+            with contextlib.suppress(ProcessLookupError), paused(workers[n % len(workers)]):
                 time.sleep(longest * (1 + n % 3) / 3)
             time.sleep(0.03)
         return f"12 times, up to {longest * 1000:.0f} ms"
@@ -81,41 +85,6 @@ class Faults:
     def _has_new_workers(self, before: Sequence[int], killed: Sequence[int]) -> bool:
         there = self._web.workers
         return len(there) >= len(before) and not set(there) & set(killed)
-
-    def _redis_empty(self, strength: float) -> str:
-        self._kill_redis()
-        self._lab.redis_dump.unlink(missing_ok=True)
-        time.sleep(strength)
-        return f"empty after {self._start_redis()} s"
-
-    def _redis_old(self, strength: float) -> str:
-        self._redis.save()
-        saved = self._redis.dbsize()
-        time.sleep(0.3 + strength)
-        self._kill_redis()
-        time.sleep(strength / 2)
-        return f"{saved} keys of {0.3 + strength:.1f} s before, after {self._start_redis()} s"
-
-    def _pause(self, strength: float) -> str:
-        seconds = 0.1 + 0.6 * strength
-        with _paused(self._lab.redis_pid):
-            time.sleep(seconds)
-        return f"{seconds * 1000:.0f} ms"
-
-    def _flush(self, strength: float) -> str:
-        keys = self._redis.dbsize()
-        self._redis.flushall()
-        return f"{keys} keys"
-
-    def _evict(self, strength: float) -> str:
-        before = self._info("stats")["evicted_keys"]
-        limit = int(self._info("memory")["used_memory"]) - int(20_000 + 120_000 * strength)
-        self._redis.config_set("maxmemory-policy", "volatile-lru")
-        self._redis.config_set("maxmemory", limit)
-        time.sleep(0.5 + strength)
-        self._redis.config_set("maxmemory", 0)
-        self._redis.config_set("maxmemory-policy", "noeviction")
-        return f"{self._info('stats')['evicted_keys'] - before} keys evicted"
 
     def _clear(self, strength: float) -> str:
         answers = []
@@ -134,7 +103,7 @@ class Faults:
     def _cut_redis(self, strength: float) -> str:
         # What is logged is then repaired by those who serve hits, within a second.
         alone = round(strength * 100) % 2 == 1
-        with _paused(self._lab.repair_pid if alone else None, 1.2):
+        with paused(self._lab.repair_pid if alone else None, 1.2):
             words = self._cut("cut", strength)
         return f"{words}, without cache_repair" if alone else words
 
@@ -162,47 +131,44 @@ class Faults:
             words = "answers lost" if strength < 0.5 else "answers late"
         return f"{words} for {seconds:.1f} s"
 
-    def _info(self, section: str) -> dict[str, Any]:
-        found: dict[str, Any] = self._redis.info(section)
-        return found
-
-    def _kill_redis(self) -> None:
-        os.kill(self._lab.redis_pid, signal.SIGKILL)
-
-    def _start_redis(self) -> str:
-        began = time.monotonic()
-        self._lab.lab("redis", "start")
-        return f"{time.monotonic() - began:.1f}"
-
-
-@contextlib.contextmanager
-def _paused(pid: int | None, longer: float = 0.0) -> Iterator[None]:
-    """Freeze the process, and for some seconds *longer*."""
-    if pid is None:
-        yield
-        return
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-        time.sleep(longer)
-    finally:
-        os.kill(pid, signal.SIGCONT)
-
 
 _KINDS: Final[dict[str, Callable[[Faults, float], str]]] = {
     "kill-worker": Faults._kill_worker,
     "freeze-worker": Faults._freeze_worker,
-    "redis-empty": Faults._redis_empty,
-    "redis-old": Faults._redis_old,
-    "pause": Faults._pause,
-    "flush": Faults._flush,
-    "evict": Faults._evict,
     "clear": Faults._clear,
     "postgres": Faults._postgres,
     "cut": Faults._cut_redis,
     "cut-postgres": Faults._cut_postgres,
 }
-NAMES: Final = tuple(_KINDS)
+
+
+def names(servers: type[Servers]) -> tuple[str, ...]:
+    """The faults of a storm whose Redis are *servers*."""
+    # Sentinels and nodes of a cluster tell addresses, past which no proxy leads.
+    own = _KINDS if servers is Single else _KINDS.keys() - {"cut"}
+    return (*(name for name in _KINDS if name in own), *servers.NAMES)
+
+
+NAMES: Final = names(Single)
+
+
+def in_pairs(
+    seed: int, faults: Sequence[Fault], servers: type[Servers], known: Sequence[str]
+) -> list[tuple[Fault, ...]]:
+    """*faults*, each with another one of *known* at the same time.
+
+    One of the two concerns Redis and the other does not: two that stop the same server are one.
+    """
+    choice = random.Random(f"pairs {seed}")
+    pairs: list[tuple[Fault, ...]] = []
+    for fault in faults:
+        of_redis = fault.name in servers.NAMES
+        others = [name for name in known if (name in servers.NAMES) is not of_redis]
+        other = (
+            [Fault(choice.choice(others), fault.at, round(choice.random(), 2))] if others else []
+        )
+        pairs.append((fault, *other))
+    return pairs
 
 
 def schedule(seed: int, seconds: float, names: Sequence[str]) -> list[Fault]:

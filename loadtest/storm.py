@@ -21,6 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CalledProcessError
@@ -32,10 +33,11 @@ import psycopg
 from loadtest import cut_off, fault_injection
 from loadtest.clients import MOST, Api, Client, Keys, all_keys, clear, make_keys
 from loadtest.cut_off import CutOff
-from loadtest.fault_injection import Fault, Faults, Outcome, schedule
+from loadtest.fault_injection import Fault, Faults, Outcome, in_pairs, schedule
 from loadtest.history import ABSENT, initially
 from loadtest.isolated_lab import IsolatedLab, health, wait_until
 from loadtest.record import Record, now
+from loadtest.redis_servers import KINDS, Servers, Single
 from loadtest.verdict import AtRest, Bounds, Verdict, judge, table
 from loadtest.writers import BulkWriter, SqlWriter
 
@@ -56,6 +58,9 @@ class Options:
     sql: bool
     control: bool
     bounds: Bounds
+    servers: type[Servers] = Single
+    #: Whether two faults happen at a time.
+    pairs: bool = False
     #: Whether the ORM writes several rows at a time in a separate process. The control knows
     #: nothing of that: it is told only to see that the checker finds it.
     bulk: bool = True
@@ -64,8 +69,10 @@ class Options:
 class Storm:
     """One storm over *lab*, which runs."""
 
-    def __init__(self, lab: IsolatedLab, options: Options) -> None:
+    def __init__(self, lab: IsolatedLab, options: Options, servers: Servers | None = None) -> None:
+        """*servers* are the Redis that *lab* uses, if it has none of its own."""
         self._lab, self._options = lab, options
+        self._servers = servers or Single(lab.root)
         self._record = Record()
         self._outcomes: list[Outcome] = []
         self._stop = threading.Event()
@@ -85,12 +92,12 @@ class Storm:
         self._note_what_is_there()
         keys = self._make_keys()
         threads = self._threads(keys)
-        maker = Faults(self._lab, self._web, self._hosts)
+        maker = Faults(self._lab, self._web, self._hosts, self._servers)
         self.zero = now()
         for thread in threads:
             thread.start()
         try:
-            self._make_faults(maker, schedule(options.seed, options.seconds, options.faults))
+            self._make_faults(maker)
         finally:
             self._stop.set()
             for thread in threads:
@@ -140,11 +147,18 @@ class Storm:
             threads.append(BulkWriter(self._lab, keys, record, f"{options.seed} bulk", stop))
         return threads
 
-    def _make_faults(self, maker: Faults, planned: Sequence[Fault]) -> None:
-        for fault in planned:
-            self._wait_until(fault.at, f"next {fault.name}")
-            self._show(fault.name)
-            self._outcomes.append(maker.make(fault))
+    def _make_faults(self, maker: Faults) -> None:
+        options = self._options
+        planned = schedule(options.seed, options.seconds, options.faults)
+        together: list[tuple[Fault, ...]] = [(fault,) for fault in planned]
+        if options.pairs:
+            together = in_pairs(options.seed, planned, options.servers, options.faults)
+        for faults in together:
+            names = " and ".join(fault.name for fault in faults)
+            self._wait_until(faults[0].at, f"next {names}")
+            self._show(names)
+            with ThreadPoolExecutor(len(faults)) as executor:
+                self._outcomes += executor.map(maker.make, faults)
         self._wait_until(self._options.seconds, "")
 
     def _wait_until(self, at: float, what: str) -> None:
@@ -217,7 +231,10 @@ class Storm:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     given = parser.parse_args(arguments)
-    known = CONTROL_FAULTS if given.control else fault_injection.NAMES
+    kind = KINDS[given.redis]
+    known = CONTROL_FAULTS if given.control else fault_injection.names(kind)
+    if given.control and kind is not Single:
+        parser.error("the control uses one Redis: leave out --redis")
     names = [name for name in (given.faults or ",".join(known)).split(",") if name != "none"]
     if unknown := sorted(set(names) - set(known)):
         parser.error(f"there is no fault {', '.join(unknown)}; use {', '.join(known)}")
@@ -229,23 +246,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sql=not given.no_sql,
         control=given.control,
         bulk=not given.control,
-        bounds=Bounds(partition=given.bound, sql=given.sql_bound, strict=given.strict),
+        bounds=Bounds(
+            partition=given.bound,
+            sql=given.sql_bound,
+            strict=given.strict,
+            bounded=kind.BOUNDED,
+        ),
+        servers=kind,
+        pairs=given.pairs,
     )
     directory = Path(given.directory or tempfile.mkdtemp(prefix="storm-"))
     # Started by root, Postgres runs as somebody else, who must get through to its data.
     directory.chmod(0o711)
-    lab = IsolatedLab(directory, "strict" if given.strict else "bounded")
+    servers = kind(directory / "redis")
+    lab: IsolatedLab | None = None
     # What was started is stopped then, too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        settings = servers.start()
+        lab = IsolatedLab(directory, "strict" if given.strict else "bounded", **settings)
         lab.start()
-        storm = Storm(lab, options)
+        storm = Storm(lab, options, servers)
         verdict = storm.run()
     except KeyboardInterrupt:
         sys.stderr.write("\nInterrupted; stopping the lab.\n")
         return 130
     finally:
-        lab.stop()
+        if lab:
+            lab.stop()
+        servers.stop()
         if not given.directory:
             shutil.rmtree(directory, ignore_errors=True)
     if given.json:
@@ -265,6 +294,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--clients", type=int, default=12, help="how many at a time (12)")
     parser.add_argument("--seed", type=int, default=1, help="repeats the same faults (1)")
     parser.add_argument("--faults", help=f"only these, or none: {','.join(fault_injection.NAMES)}")
+    parser.add_argument("--pairs", action="store_true", help="two faults at a time")
+    parser.add_argument(
+        "--redis",
+        choices=[*KINDS],
+        default="single",
+        help="one Redis, two behind Sentinels, or a cluster of six (single)",
+    )
     parser.add_argument("--no-sql", action="store_true", help="no writes by plain SQL")
     parser.add_argument(
         "--bound", type=float, default=1.5, help="seconds that a pause or cut may show (1.5)"

@@ -31,6 +31,8 @@ class Bounds:
     sql: float
     #: The strict choice: a pause or a cut leaves nothing stale.
     strict: bool = False
+    #: The faults after which any read may be stale for so long.
+    bounded: tuple[str, ...] = ("pause",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class _Allowed:
     def __init__(self, keys: Keys, outcomes: Iterable[Outcome], bounds: Bounds) -> None:
         self._island, self._by_sql = set(keys.island), {*keys.by_sql, *keys.made_by_sql}
         self._sql = round(bounds.sql * _SECOND)
-        self._strict = bounds.strict
+        self._strict, self._bounded = bounds.strict, bounds.bounded
         self._bound = bound = round(bounds.partition * _SECOND)
         # Start, end, allowed. A write may have been acknowledged when the fault began.
         self._windows: dict[str, list[tuple[int, int, int]]] = {}
@@ -92,7 +94,7 @@ class _Allowed:
         if read.cut_off or read.key in self._island:
             # Through its proxy it misses answers without being cut off, too.
             allowed = max(allowed, self._bound, self._after("cut", read))
-        return max(allowed, self._after("pause", read))
+        return max(allowed, *(self._after(name, read) for name in self._bounded))
 
     def _after(self, name: str, read: Operation) -> int:
         windows = self._windows.get(name, [])

@@ -50,6 +50,10 @@ def closed():
     return not shard_gates.not_closed()
 
 
+def slot_of(shard):
+    return shards.slots()[shard]
+
+
 def outcome(note):
     return cachelayer.read(Note, note.pk).outcome
 
@@ -281,7 +285,7 @@ def test_a_slot_that_has_moved_is_reconciled_before_it_is_read(redis_cluster):
     by_port = notes_on_each_node(redis_cluster, 2)
     here, there, _ = redis_cluster.primaries()
     moved, stayed = by_port[here.port]
-    redis_cluster.move(shards.of(key_of(moved)), there)
+    redis_cluster.move(slot_of(shards.of(key_of(moved))), there)
     assert stored(there, moved)
     if shards.of(key_of(stayed)) != shards.of(key_of(moved)):
         assert outcome(stayed) == "hit"
@@ -291,7 +295,7 @@ def test_a_slot_that_has_moved_is_reconciled_before_it_is_read(redis_cluster):
     until(closed)
     until(lambda: outcome(moved) == "hit")
     assert stars(moved) == 2
-    redis_cluster.move(shards.of(key_of(moved)), here)
+    redis_cluster.move(slot_of(shards.of(key_of(moved))), here)
 
 
 def test_while_a_slot_moves_its_keys_are_bypassed_and_written(redis_cluster):
@@ -301,23 +305,23 @@ def test_while_a_slot_moves_its_keys_are_bypassed_and_written(redis_cluster):
     others = [by_port[here.port][1], *by_port[there.port]]
     others = [each for each in others if shards.of(key_of(each)) != shards.of(key_of(note))]
     shard = shards.of(key_of(note))
-    redis_cluster.begin_to_move(shard, there)
+    redis_cluster.begin_to_move(slot_of(shard), there)
     set_stars(note, 2)
     assert stars(note) == 2
     assert {outcome(each) for each in others} == {"hit"}
-    redis_cluster.move_keys(shard, here, there, 1)
+    redis_cluster.move_keys(slot_of(shard), here, there, 1)
     set_stars(note, 3)
     assert stars(note) == 3
-    while redis_cluster.move_keys(shard, here, there):
+    while redis_cluster.move_keys(slot_of(shard), here, there):
         pass
     set_stars(note, 4)
     assert stars(note) == 4
-    redis_cluster.end_move(shard, there)
+    redis_cluster.end_move(slot_of(shard), there)
     set_stars(note, 5)
     assert stars(note) == 5
     until(lambda: stars(note) == 5 and closed())
     until(lambda: stars(note) == 5 and outcome(note) == "hit")
-    redis_cluster.move(shard, here)
+    redis_cluster.move(slot_of(shard), here)
 
 
 @pytest.mark.parametrize("moved_first", [0, 1])
@@ -326,10 +330,10 @@ def test_a_move_that_is_called_off_leaves_no_old_row(redis_cluster, monkeypatch,
     by_port = notes_on_each_node(redis_cluster)
     here, there, _ = redis_cluster.primaries()
     [note] = by_port[here.port]
-    shard, slot = shards.of(key_of(note)), shards.slots()[shards.of(key_of(note))]
+    shard = shards.of(key_of(note))
     monkeypatch.setattr(shard_gates, "reconcile", lambda held: time.sleep(0.01))
     monkeypatch.setattr(watchdog.task, "wake_now", lambda: None)
-    redis_cluster.begin_to_move(shard, there)
+    redis_cluster.begin_to_move(slot_of(shard), there)
     keys = [keyspace.all_of(["cachelayer:incarnation"], shard)[0]][:moved_first]
     if keys:
         here.ask("MIGRATE", "127.0.0.1", there.port, "", 0, 5000, "KEYS", *keys)
@@ -338,7 +342,7 @@ def test_a_move_that_is_called_off_leaves_no_old_row(redis_cluster, monkeypatch,
     if keys:
         there.ask("MIGRATE", "127.0.0.1", here.port, "", 0, 5000, "KEYS", *keys)
     for node in (here, there):
-        node.ask("CLUSTER", "SETSLOT", slot, "STABLE")
+        node.ask("CLUSTER", "SETSLOT", slot_of(shard), "STABLE")
     # Another process, which has noticed nothing.
     shard_gates.start_afresh()
     assert b'"stars":1' in stored(here, note)
@@ -353,12 +357,12 @@ def test_a_slot_that_comes_back_is_not_taken_for_what_it_was(redis_cluster, monk
     shard = shards.of(key_of(note))
     monkeypatch.setattr(shard_gates, "reconcile", lambda held: time.sleep(0.01))
     monkeypatch.setattr(watchdog.task, "wake_now", lambda: None)
-    redis_cluster.move(shard, there)
+    redis_cluster.move(slot_of(shard), there)
     set_stars(note, 2)
     assert Repair.objects.filter(key=key_of(note)).exists()
     # As a writer leaves it that is killed before its push.
     there.ask("SET", keyspace.of(key_of(note)), '{"stars":1}')
-    redis_cluster.move(shard, here)
+    redis_cluster.move(slot_of(shard), here)
     shard_gates.start_afresh()
     assert stars(note) == 2
     assert outcome(note) == "bypass"
@@ -372,14 +376,14 @@ def test_a_full_re_shard_under_load(redis_cluster):
     of_here = topology.shards_of(here.address())[:40]
     count = 1
     for shard in of_here:
-        redis_cluster.move(shard, there)
+        redis_cluster.move(slot_of(shard), there)
         count += 1
         for note in notes[:3]:
             set_stars(note, count)
             assert stars(note) == count
         assert {outcome(note) for note in untouched} == {"hit"}
     for shard in of_here:
-        redis_cluster.move(shard, here)
+        redis_cluster.move(slot_of(shard), here)
     until(closed)
     assert {stars(note) for note in notes[:3]} == {count}
 

@@ -192,6 +192,7 @@ class WebEnvironment:
 
 
 _SAMPLING: Final = ("TRACES_PER_SECOND", "OTEL_TRACES_SAMPLER")
+_OF_APPLICATION: Final = ("REDIS_SENTINELS", "REDIS_CLUSTER", "PGBOUNCER", "PARTITION", "ROW_TTL")
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +214,8 @@ class LabEnvironment:
     sampling: Mapping[str, str]
     # Requests a second of loadtest.background; 0: it does not run.
     background_rate: int
+    # What else the application was told: its commands, in other shells, need it as well.
+    application: Mapping[str, str]
     # When ./lab was called (Unix time): the banner counts the installation, too.
     began: float | None
 
@@ -230,6 +233,7 @@ class LabEnvironment:
             tracing_disabled=environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true",
             sampling={name: environ[name] for name in _SAMPLING if environ.get(name)},
             background_rate=_number(environ, "BACKGROUND_RATE", 0, at_most=1000, at_least=0),
+            application={name: environ[name] for name in _OF_APPLICATION if environ.get(name)},
             began=float(environ["LAB_BEGAN"]) if environ.get("LAB_BEGAN") else None,
         )
 

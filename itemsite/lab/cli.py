@@ -53,6 +53,8 @@ admin's password stay in var/lab; delete that folder for a fresh lab.
 Environment:
   PORT=8001                    serve there instead of on 8000 (always on 127.0.0.1)
   DATABASE_URL, REDIS_URL      use these servers instead of the embedded ones
+  REDIS_CLUSTER=host:port,...  other nodes of the Redis Cluster that has the node of REDIS_URL
+  REDIS_SENTINELS=host:port,.. Sentinels; REDIS_URL is then redis://, and the name of the service
   WEB_WORKER=gthread           serve with threads alone; asgi answers hits on an event loop
   WEB_WORKERS, WEB_THREADS     gunicorn's processes (2) and threads in each (4)
   TRACES_PER_SECOND=10         requests that each process traces in a second at most

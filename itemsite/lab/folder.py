@@ -31,6 +31,7 @@ class State:
     secret_key: str
     embedded: list[str]
     tracing: dict[str, str] = field(default_factory=dict)
+    application: dict[str, str] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -41,6 +42,7 @@ class State:
             "SECRET_KEY": self.secret_key,
             "LAB": "1",
             **self.tracing,
+            **self.application,
         }
 
 

@@ -108,6 +108,7 @@ class Lab:
                 secret_key=secrets.secret_key,
                 embedded=list(self._embedded),
                 tracing=dict(traces.environment),
+                application=dict(self._environment.application),
             )
             progress.step("Migrating and loading the sample rows")
             admin = self._prepare(state, secrets)

@@ -15,8 +15,8 @@ from typing import Any, Final
 
 import redis
 
-from itemsite.lab.redis_cluster import Cluster, Node
-from itemsite.lab.redis_sentinel import Sentinel, with_replica
+from itemsite.lab.redis_cluster import SLOTS, Cluster, Node
+from itemsite.lab.redis_sentinel import Sentinel, pair, replicate
 from itemsite.lab.redis_server import Redis
 from loadtest.isolated_lab import IsolatedLab, wait_until
 
@@ -111,7 +111,7 @@ class Sentinels(Servers):
     BOUNDED = ("pause", "fail-over")
 
     def __init__(self, directory: Path) -> None:
-        self._redis = with_replica(directory)
+        self._redis = pair(directory)
         self._sentinels = [
             Sentinel(
                 directory / f"sentinel{i}",
@@ -124,8 +124,12 @@ class Sentinels(Servers):
         ]
 
     def start(self) -> Mapping[str, str]:
-        for server in (*self._redis, *self._sentinels):
-            server.start()
+        primary, replica = self._redis
+        primary.start()
+        replica.start()
+        replicate(replica, primary)
+        for sentinel in self._sentinels:
+            sentinel.start()
         _wait(self._is_well)
         addresses = ",".join(f"127.0.0.1:{each.port}" for each in self._sentinels)
         return {"REDIS_URL": "redis://storm/0", "REDIS_SENTINELS": addresses}
@@ -243,12 +247,12 @@ class RedisCluster(Servers):
     def _move(self, strength: float) -> str:
         """Move a part of a node's slots that are used, one after the other, to another node."""
         here, there = self._choice.sample(self._cluster.primaries(), 2)
-        of_here = [
-            slot
-            for first, last, (_, port, *_), *_ in here.ask("CLUSTER", "SLOTS")
-            for slot in range(first, last + 1)
-            if port == here.port and here.ask("CLUSTER", "COUNTKEYSINSLOT", slot)
-        ]
+        with here.client.pipeline(transaction=False) as counting:
+            for slot in range(SLOTS):
+                counting.execute_command(  # type: ignore[no-untyped-call]
+                    "CLUSTER COUNTKEYSINSLOT", slot
+                )
+            of_here = [slot for slot, keys in enumerate(counting.execute()) if keys]
         moved = self._choice.sample(of_here, min(len(of_here), 1 + round(20 * strength)))
         for slot in moved:
             self._cluster.move(slot, there)

@@ -74,13 +74,15 @@ class Sentinel(Server):
             return bool(connection.info("sentinel")["master0"]["sentinels"] == others + 1)
 
 
-def with_replica(directory: Path) -> tuple[Redis, Redis]:
-    """A primary and its replica, not started yet."""
-    primary = Redis(directory / "primary", free_port(), persistent=False)
-    replica = Redis(
-        directory / "replica",
-        free_port(),
-        persistent=False,
-        options=["--replicaof", "127.0.0.1", str(primary.port)],
+def pair(directory: Path) -> tuple[Redis, Redis]:
+    """Two Redis, not started yet; the second will ``replicate`` the first."""
+    one, other = (
+        Redis(directory / name, free_port(), persistent=False) for name in ("one", "other")
     )
-    return primary, replica
+    return one, other
+
+
+def replicate(replica: Redis, primary: Redis) -> None:
+    """Both run. Not by an option, which would come back with a restart, after a fail-over too."""
+    with redis.Redis(port=replica.port) as connection:
+        connection.replicaof("127.0.0.1", primary.port)

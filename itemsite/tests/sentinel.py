@@ -6,7 +6,7 @@ import pytest
 
 from cachelayer.tests.fresh import trust_redis
 from cachelayer.tests.polling import until
-from itemsite.lab.redis_sentinel import Sentinel, with_replica
+from itemsite.lab.redis_sentinel import Sentinel, pair, replicate
 from itemsite.tests.documented import DOCS, blocks
 
 
@@ -23,14 +23,16 @@ def _documented(sentinel):
 @pytest.fixture
 def behind_sentinel(tmp_path, settings):
     """A primary, its replica and their Sentinel; the cache layer finds Redis through it."""
-    primary, replica = with_replica(tmp_path)
+    primary, replica = pair(tmp_path)
     # django-redis keeps a pool for each URL: each test has its own service. One decides alone.
     sentinel = Sentinel(tmp_path / "sentinel", f"lab-{primary.port}", primary.port)
     started = [primary, replica, sentinel]
     cache = settings.CACHES["default"]
     try:
-        for server in started:
-            server.start()
+        primary.start()
+        replica.start()
+        replicate(replica, primary)
+        sentinel.start()
         settings.CACHES = _documented(sentinel)
         trust_redis()
         until(sentinel.knows_replica)

@@ -154,6 +154,9 @@ class Storm:
         if options.pairs:
             together = in_pairs(options.seed, planned, options.servers, options.faults)
         for faults in together:
+            made = {outcome.fault.name for outcome in self._outcomes}
+            if made >= {*options.faults} and (now() - self.zero) / 1e9 > options.seconds:
+                break  # They have taken longer than was planned.
             names = " and ".join(fault.name for fault in faults)
             self._wait_until(faults[0].at, f"next {names}")
             self._show(names)

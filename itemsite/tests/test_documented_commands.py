@@ -25,6 +25,7 @@ BLOCKS = [*blocks(TUTORIAL, "bash"), *blocks(README, "bash")]
 ATTEMPTS = 4
 #: The lab's own, not those under test: its requests are traced.
 SETTINGS = {"DJANGO_SETTINGS_MODULE": "itemsite.settings"}
+STORM = ".venv/bin/python -m loadtest.storm --seconds 3600 --seed 1"
 #: Each command of a sh block: the test that runs it, and how it is written there.
 RUN_ELSEWHERE = {
     "./lab": ("itemsite/tests/test_lab.py", "RunningLab"),
@@ -35,14 +36,10 @@ RUN_ELSEWHERE = {
         "cachelayer/tests/test_model.py",
         "check.check(",
     ),
-    ".venv/bin/python -m loadtest.storm --seconds 600 --seed 1": (
-        "loadtest/tests/test_storm.py",
-        '"loadtest.storm"',
-    ),
-    ".venv/bin/python -m loadtest.storm --seconds 600 --seed 1 --strict": (
-        "loadtest/tests/test_storm.py",
-        '"--strict"',
-    ),
+    f"{STORM} --pairs": ("loadtest/tests/test_storm.py", '"--pairs"'),
+    f"{STORM} --pairs --strict": ("loadtest/tests/test_storm.py", '"--strict"'),
+    f"{STORM} --pairs --redis sentinel": ("loadtest/tests/test_storm.py", '"sentinel"'),
+    f"{STORM} --pairs --redis cluster": ("loadtest/tests/test_storm.py", '"cluster"'),
     ".venv/bin/python -m loadtest.storm --seconds 60 --seed 1 --control": (
         "loadtest/tests/test_storm.py",
         "control=True",

@@ -12,7 +12,10 @@ from itemsite.tests.documented import DOCS, blocks
 FILE = "docker-compose.scale.yml"
 COMPOSE = yaml.safe_load((ROOT / FILE).read_text())
 SERVICES = COMPOSE["services"]
-RUNNING = sorted(set(SERVICES) - {"migrate"})
+#: What has done its work when the stack is up.
+ONCE = {"migrate", "redis-cluster"}
+RUNNING = sorted(set(SERVICES) - ONCE)
+NODES = [f"redis-{n}" for n in range(1, 7)]
 OURS = [name for name in SERVICES if SERVICES[name]["image"] == "cache-lab:local"]
 HOSTS = ["api-1", "api-2", "api-3"]
 TUTORIAL = DOCS / "tutorial" / "scale.md"
@@ -27,7 +30,7 @@ def test_there_is_every_service():
     assert set(RUNNING) == {
         *HOSTS,
         *("haproxy", "pgbouncer", "postgres", "prometheus", "repair-1", "repair-2"),
-        *("redis-1", "redis-2", "sentinel-1", "sentinel-2", "sentinel-3"),
+        *NODES,
         *("locust", "locust-worker-1", "locust-worker-2"),
     }
 
@@ -101,20 +104,16 @@ def test_every_name_by_which_a_host_is_asked_is_allowed():
         assert {"localhost", "127.0.0.1", "haproxy", *HOSTS} <= set(allowed)
 
 
-def test_redis_and_its_sentinels_are_where_they_are_looked_for():
-    def address(name):
-        return SERVICES[name]["networks"]["default"]["ipv4_address"]
-
+def test_the_nodes_of_the_cluster_are_where_they_are_looked_for():
+    addresses = [SERVICES[name]["networks"]["default"]["ipv4_address"] for name in NODES]
+    assert addresses == [f"172.31.250.{last}" for last in range(201, 207)]
     environment = SERVICES["api-1"]["environment"]
-    sentinels = [f"{address(f'sentinel-{n}')}:26379" for n in (1, 2, 3)]
-    assert environment["REDIS_SENTINELS"].split(",") == sentinels
-    monitored = re.findall(
-        r"^sentinel monitor (\S+) (\S+) 6379 2$", config("sentinel/sentinel.conf"), re.M
-    )
-    assert monitored == [("mymaster", address("redis-1"))]
-    assert environment["REDIS_URL"] == "redis://mymaster/0"
-    assert address("redis-1") in SERVICES["redis-2"]["command"]
-    assert len({address(name) for name in SERVICES if "networks" in SERVICES[name]}) == 5
+    others = environment["REDIS_CLUSTER"].split(",")
+    named = [environment["REDIS_URL"].removeprefix("redis://").removesuffix("/0"), *others]
+    assert named == [f"{address}:6379" for address in addresses[:3]]
+    [lasts] = re.findall(r"^for last in (.*); do$", config("redis-cluster/create.sh"), re.M)
+    assert lasts.split() == [address.rpartition(".")[2] for address in addresses]
+    assert {*SERVICES["redis-cluster"]["depends_on"]} == {*NODES}
 
 
 def test_every_host_reaches_postgres_through_a_pooler_of_transactions_and_migrations_do_not():

@@ -132,6 +132,20 @@ def test_where_sentinels_are_named_they_say_which_redis_is_the_primary():
         Environment.read({**NEEDED, "REDIS_SENTINELS": "a"})
 
 
+def test_where_nodes_of_a_cluster_are_named_it_is_one():
+    named = {**NEEDED, "REDIS_URL": "rediss://u:p%40@a:7000/0", "REDIS_CLUSTER": "b:7001,c:7002"}
+    [caches] = load(["CACHES"], **named)
+    assert caches["default"]["LOCATION"] == [
+        "rediss://u:p%40@a:7000/0",
+        "rediss://u:p%40@b:7001/0",
+        "rediss://u:p%40@c:7002/0",
+    ]
+    factory = caches["default"]["OPTIONS"]["CONNECTION_FACTORY"]
+    assert factory == "cachelayer.redis.cluster.ClusterConnectionFactory"
+    with pytest.raises(ImproperlyConfigured, match=r"REDIS_CLUSTER has 'b'\. Write host:port"):
+        Environment.read({**NEEDED, "REDIS_CLUSTER": "b"})
+
+
 def test_a_request_ends_before_gunicorn_gives_its_worker_up():
     """A worker that is killed in mid-statement answers nobody."""
     from itemsite import gunicorn, settings

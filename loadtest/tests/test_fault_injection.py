@@ -10,10 +10,11 @@ from dataclasses import replace
 import pytest
 
 from loadtest.clients import Keys, rows_in
-from loadtest.fault_injection import NAMES, Fault, Outcome, schedule
+from loadtest.fault_injection import NAMES, Fault, Outcome, in_pairs, names, schedule
 from loadtest.lists import ListRead
 from loadtest.proxy import Proxy
 from loadtest.record import Failure, Record
+from loadtest.redis_servers import KINDS
 from loadtest.verdict import AtRest, Bounds, judge
 
 SECOND = 1_000_000_000
@@ -30,6 +31,31 @@ def test_a_short_storm_has_every_fault(seed):
     planned = schedule(seed, 16, NAMES)
     assert {fault.name for fault in planned} == set(NAMES)
     assert all(0 < fault.at <= 15 for fault in planned)
+
+
+@pytest.mark.parametrize("servers", KINDS.values())
+def test_two_faults_at_a_time_do_not_concern_the_same_server(servers):
+    known = names(servers)
+    planned = schedule(3, 600, known)
+    pairs = in_pairs(3, planned, servers, known)
+    assert [first for first, _ in pairs] == planned
+    assert all(first.at == second.at for first, second in pairs)
+    of_redis = {*servers.NAMES}
+    assert all((first.name in of_redis) is not (second.name in of_redis) for first, second in pairs)
+    assert {fault.name for pair in pairs for fault in pair} == set(known)
+    assert in_pairs(3, planned, servers, known) == pairs
+
+
+def test_where_all_concern_redis_no_second_one_happens():
+    servers = KINDS["single"]
+    planned = schedule(3, 60, servers.NAMES)
+    assert in_pairs(3, planned, servers, servers.NAMES) == [(fault,) for fault in planned]
+
+
+def test_no_host_is_cut_off_from_servers_that_tell_addresses():
+    assert "cut" in names(KINDS["single"])
+    assert "cut" not in names(KINDS["sentinel"])
+    assert "cut-postgres" in names(KINDS["cluster"])
 
 
 def test_no_faults_are_possible():

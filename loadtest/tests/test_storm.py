@@ -67,6 +67,28 @@ def test_a_strict_storm_shows_nothing_stale():
     assert numbers["reads"] > 100
 
 
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("servers", "faults"),
+    [("sentinel", "lag,clear"), ("cluster", "lag,flush,move,kill-worker,clear")],
+)
+def test_servers_that_fail_over_show_nothing_stale(servers, faults):
+    """As a command: the docs have it."""
+    command = [sys.executable, "-m", "loadtest.storm", "--seconds", "8", "--pairs", "--json"]
+    done = subprocess.run(
+        [*command, "--redis", servers, "--faults", faults], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
+    assert {*shown["numbers"]["faults made"]} == {*faults.split(",")}
+    assert "NOT" not in "".join(shown["faults"])
+    assert "could not be made" not in "".join(shown["faults"])
+    numbers = shown["numbers"]
+    assert numbers["violations"] == numbers["pages, violations"] == numbers["lost writes"] == 0
+    assert numbers["reads"] > 100
+    assert numbers["hits in percent"] > 5
+
+
 @pytest.mark.timeout(240)
 def test_without_faults_nothing_is_stale_and_pages_are_cached(lab):
     """Pages that never are could not be stale."""

@@ -27,7 +27,7 @@ from typing import Any, Final
 
 from cachelayer import conf, events
 from cachelayer.exceptions import CacheUnavailable
-from cachelayer.protocol import lifetimes, sharded_keys
+from cachelayer.protocol import lifetimes, sharded_keys, sharded_reads
 from cachelayer.redis import (
     epoch,
     incarnation,
@@ -82,7 +82,7 @@ _NO_MARKS: Final[Mapping[str, bytes | None]] = {}
 
 def is_unavailable(value: bytes | None) -> bool:
     """Whether the node of the key cannot be used, on Redis Cluster; others' keys were read."""
-    return value == sharded_keys.AWAY
+    return value == sharded_reads.AWAY
 
 
 def is_known(value: bytes | None) -> bool:
@@ -125,7 +125,7 @@ _NAMES: Final = {
     b"w": "mark",
     b"r": "lease",
     b"d": "invalid",
-    sharded_keys.AWAY: "unavailable",
+    sharded_reads.AWAY: "unavailable",
 }
 
 
@@ -146,7 +146,7 @@ def _of_values(values: Sequence[bytes | None]) -> dict[str, str]:
 def get(keys: Sequence[str]) -> list[bytes | None]:
     """The values of *keys*, all of one model, in the variant of this release."""
     if shards.are_used():
-        return [*sharded_keys.values(keys)[0]] if keys else []
+        return [*sharded_reads.values(keys)[0]] if keys else []
     if keys and registry.is_of_documents(keys[0]):
         return many_keys.ask(keys, _get_documents)
     return transport.get(keyspace.all_of(variants.stored(keys))) if keys else []
@@ -161,8 +161,6 @@ def aget(key: str, *, verified: bool) -> Coroutine[Any, Any, _Found]:
 
     Raises ``CacheUnavailable`` also where a thread would have to ask something first.
     """
-    if shards.are_used():
-        raise loop_transport.NotConnected("On Redis Cluster, threads ask, not the event loop.")
     if not (keyspace.is_known() and variants.is_known()):
         raise loop_transport.NotConnected("This process does not know yet where its keys are.")
     found = events.interested("get", (key,))
@@ -171,7 +169,10 @@ def aget(key: str, *, verified: bool) -> Coroutine[Any, Any, _Found]:
 
 async def _aget_announced(found: Any, key: str, verified: bool) -> _Found:
     # What is refused here is asked by a thread, which announces it.
-    loop_transport.enter()
+    if shards.are_used():
+        sharded_reads.enter(key)
+    else:
+        loop_transport.enter()
     with events.surrounded(found) as note:
         result = await _aget(key, verified)
         note(_of_values(result[:1]))
@@ -179,6 +180,8 @@ async def _aget_announced(found: Any, key: str, verified: bool) -> _Found:
 
 
 async def _aget(key: str, verified: bool) -> _Found:
+    if shards.are_used():
+        return await sharded_reads.aget(key)
     if verified:
         [value, found], took = await loop_transport.run(_command_verified([key]))
         return value, incarnation.trusted_epoch(found), took
@@ -209,7 +212,7 @@ def peek(key: str) -> tuple[bytes | None, float | None]:
     """
     is_document = registry.is_of_documents(key)
     if shards.are_used():
-        value, ttl = sharded_keys.peek(key, is_document)
+        value, ttl = sharded_reads.peek(key, is_document)
         return value, ttl / 1000 if ttl >= 0 else None
     [stored] = variants.stored([key])
     # A value that is not a string is not ours; GET raises an error for it.
@@ -224,7 +227,7 @@ def peek(key: str) -> tuple[bytes | None, float | None]:
 def get_plain(keys: Sequence[str]) -> list[bytes | None]:
     """The values of the plain *keys*: the marks, for a release that keeps its rows elsewhere."""
     if shards.are_used():
-        return sharded_keys.plain(keys)
+        return sharded_reads.plain(keys)
     return transport.get(keyspace.all_of(keys))
 
 
@@ -232,7 +235,7 @@ def get_plain(keys: Sequence[str]) -> list[bytes | None]:
 def get_verified(keys: Sequence[str]) -> tuple[list[bytes | None], str]:
     """The values of *keys*, and the epoch for which the answering server is trusted, or ""."""
     if shards.are_used():
-        found, verified_for = sharded_keys.values(keys)
+        found, verified_for = sharded_reads.values(keys)
         return [*found], verified_for
     values: list[bytes | None] = []
     epochs = set()
@@ -314,7 +317,7 @@ def confirm(rows: Mapping[str, bytes], token: bytes) -> list[bytes | None]:
     if shards.are_used():
         # On a cluster these are two steps: no answer is from before the fill.
         took = dict(zip(rows, fill(rows, token), strict=True))
-        found_after = dict(zip(rows, sharded_keys.values([*rows])[0], strict=True))
+        found_after = dict(zip(rows, sharded_reads.values([*rows])[0], strict=True))
         return [found_after[key] if took[key] else None for key in rows]
     values = chain.from_iterable(zip(rows.values(), lifetimes.of(rows), strict=True))
     keys = [*variants.stored(rows), incarnation.KEY]

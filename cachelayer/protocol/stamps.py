@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 
 from cachelayer import conf, events
-from cachelayer.protocol import key_states, sharded_keys, takeover
+from cachelayer.protocol import key_states, sharded_keys, sharded_reads, takeover
 from cachelayer.redis import keyspace, scripts, shards, transport, variants
 from cachelayer.redis.batches import batched
 from cachelayer.representation import tenancy
@@ -122,7 +122,7 @@ def _now(keys: Iterable[str]) -> list[bytes | None]:
     if not wanted:
         return []
     if shards.are_used():
-        return [*sharded_keys.now(wanted).values()]
+        return [*sharded_reads.now(wanted).values()]
     [found] = transport.round_trip(("MGET", *keyspace.all_of(wanted)))
     return list(found)
 

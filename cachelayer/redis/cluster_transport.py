@@ -91,15 +91,15 @@ def round_trip(
                 topology.moved(of[i], there)
                 moved.setdefault(there, []).append(i)
             else:
-                results[i] = _result(node, of[i], answer)
+                results[i] = result(node, of[i], answer, use)
     for node, which in moved.items():
         answers = _ask(node, [commands[i] for i in which], resend)
         for i, answer in zip(which, answers, strict=True):
-            results[i] = _result(node, of[i], answer)
+            results[i] = result(node, of[i], answer, use)
     if not partial:
-        for result in results:
-            if isinstance(result, CacheUnavailable):
-                raise result
+        for each in results:
+            if isinstance(each, CacheUnavailable):
+                raise each
     return results
 
 
@@ -136,9 +136,14 @@ def ask_node(node: Address, *commands: Command) -> list[Any]:
     return answers
 
 
-def _result(node: Address, shard: int, answer: Any) -> Any:
+def result(node: Address, shard: int, answer: Any, use: Use) -> Any:
     """What the caller gets of *answer*; notes what it says about the shard or the node."""
     if not isinstance(answer, Exception):
+        try:
+            # A new connection may have found that the node evicts marks.
+            shard_gates.enter(shard, use)
+        except CacheUnavailable as error:
+            return error
         return answer
     if isinstance(answer, (AskError, TryAgainError)):  # A second MOVED, too.
         shard_gates.settle([shard], f"Slot {shards.slots()[shard]} is moving to another node.")
@@ -202,6 +207,13 @@ def _lines_to(node: Address) -> Lines:
         with _lock:
             found = _lines.setdefault(node, Lines(lambda: _new(node), cluster.most_connections))
     return found
+
+
+def connect(node: Address) -> Any:
+    """A new connection to *node*, connected and verified, for an event loop."""
+    connection = _new(node)
+    resp.connect(connection)
+    return connection
 
 
 def _new(node: Address) -> Any:

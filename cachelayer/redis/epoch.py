@@ -34,6 +34,11 @@ def known() -> str:
     return ask() if _known is None else _known
 
 
+def held() -> str | None:
+    """As ``known``; None if Postgres would have to be asked."""
+    return _known
+
+
 def hear(epoch: str) -> str:
     """Remember *epoch*, the current answer from Postgres."""
     global _known

@@ -1,9 +1,10 @@
 """Redis from an event loop: what is asked in one turn of the loop goes out together.
 
-One connection for each loop. redis-py makes it, in a thread, as it makes every other: TLS, unix
-sockets, Sentinel, and the question who the server is. From then on its socket is the loop's.
-Commands are written at the end of the turn in which they were asked, and answers come in the
-order of the commands. So a hundred reads in one turn cost one ``send`` and one ``recv``.
+One connection for each loop; on Redis Cluster, one to each node (``cluster_loop.py``). redis-py
+makes it, in a thread, as it makes every other: TLS, unix sockets, Sentinel, and the question who
+the server is. From then on its socket is the loop's. Commands are written at the end of the turn in
+which they were asked, and answers come in the order of the commands. So a hundred reads in one turn
+cost one ``send`` and one ``recv``.
 
 Nobody waits here for a connection: while there is none, a question raises ``NotConnected``, and
 the caller takes the way through a thread.
@@ -14,7 +15,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from ssl import SSLSocket, SSLWantReadError, SSLWantWriteError
 from typing import Any, Final
@@ -29,6 +30,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from cachelayer import events
 from cachelayer.exceptions import CacheUnavailable
 from cachelayer.redis import resp, scripts, transport
+from cachelayer.redis.cluster import Address
 from cachelayer.redis.gate import Use, gate
 from cachelayer.redis.scripts import Command
 
@@ -43,10 +45,18 @@ class NotConnected(CacheUnavailable):
 
 
 class Line:
-    """One loop's connection. Everything but ``_connect`` happens in that loop."""
+    """One loop's connection. Everything but ``_connect`` happens in that loop.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    *make* makes a connection, in a thread; *suspect* is told why there is none.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        make: Callable[[], Any],
+        suspect: Callable[[Exception], None],
+    ) -> None:
+        self._loop, self._make, self._suspect = loop, make, suspect
         self._connection: Any = None
         self._generation = -1
         self._is_connecting = False
@@ -102,7 +112,7 @@ class Line:
         generation = transport.generation()
         connection = error = None
         try:
-            connection = transport.verified_connection()
+            connection = self._make()
         except (RedisError, OSError, CacheUnavailable) as failed:
             error = failed
         finally:
@@ -113,7 +123,7 @@ class Line:
     def _adopt(self, connection: Any, generation: int, error: Exception | None) -> None:
         self._is_connecting = False
         if connection is None:
-            gate.suspect(error or RedisConnectionError("No connection."))
+            self._suspect(error or RedisConnectionError("No connection."))
             return
         self._connection, self._generation = connection, generation
         self._socket: Any = connection._sock
@@ -207,14 +217,27 @@ class Line:
             self._timer = self._loop.call_later(left, self._look_at_the_clock)
 
 
-_lines: "WeakKeyDictionary[asyncio.AbstractEventLoop, Line]" = WeakKeyDictionary()
+#: By loop, and by the address of the node; one Redis has None.
+_lines: "WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Address | None, Line]]" = (
+    WeakKeyDictionary()
+)
 
 
 def _line() -> Line:
+    return line_to(None, transport.verified_connection, gate.suspect)
+
+
+def line_to(
+    node: Address | None, make: Callable[[], Any], suspect: Callable[[Exception], None]
+) -> Line:
+    """The running loop's line to *node*; see ``Line``."""
     loop = asyncio.get_running_loop()
-    line = _lines.get(loop)
+    lines = _lines.get(loop)
+    if lines is None:
+        lines = _lines[loop] = {}
+    line = lines.get(node)
     if line is None:
-        line = _lines[loop] = Line(loop)
+        line = lines[node] = Line(loop, make, suspect)
     return line
 
 

@@ -65,6 +65,11 @@ def current() -> Copy:
     return _copy
 
 
+def held() -> Copy | None:
+    """The copy, if it is that for the last number that was heard; asks nobody."""
+    return _copy if _copy.last and _copy.version == epoch.held() else None
+
+
 def counts(shard: int, found: str, using: str, heard: str) -> bool:
     """Whether a mark on a server with the epoch *found* is seen by the readers of *shard*.
 

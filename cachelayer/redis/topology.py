@@ -45,6 +45,11 @@ def address(shard: int) -> Address:
     return found
 
 
+def known(shard: int) -> Address | None:
+    """The primary of *shard*, as this process knows it; asks nobody."""
+    return _map.addresses[shard]
+
+
 def primaries() -> list[Address]:
     """The nodes that are the primary of a shard; the first call asks. Raises ``RedisError``."""
     if not _map.is_read:

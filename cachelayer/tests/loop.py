@@ -51,8 +51,8 @@ def running_loop() -> Iterator[Loop]:
     try:
         yield running
     finally:
-        line = running.line()
-        running.loop.call_soon_threadsafe(line.close, OSError("The test is over."))
+        for line in loop_transport._lines.get(running.loop, {}).values():
+            running.loop.call_soon_threadsafe(line.close, OSError("The test is over."))
         running.loop.call_soon_threadsafe(running.loop.stop)
         thread.join()
         running.loop.close()

@@ -61,9 +61,12 @@ def test_an_event_loop_follows_the_primary(behind_sentinel):
         assert loop.run(reads.afetch(key))[0] == cachelayer.render(note)
 
 
-def test_a_loop_at_a_replica_gives_no_strict_hit(behind_sentinel, settings, monkeypatch):
+@pytest.fixture
+def copied(behind_sentinel, settings, monkeypatch):
+    """In strict mode: a note, its key and a replica that has a copy of all."""
     primary, replica, _ = behind_sentinel
     settings.CACHELAYER = {"PARTITION": "strict", "TRUST_LIFETIME": 60.0}
+    # No thread asks by itself.
     monkeypatch.setattr(partition.task, "wake", lambda: None)
     monkeypatch.setattr(partition.task, "wake_now", lambda: None)
     note = Note.objects.create(stars=1)
@@ -71,6 +74,12 @@ def test_a_loop_at_a_replica_gives_no_strict_hit(behind_sentinel, settings, monk
     with redis.Redis(port=primary.port) as one, redis.Redis(port=replica.port) as other:
         until(lambda: other.mget(key, incarnation.KEY) == one.mget(key, incarnation.KEY))
     partition.trust.ask()
+    yield note, key, replica
+    partition.trust.start_afresh()
+
+
+def test_a_loop_at_a_replica_gives_no_strict_hit(copied):
+    note, key, replica = copied
     with running_loop() as loop:
         loop.connect()
         assert loop.run(reads.afetch(key))[0] == cachelayer.render(note)
@@ -79,7 +88,6 @@ def test_a_loop_at_a_replica_gives_no_strict_hit(behind_sentinel, settings, monk
         loop.run(_adopt(loop.line(), connection))
         with pytest.raises(CacheUnavailable, match="without marks"):
             loop.run(reads.afetch(key))
-    partition.trust.start_afresh()
 
 
 async def _adopt(line, connection):
@@ -117,25 +125,15 @@ def test_a_primary_that_has_become_a_replica_is_left_for_the_new_one(behind_sent
     assert stars(note) == 2
 
 
-def test_a_replica_gives_no_strict_hit(behind_sentinel, settings, monkeypatch):
+def test_a_replica_gives_no_strict_hit(copied, monkeypatch):
     """It has a copy of all, of the incarnation too, and its primary's replication id."""
-    primary, replica, _ = behind_sentinel
-    settings.CACHELAYER = {"PARTITION": "strict", "TRUST_LIFETIME": 60.0}
-    # No thread asks by itself.
-    monkeypatch.setattr(partition.task, "wake", lambda: None)
-    monkeypatch.setattr(partition.task, "wake_now", lambda: None)
-    note = Note.objects.create(stars=1)
-    key = f"note:{note.pk}"
-    with redis.Redis(port=primary.port) as one, redis.Redis(port=replica.port) as other:
-        until(lambda: other.mget(key, incarnation.KEY) == one.mget(key, incarnation.KEY))
-    partition.trust.ask()
+    note, key, replica = copied
     assert cachelayer.read(Note, note.pk).outcome == "hit"
     lead_to(replica, monkeypatch)
     values, trusted = key_states.get_verified([key])
     assert key_states.is_known(values[0])
     assert trusted == ""
     assert cachelayer.read(Note, note.pk).outcome == "bypass"
-    partition.trust.start_afresh()
 
 
 def lead_to(server, monkeypatch):

@@ -158,7 +158,8 @@ async def _averified(
     longest = 0.0
     for part, answer in zip(parts, answers, strict=True):
         if isinstance(answer, BaseException):
-            if not isinstance(answer, CacheUnavailable):
+            # A thread is asked again, where there is no connection yet.
+            if isinstance(answer, NotConnected) or not isinstance(answer, CacheUnavailable):
                 raise answer
             continue
         value, took = answer

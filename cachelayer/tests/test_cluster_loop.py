@@ -126,7 +126,7 @@ def test_a_slot_that_has_moved_is_no_hit_where_it_was_nor_where_it_is(loop, redi
     for each in by_port.values():
         connect(loop, key_of(each))
     redis_cluster.move(shards.slots()[shard], there)
-    with pytest.raises(CacheUnavailable, match="MOVED"):
+    with pytest.raises(CacheUnavailable):
         fetch(loop, key_of(note))
     assert topology.known(shard) == there.address()
     assert there.ask("GET", keyspace.of(key_of(note)))

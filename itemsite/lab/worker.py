@@ -26,7 +26,7 @@ LONGEST: Final = (
     "itemsite/tests/test_runbook.py",
     "loadtest/tests/test_bench.py",
     "loadtest/tests/test_plan.py",
-    "cachelayer/tests/test_cluster.py",
+    "cachelayer/tests/test_cluster_faults.py",
     "itemsite/tests/test_outages.py",
     "itemsite/tests/test_adoption.py",
     "loadtest/tests/test_background.py",

@@ -69,6 +69,8 @@ def test_it_fits_and_can_be_read(cache_page, notes, viewport):
     cache_page.fill("#cache-key", f"note:{notes[0].pk}")
     cache_page.press("#cache-key", "Enter")
     cache_page.wait_for_selector(".cache-look")
+    # The styles, too, on a busy machine.
+    cache_page.wait_for_load_state()
     assert width_of_content(cache_page) <= viewport[0]
     for selector in (
         ".cache-verdict",

@@ -74,7 +74,7 @@ def test_a_clear_a_sweep_a_count_and_the_totals_are_of_one_database_only():
     assert counters.totals() == {"hit": 0, "miss": 3, "bypass": 0, "checked": 0, "stale": 0}
     assert sum(clear.clear_all()) == 3
     trusted = f"trusted {epoch.known()}"
-    reconcile._sweep(trusted, signs_of_life.Signs(trusted))
+    reconcile._sweep(trusted, signs_of_life.Signs({None: trusted}))
     Note.objects.all().delete()
     assert {key: plain.get(key) for key in plain.scan_iter("note:*")} == before
     assert plain.hgetall("cachelayer:counts") == {b"hit": b"1000"}

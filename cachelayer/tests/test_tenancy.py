@@ -255,7 +255,7 @@ def test_a_sweep_and_a_clear_take_all_tenants(tenants):
         with at(name):
             hit(Note, ID)
     trusted = f"trusted {epoch.known()}"
-    reconcile._sweep(trusted, signs_of_life.Signs(trusted))
+    reconcile._sweep(trusted, signs_of_life.Signs({None: trusted}))
     assert transport.client().keys("*note:*") == []
 
 

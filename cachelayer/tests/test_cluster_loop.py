@@ -58,6 +58,10 @@ def notes_on_each_node(cluster):
     return found
 
 
+def is_hit(note):
+    return cachelayer.read(Note, note.pk).outcome == "hit"
+
+
 def closed():
     return not shard_gates.not_closed()
 
@@ -111,10 +115,9 @@ def test_a_node_that_is_away_takes_only_its_keys_with_it(loop, redis_cluster):
     for node in (away, replica):
         node.resume()
     until(redis_cluster.is_well)
-    until(closed)
-    assert stars(gone) == 2
-    connect(loop, key_of(gone))
+    until(lambda: stars(gone) == 2 and closed() and is_hit(gone))
     gone.refresh_from_db()
+    until(lambda: fetch_or_none(loop, key_of(gone)))
     assert fetch(loop, key_of(gone)) == cachelayer.render(gone)
 
 
@@ -132,9 +135,8 @@ def test_a_slot_that_has_moved_is_no_hit_where_it_was_nor_where_it_is(loop, redi
     assert there.ask("GET", keyspace.of(key_of(note)))
     with pytest.raises(CacheUnavailable):
         fetch(loop, key_of(note))
-    until(closed)
-    connect(loop, key_of(note))
-    until(lambda: cachelayer.read(Note, note.pk).outcome == "hit")
+    until(lambda: closed() and is_hit(note))
+    until(lambda: fetch_or_none(loop, key_of(note)))
     assert fetch(loop, key_of(note)) == cachelayer.render(note)
     redis_cluster.move(shards.slots()[shard], here)
 

@@ -20,7 +20,7 @@ from cachelayer import timing
 from cachelayer.contrib import public_routes
 from cachelayer.contrib.rest import pages
 from cachelayer.contrib.rest.list_mixin import BASE
-from cachelayer.protocol import key_states
+from cachelayer.protocol import key_values
 from cachelayer.representation import etags
 from cachelayer.representation.computed import VALUE
 
@@ -159,7 +159,7 @@ class Hits:
 
 def body_of(value: bytes | None) -> bytes | None:
     """The bytes of the row or page in the cached *value*; None if it holds neither."""
-    if value is None or value[:1] == key_states.ROW:
+    if value is None or value[:1] == key_values.ROW:
         return value
     return value[len(_PAGE) :] if value.startswith(_PAGE) else None
 

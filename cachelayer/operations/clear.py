@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 
-from cachelayer.protocol import key_states, scan
+from cachelayer.protocol import key_states, key_values, scan
 from cachelayer.redis import scripts, transport
 from cachelayer.redis.batches import batched
 from cachelayer.representation import registry
@@ -38,7 +38,7 @@ def count(prefixes: Sequence[str], seconds: float) -> Count:
         # A scan may return a key twice.
         distinct = dict.fromkeys(batch)
         values = transport.round_trip(*[_peek([key]) for key in distinct])
-        found.update(key_states.name(value or None) for value in values)
+        found.update(key_values.name(value or None) for value in values)
         if time.monotonic() > deadline:
             return Count(found, exact=False)
     return Count(found, exact=True)

@@ -9,7 +9,7 @@ from django.db import DatabaseError, InterfaceError, models
 
 from cachelayer.exceptions import CacheUnavailable
 from cachelayer.operations import differences
-from cachelayer.protocol import key_states, stamps, takeover
+from cachelayer.protocol import key_states, key_values, stamps, takeover
 from cachelayer.representation import registry
 from cachelayer.representation.loading import read_rows
 from cachelayer.representation.registry import Cached
@@ -46,7 +46,7 @@ class Inspection:
         """``same``, ``differs``, ``nothing`` (no row is cached) or ``unknown``."""
         if self.state is None or self.row is None:
             return "unknown"
-        if not key_states.is_known(self.value):
+        if not key_values.is_known(self.value):
             return "nothing"
         return "same" if self.value == self.row else "differs"
 
@@ -101,12 +101,12 @@ def _ask_redis(found: Inspection) -> None:
     except CacheUnavailable as error:
         found.redis_error = str(error)
         return
-    found.state = key_states.name(found.value)
+    found.state = key_values.name(found.value)
 
 
 def _ask_postgres(found: Inspection) -> None:
     try:
-        if key_states.is_mark(found.value):
+        if key_values.is_mark(found.value):
             found.is_writing = not takeover.have_ended(found.cached.database, found.value)
         found.row = read_rows(None, found.cached, [found.pk])[found.pk]
     except (DatabaseError, InterfaceError) as error:

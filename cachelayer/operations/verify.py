@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from cachelayer.exceptions import CacheUnavailable
 from cachelayer.operations import ahead
-from cachelayer.protocol import key_states, scan
+from cachelayer.protocol import key_states, key_values, scan
 from cachelayer.redis import variants
 from cachelayer.redis.batches import batched, patiently
 from cachelayer.representation import registry
@@ -139,7 +139,7 @@ def _held(keys: list[str]) -> dict[str, bytes]:
     if not keys:
         return {}
     values = dict(zip(keys, key_states.get(keys), strict=True))
-    if any(map(key_states.is_unavailable, values.values())):
+    if any(map(key_values.is_unavailable, values.values())):
         # Else "no difference" would be said of rows that nobody has compared.
         raise CacheUnavailable("Some nodes of the Redis Cluster cannot be used now.")
-    return {k: v for k, v in values.items() if v is not None and key_states.is_known(v)}
+    return {k: v for k, v in values.items() if v is not None and key_values.is_known(v)}

@@ -15,7 +15,7 @@ from django.db.transaction import TransactionManagementError
 from cachelayer import exceptions
 from cachelayer.exceptions import CacheUnavailable
 from cachelayer.operations import ahead
-from cachelayer.protocol import documents, key_states, takeover
+from cachelayer.protocol import documents, key_states, key_values, takeover
 from cachelayer.redis.batches import batched, patiently
 from cachelayer.redis.gate import Mode, State, gate
 from cachelayer.representation import registry
@@ -93,7 +93,7 @@ class _Batch:
     def __init__(self, cached: CachedModel, pks: Sequence[Any], call: ahead.Call) -> None:
         self.pks = pks
         self._cached, self._call = cached, call
-        self._token = key_states.new_lease()
+        self._token = key_values.new_lease()
         self._keys = dict(zip(cached.keys(pks), pks, strict=True))
         self._wanted: dict[str, bytes | None] = dict.fromkeys(self._keys)
         self._leasing = call(partial(key_states.lease, self._wanted, self._token))
@@ -172,7 +172,7 @@ def read_neighbours(using: str | None, cached: CachedModel, pks: Sequence[Any]) 
     ends = {f"{cached.lookup}__gte": pks[0], f"{cached.lookup}__lte": pks[-1]}
     found = cached.load(cached.rows(using).order_by().filter(**ends))
     # Rows that are new in the range are not leased.
-    return {pk: found.get(pk, key_states.NULL) for pk in pks}
+    return {pk: found.get(pk, key_values.NULL) for pk in pks}
 
 
 def _fill(cached: CachedModel, pks: Sequence[Any], read: Callable[..., dict[Any, bytes]]) -> int:
@@ -194,7 +194,7 @@ def _has_missed_a_node(before: State) -> bool:
 def _fill_leased(
     cached: CachedModel, pks: Sequence[Any], read: Callable[..., dict[Any, bytes]]
 ) -> int:
-    token = key_states.new_lease()
+    token = key_values.new_lease()
     keys = dict(zip(cached.keys(pks), pks, strict=True))
     wanted: dict[str, bytes | None] = dict.fromkeys(keys)
     taken = takeover.lease(cached.database, wanted, token)

@@ -20,7 +20,7 @@ from django.db import models
 
 from cachelayer import events
 from cachelayer.exceptions import CacheUnavailable
-from cachelayer.protocol import key_states, reads, write
+from cachelayer.protocol import key_values, reads, write
 from cachelayer.protocol.reads import Fetched, Read
 from cachelayer.representation import registry, tenancy
 from cachelayer.representation.plans import Serializer
@@ -77,7 +77,7 @@ async def _hit(cached: Cached, pk: Any) -> Read | Fetched | None:
         value, _ = await reads.afetch(key)
     except CacheUnavailable:
         return None
-    if value is None or not key_states.is_known(value):
+    if value is None or not key_values.is_known(value):
         return Fetched(key, value)
     events.value_answered(cached, pk, key, value)
     return Read("hit", reads.unwrap(value))

@@ -15,6 +15,7 @@ from cachelayer.protocol import (
     drain,
     drain_shards,
     key_states,
+    key_values,
     partition,
     reconcile,
     reconcile_shards,
@@ -51,7 +52,7 @@ class Commit:
         self._xid, self._epoch = xid, epoch
         #: The prefixes of which every key is written, because a TRUNCATE names no rows.
         self._every = every
-        self._token = key_states.new_mark(xid)
+        self._token = key_values.new_mark(xid)
         #: The keys whose mark Redis has confirmed. A mark without an answer may be set late,
         #: behind the next writer's mark, so its row is not pushed.
         self._marked: list[str] = []
@@ -76,7 +77,7 @@ class Commit:
             try:
                 counts = self._mark(connection.alias)
             except BrokenConnection:
-                self._token, self._marked = key_states.new_mark(self._xid), []
+                self._token, self._marked = key_values.new_mark(self._xid), []
                 counts = self._mark(connection.alias)
         except Barred:
             counts = False
@@ -117,7 +118,7 @@ class Commit:
         marked = key_states.mark_shards(keys, self._token, using, self._epoch)
         if marked.is_broken:
             # Another mark for all, because this one may be set late.
-            self._token = key_states.new_mark(self._xid)
+            self._token = key_values.new_mark(self._xid)
             marked = key_states.mark_shards(keys, self._token, using, self._epoch)
         self._marked = marked.keys
         for shard, error in marked.refused.items():
@@ -144,11 +145,11 @@ class Commit:
     def withdraw(self) -> None:
         """Remove the marks, because the server has rolled the transaction back."""
         self._pushed = True
-        self._replace_marks(dict.fromkeys(self._marked, key_states.INVALIDATE))
+        self._replace_marks(dict.fromkeys(self._marked, key_values.INVALIDATE))
 
     def _replace_marks(self, rows: Mapping[str, bytes]) -> None:
         # Rows before stamps, as in ``key_states.push``, also across several batches.
-        ordered = sorted(rows, key=lambda key: rows[key] == key_states.INVALIDATE)
+        ordered = sorted(rows, key=lambda key: rows[key] == key_values.INVALIDATE)
         unsent = ordered
         try:
             for keys in batched(ordered):
@@ -245,11 +246,11 @@ def prepare(connection: BaseDatabaseWrapper, writes: Iterable[Write]) -> Commit:
         last = {key: said for key, said in last.items() if key.partition(":")[0] not in every}
     is_current = all(notice.isolation == _READ_COMMITTED for _, notice in witnessed)
     is_current = is_current and session.is_neutral(connection)
-    pushed = sum(said != key_states.INVALIDATE for said in last.values())
+    pushed = sum(said != key_values.INVALIDATE for said in last.values())
     if is_current and pushed <= conf.get().PUSH_LIMIT:
         rows = written_rows.Written(connection).rows(last)
     else:
-        rows = dict.fromkeys(last, key_states.INVALIDATE)
+        rows = dict.fromkeys(last, key_values.INVALIDATE)
     # Of several epochs, take the last: a reconcile since the first waits for this transaction.
     _, notice = witnessed[-1]
     return Commit(rows, notice.xid, notice.epoch, every)

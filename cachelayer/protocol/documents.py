@@ -20,7 +20,7 @@ from typing import Any, Final
 from django.db import connections, models
 
 from cachelayer.exceptions import CacheUnavailable
-from cachelayer.protocol import key_states, stamps
+from cachelayer.protocol import key_states, key_values, stamps
 from cachelayer.redis import epoch, shard_epochs, shards
 from cachelayer.representation import computed, declared_reads
 from cachelayer.representation.computed import Computed
@@ -61,7 +61,7 @@ def fill(
     except Exception:  # The project's code may raise anything.
         release(keys, lease)
         raise
-    stored = {key: sealed.get(pk, key_states.INVALIDATE) for key, pk in keys.items()}
+    stored = {key: sealed.get(pk, key_values.INVALIDATE) for key, pk in keys.items()}
     if cached.kind == "page":
         return rows, _confirmed(stored, {key: rows[pk] for key, pk in keys.items()}, lease)
     store(stored, lease)
@@ -98,7 +98,7 @@ def _confirmed(stored: Mapping[str, bytes], pages: Mapping[str, bytes], lease: b
 
 def release(keys: Iterable[str], lease: bytes) -> None:
     """Give the leases back: the rows could not be loaded, and no reader should wait for them."""
-    store(dict.fromkeys(keys, key_states.INVALIDATE), lease)
+    store(dict.fromkeys(keys, key_values.INVALIDATE), lease)
 
 
 def store(rows: Mapping[str, bytes], lease: bytes) -> None:
@@ -168,7 +168,7 @@ def _compute(using: str, cached: Computed, values: list[Any]) -> Loaded:
 
 def load(using: str, cached: CachedModel, pks: list[Any]) -> Loaded:
     """The rows of *pks* with all rows that they show. Raises ``DatabaseError``."""
-    loaded = Loaded(dict.fromkeys(pks, key_states.NULL), {pk: set() for pk in pks})
+    loaded = Loaded(dict.fromkeys(pks, key_values.NULL), {pk: set() for pk in pks})
     loading = declared_reads.Tables()
     with connections[using].execute_wrapper(loading):
         fetched = cached.fetch(found(using, cached, pks))

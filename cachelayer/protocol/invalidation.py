@@ -6,7 +6,7 @@ from typing import Any
 from django.db import connections, models, router, transaction
 
 from cachelayer import conf
-from cachelayer.protocol import commit, key_states, write
+from cachelayer.protocol import commit, key_values, write
 from cachelayer.redis import epoch
 from cachelayer.representation import registry, tenancy
 from cachelayer.representation.registration import CachedModel
@@ -34,7 +34,7 @@ def invalidate(model: type[models.Model], *pks: Any, using: str | None = None) -
         if not conf.get().ENABLED:
             repair_log.log(connection, keys)
             return
-        write.register(connection, commit.Write(dict.fromkeys(keys, key_states.INVALIDATE), notice))
+        write.register(connection, commit.Write(dict.fromkeys(keys, key_values.INVALIDATE), notice))
 
 
 def _keys(using: str, cached: CachedModel, pks: list[Any]) -> Iterator[str]:

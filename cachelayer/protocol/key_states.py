@@ -1,16 +1,4 @@
-"""One key, four states, six operations: the protocol's vocabulary.
-
-A key holds a plain string, told apart by its first byte:
-
-    absent        unknown
-    ``{...}``     row: the JSON bytes that the API sends
-    ``null``      known absent: there is no such row
-    ``w:<token>:<xid> …`` marks, oldest first. Each belongs to a transaction that wrote this row
-                  and may be committing; Postgres knows by the xid whether it has ended
-    ``r:<token>`` lease: one reader is loading this row
-    ``d:{…}`` document: the stamps under which it was made (``stamps.py``), then bytes that were
-                  made from other rows, too. While the stamps are unchanged, it reads as a row,
-                  or as ``=`` and the bytes if a function computed them
+"""The operations on keys, whose values are in ``key_values.py``: the protocol's vocabulary.
 
 Leases come from Facebook's memcache (Nishtala et al., NSDI 2013), the mark before COMMIT from
 Hibernate's soft lock and python-ndb's write lock, and the comparison of owners in ``push`` from
@@ -18,7 +6,6 @@ rockscache. Every function here makes one round trip, and raises ``CacheUnavaila
 does not answer.
 """
 
-import secrets
 from collections.abc import Coroutine, Mapping, Sequence
 from enum import IntEnum
 from functools import partial
@@ -27,7 +14,7 @@ from typing import Any, Final
 
 from cachelayer import conf, events
 from cachelayer.exceptions import CacheUnavailable
-from cachelayer.protocol import lifetimes, sharded_keys, sharded_reads
+from cachelayer.protocol import key_values, lifetimes, sharded_keys, sharded_reads
 from cachelayer.redis import (
     epoch,
     incarnation,
@@ -42,19 +29,7 @@ from cachelayer.redis import (
 from cachelayer.redis.batches import batched
 from cachelayer.redis.gate import Use, gate
 from cachelayer.redis.scripts import Command
-from cachelayer.representation import loading, registry
-from cachelayer.representation.computed import VALUE
-
-NULL: Final = loading.NULL
-#: The first byte of a row.
-ROW: Final = b"{"
-#: The start of a stored document, and of a document that is read and not valid.
-INVALID: Final = b"d:"
-#: Pushed in place of a row: removes the mark, so that the next reader loads the row.
-INVALIDATE: Final = b""
-#: The xid in a mark that belongs to no transaction, and so has ended.
-_NO_TRANSACTION: Final = 0
-_NOT_ISSUED: Final = 2**62
+from cachelayer.representation import registry
 
 _mark = scripts.load("mark", "own_incarnation", "variants")
 _get_verified = scripts.load("get_verified", "own_incarnation")
@@ -80,66 +55,8 @@ class Leased(IntEnum):
 _NO_MARKS: Final[Mapping[str, bytes | None]] = {}
 
 
-def is_unavailable(value: bytes | None) -> bool:
-    """Whether the node of the key cannot be used, on Redis Cluster; others' keys were read."""
-    return value == sharded_reads.AWAY
-
-
-def is_known(value: bytes | None) -> bool:
-    """Whether *value* answers a read: a row, ``null``, or the bytes from a function."""
-    return value is not None and (value[:1] in (ROW, VALUE) or value == NULL)
-
-
-def is_mark(value: bytes | None) -> bool:
-    return value is not None and value[:2] == b"w:"
-
-
-def transactions(marks: bytes) -> set[int]:
-    """The transactions that *marks* belong to; empty if all marks belong to repairs."""
-    texts = [mark.rpartition(b":")[2] for mark in marks.split()]
-    # Text that is not a number names a transaction that Postgres cannot know: it never ends.
-    xids = {int(text) if text.isdigit() else _NOT_ISSUED for text in texts}
-    return xids - {_NO_TRANSACTION}
-
-
-def is_invalid(value: bytes | None) -> bool:
-    """Whether *value* is a document with a changed stamp."""
-    return value is not None and value[:2] == INVALID
-
-
-def is_lease(value: bytes | None) -> bool:
-    return value is not None and value[:2] == b"r:"
-
-
-def name(value: bytes | None) -> str:
-    """The state's name for people, such as absent, row, mark or lease."""
-    if value is None:
-        return "absent"
-    return _NAMES.get(value[:1], "foreign")
-
-
-_NAMES: Final = {
-    b"{": "row",
-    VALUE: "value",
-    b"n": "null",
-    b"w": "mark",
-    b"r": "lease",
-    b"d": "invalid",
-    sharded_reads.AWAY: "unavailable",
-}
-
-
-def new_mark(xid: int) -> bytes:
-    """A new, unique mark of the transaction *xid*."""
-    return b"w:%b:%d" % (secrets.token_hex(8).encode(), xid)
-
-
-def new_lease() -> bytes:
-    return b"r:" + secrets.token_hex(8).encode()
-
-
 def _of_values(values: Sequence[bytes | None]) -> dict[str, str]:
-    return {"cache.state": name(values[0])} if len(values) == 1 else {}
+    return {"cache.state": key_values.name(values[0])} if len(values) == 1 else {}
 
 
 @events.operation("get", _of_values)
@@ -364,7 +281,7 @@ def push(rows: Mapping[str, bytes], token: bytes) -> list[str]:
     Rows come before invalidated keys, so that the maker of a page finds the rows. (In the other
     order, marks would keep it from using the rows; the model shows this.)
     """
-    pushed = {key: row for key, row in rows.items() if row != INVALIDATE}
+    pushed = {key: row for key, row in rows.items() if row != key_values.INVALIDATE}
     if shards.are_used():
         shaped = {
             key: (*timed, variants.of(key.partition(":")[0]))
@@ -406,7 +323,7 @@ def repair(keys: Sequence[str], reconciled: str) -> None:
         if repair_shards(keys, {}):
             raise CacheUnavailable("Not every node of these keys could be repaired.")
         return
-    mark = new_mark(_NO_TRANSACTION)
+    mark = key_values.new_mark(key_values.NO_TRANSACTION)
     command = _repair(
         [*keys, variants.KEY, incarnation.KEY], mark, f" {reconciled}", keyspace.prefix()
     )
@@ -422,7 +339,7 @@ def repair_shards(keys: Sequence[str], states: Mapping[int, str]) -> set[str]:
     *states* has the shards that are being reconciled, each with its state (``settling 7``). All
     others must be trusted for their own epoch.
     """
-    return sharded_keys.repair(keys, new_mark(_NO_TRANSACTION), states)
+    return sharded_keys.repair(keys, key_values.new_mark(key_values.NO_TRANSACTION), states)
 
 
 @events.operation("drop", lambda deleted: {"cache.deleted": deleted})

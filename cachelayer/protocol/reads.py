@@ -11,7 +11,7 @@ from django.db import connections, models
 
 from cachelayer import conf, events
 from cachelayer.exceptions import CacheUnavailable
-from cachelayer.protocol import documents, key_states, partition, takeover, watchdog
+from cachelayer.protocol import documents, key_states, key_values, partition, takeover, watchdog
 from cachelayer.protocol.write import has_written, has_written_of
 from cachelayer.redis import epoch
 from cachelayer.representation import registry
@@ -182,11 +182,11 @@ def rows_of(cached: CachedModel, pks: Iterable[Any], *, verified: bool = False) 
         keys = _keys(cached, pks)
     except CacheUnavailable:
         loaded = read_rows(cached.database, cached, map(cached.to_python, pks))
-        return [row for row in loaded.values() if row != key_states.NULL]
+        return [row for row in loaded.values() if row != key_values.NULL]
     rows, outcomes = _find(cached.database, cached, keys, verified=verified)
     if "hit" in outcomes.values():
         watchdog.task.wake()
-    return [row for row in map(rows.__getitem__, keys) if row != key_states.NULL]
+    return [row for row in map(rows.__getitem__, keys) if row != key_values.NULL]
 
 
 def _keys(cached: CachedModel, pks: Iterable[Any]) -> dict[str, Any]:
@@ -200,7 +200,7 @@ def _find(
 ) -> tuple[dict[str, bytes], dict[str, Outcome]]:
     """The rows of *keys*, and the outcome for each. Absent rows are filled."""
     # One token serves for all keys, because it names the reader that may fill, not the row.
-    lease = key_states.new_lease()
+    lease = key_values.new_lease()
     rows: dict[str, bytes] = {}
     leased: dict[str, Any] = {}
     values: dict[str, bytes | None] = {}
@@ -258,7 +258,7 @@ def _known(
     cached: CachedModel, keys: dict[str, Any], values: dict[str, bytes | None]
 ) -> dict[str, bytes]:
     """The rows and nulls among the *values* found. The live check samples them."""
-    known = {key: value for key, value in values.items() if value and key_states.is_known(value)}
+    known = {key: value for key, value in values.items() if value and key_values.is_known(value)}
     for key, value in known.items():
         events.value_answered(cached, keys[key], key, value)
     return known
@@ -269,18 +269,18 @@ def _read_cached(using: str, cached: Cached, pk: Any, key: str, value: bytes | N
     deadline = time.monotonic() + conf.get().LEASE_WAIT
     pause = _FIRST_PAUSE
     while True:
-        if value is not None and key_states.is_known(value):
+        if value is not None and key_values.is_known(value):
             events.value_answered(cached, pk, key, value)
             return Read("hit", unwrap(value))
         is_late = time.monotonic() >= deadline
         # A reader that has held its lease this long may be dead, so another takes it over.
         if free := takeover.free(using, {key: value}, also_leases=is_late):
-            token = key_states.new_lease()
+            token = key_values.new_lease()
             if takeover.lease(using, free, token)[0]:
                 loaded, filled = documents.fill(using, cached, {key: pk}, {key: value}, token)
                 outcome: Outcome = "miss" if filled else "bypass"
                 return Read(outcome, unwrap(loaded[pk]))
-        elif not key_states.is_lease(value):
+        elif not key_values.is_lease(value):
             return None
         # Another reader is loading this row (a stampede), so it will be here soon.
         if is_late:
@@ -314,7 +314,7 @@ def unwrap(row: bytes) -> bytes | None:
     """What a read answers of *row*, as it is cached."""
     if row[:1] == VALUE:
         return row[1:]
-    return None if row == key_states.NULL else row
+    return None if row == key_values.NULL else row
 
 
 def ended(cached: Cached, read: Read, seconds: float | None = None) -> Read:

@@ -16,6 +16,7 @@ from typing import Any, Final
 import orjson
 
 from cachelayer.exceptions import CacheUnavailable
+from cachelayer.protocol.key_values import AWAY
 from cachelayer.redis import (
     cluster_loop,
     cluster_transport,
@@ -33,8 +34,6 @@ from cachelayer.redis.scripts import Command
 from cachelayer.redis.shard_gates import shard_gates
 from cachelayer.redis.shards import Part
 
-#: What a key reads as whose shard cannot be used. It is no row, no mark and no lease.
-AWAY: Final = b"!"
 UNTRUSTED: Final = (
     "The node was not reconciled for these keys: it has failed over, was flushed, has restarted, "
     "or has taken over their slot."

@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 
 from cachelayer import conf, events
-from cachelayer.protocol import key_states, sharded_keys, sharded_reads, takeover
+from cachelayer.protocol import key_values, sharded_keys, sharded_reads, takeover
 from cachelayer.redis import keyspace, scripts, shards, transport, variants
 from cachelayer.redis.batches import batched
 from cachelayer.representation import tenancy
@@ -48,10 +48,10 @@ def of_value(value: bytes | None) -> set[str]:
 
 
 def _under(value: bytes | None) -> dict[str, str]:
-    if value is None or not key_states.is_invalid(value):
+    if value is None or not key_values.is_invalid(value):
         return {}
     # In the stored form, the bytes follow.
-    head = value[len(key_states.INVALID) :].partition(b"\n")[0]
+    head = value[len(key_values.INVALID) :].partition(b"\n")[0]
     under: dict[str, str] = orjson.loads(head)
     return under
 
@@ -130,7 +130,7 @@ def _now(keys: Iterable[str]) -> list[bytes | None]:
 def _state(value: bytes | None) -> str:
     if value is None:
         return "absent"
-    return "mark" if key_states.is_mark(value) else "value"
+    return "mark" if key_values.is_mark(value) else "value"
 
 
 def _time(value: bytes | None) -> datetime | None:
@@ -149,10 +149,10 @@ def note(using: str, keys: Iterable[str], seconds: float | None = None) -> dict[
     longest = max(conf.get().ROW_TTL, seconds or 0.0)
     wanted = dict.fromkeys(keys, b"")
     found = _note(wanted, longest)
-    marked = {key: value for key, value in found.items() if key_states.is_mark(value)}
+    marked = {key: value for key, value in found.items() if key_values.is_mark(value)}
     if marked and (ended := takeover.free(using, marked)):
         found |= _note({key: value or b"" for key, value in ended.items()}, longest)
-    return {key: value.decode() for key, value in found.items() if not key_states.is_mark(value)}
+    return {key: value.decode() for key, value in found.items() if not key_values.is_mark(value)}
 
 
 @events.operation("stamp")

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from django.db import connections
 
-from cachelayer.protocol import key_states
+from cachelayer.protocol import key_states, key_values
 from cachelayer.protocol.key_states import Leased
 from cachelayer.tracking import session
 
@@ -39,18 +39,18 @@ def free(
         key: value
         for key, value in values.items()
         if value is None
-        or key_states.is_mark(value)
-        or key_states.is_invalid(value)
-        or (also_leases and key_states.is_lease(value))
+        or key_values.is_mark(value)
+        or key_values.is_invalid(value)
+        or (also_leases and key_values.is_lease(value))
     }
     if not found or not _may_fill(using):
         return {}
-    xids = {xid for value in found.values() if key_states.is_mark(value) for xid in _xids(value)}
+    xids = {xid for value in found.values() if key_values.is_mark(value) for xid in _xids(value)}
     ended = _ended(using, xids) if xids else xids
     return {
         key: value
         for key, value in found.items()
-        if not key_states.is_mark(value) or _xids(value) <= ended
+        if not key_values.is_mark(value) or _xids(value) <= ended
     }
 
 
@@ -70,7 +70,7 @@ def lease_marked(
     if marked := [key for key, leased in found.items() if leased is Leased.MARKED]:
         # The marks of a killed writer may be on the plain key only.
         plain = dict(zip(marked, key_states.get_plain(marked), strict=True))
-        marks = {key: value for key, value in plain.items() if key_states.is_mark(value)}
+        marks = {key: value for key, value in plain.items() if key_values.is_mark(value)}
         ended = {key: wanted[key] for key in marked if key not in marks} | {
             key: wanted[key] for key in free(using, marks)
         }
@@ -86,7 +86,7 @@ def have_ended(using: str, marks: bytes | None) -> bool:
 
 
 def _xids(marks: bytes | None) -> set[int]:
-    return key_states.transactions(marks) if marks else set()
+    return key_values.transactions(marks) if marks else set()
 
 
 def _may_fill(using: str) -> bool:

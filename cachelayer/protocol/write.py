@@ -24,7 +24,7 @@ from psycopg.pq import TransactionStatus
 
 from cachelayer import conf, timing
 from cachelayer.exceptions import CacheUnavailable
-from cachelayer.protocol import commit, key_states
+from cachelayer.protocol import commit, key_values
 from cachelayer.protocol.commit import Write
 from cachelayer.protocol.written_rows import Known
 from cachelayer.representation import query_log, registration, registry
@@ -64,9 +64,9 @@ def witness(connection: BaseDatabaseWrapper, notice: Notice, is_whole: bool) -> 
         cached = registry.model_of_prefix(prefix)
         known: Known = None
         if not is_neutral or cached is None or not registration.is_pushed(cached):
-            known = key_states.INVALIDATE
+            known = key_values.INVALIDATE
         elif is_whole and notice.operation == "DELETE":
-            known = key_states.NULL
+            known = key_values.NULL
         elif is_whole and len(ids) == 1:
             known = notice.row or None
         texts = [text for text in ids if text is not None]
@@ -113,7 +113,7 @@ def savepoint(connection: BaseDatabaseWrapper, begins: bool, name: str) -> None:
     since = begun.get(name, -1)
     for write in pending(connection):
         if write.number > since:
-            write.rows = dict.fromkeys(write.rows, key_states.INVALIDATE)
+            write.rows = dict.fromkeys(write.rows, key_values.INVALIDATE)
 
 
 def is_open(keys: set[str], prefixes: set[str]) -> bool:

@@ -15,7 +15,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cachelayer import exceptions
 from cachelayer.exceptions import CacheUnavailable
-from cachelayer.protocol import documents, key_states
+from cachelayer.protocol import documents, key_values
 from cachelayer.representation import declared_reads, registry, row_json, tenancy
 from cachelayer.representation.loading import found
 from cachelayer.representation.registration import CachedModel
@@ -23,7 +23,7 @@ from cachelayer.tracking import session
 
 logger = logging.getLogger("cachelayer.commit")
 
-#: A row's JSON, ``key_states.NULL`` (deleted), ``key_states.INVALIDATE``, or None (read it).
+#: A row's JSON, ``key_values.NULL`` (deleted), ``key_values.INVALIDATE``, or None (read it).
 Known = str | bytes | None
 
 
@@ -59,7 +59,7 @@ class Written:
             assert cached
             row = None if said is None else self._of_json(cached, said, key)
             if row is None and not _is_here(cached, key):
-                rows[key] = key_states.INVALIDATE
+                rows[key] = key_values.INVALIDATE
             elif row is None:
                 unread.setdefault(cached, {})[cached.pk(key)] = key
             else:
@@ -84,8 +84,8 @@ class Written:
                 "committed, but not cached. Let the database user that writes them also read them.",
                 cached.model._meta.label,
             )
-            return dict.fromkeys(pks, key_states.INVALIDATE)
-        rows = dict.fromkeys(pks, key_states.NULL)
+            return dict.fromkeys(pks, key_values.INVALIDATE)
+        rows = dict.fromkeys(pks, key_values.NULL)
         for pk, row in fetched.items():
             rows[pk] = self._rendered(cached, partial(cached.render_fetched, row), pk)
         return rows
@@ -123,7 +123,7 @@ class Written:
                     row = render()
                 if queries.undeclared:
                     documents.complain(cached, queries.undeclared)
-                    return key_states.INVALIDATE
+                    return key_values.INVALIDATE
                 return row
         except (row_json.Inexact, exceptions.UndeclaredRead):
             raise
@@ -138,7 +138,7 @@ class Written:
             serializer,
             cached.model._meta.label,
         )
-        return key_states.INVALIDATE
+        return key_values.INVALIDATE
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:

@@ -19,7 +19,7 @@ from prometheus_client import REGISTRY
 from redis import Redis
 
 import cachelayer
-from cachelayer.protocol import key_states
+from cachelayer.protocol import key_states, key_values
 from cachelayer.redis import transport
 from cachelayer.representation import plans, registry, rendering
 from cachelayer.representation.loading import read_rows
@@ -61,7 +61,7 @@ def note():
     """A row that Redis has: a write puts it there."""
     note = make_note()
     note.save()
-    assert key_states.name(transport.client().get(key(note))) == "row"
+    assert key_values.name(transport.client().get(key(note))) == "row"
     return note
 
 
@@ -92,13 +92,13 @@ def without(benchmark, note):
 
 @ONE
 def test_get_by_redis_py(benchmark, redis, note):
-    assert key_states.is_known(benchmark(redis.get, key(note)))
+    assert key_values.is_known(benchmark(redis.get, key(note)))
 
 
 @ONE
 def test_get_by_link(benchmark, note):
     [value] = benchmark(transport.get, [key(note)])
-    assert key_states.is_known(value)
+    assert key_values.is_known(value)
 
 
 @ONE
@@ -110,14 +110,14 @@ def test_read_hit(benchmark, note):
 def test_mget_by_redis_py(benchmark, redis, notes):
     values = benchmark(redis.mget, [key(note) for note in notes])
     assert len(values) == 50
-    assert all(map(key_states.is_known, values))
+    assert all(map(key_values.is_known, values))
 
 
 @MANY
 def test_get_of_50_by_link(benchmark, notes):
     values = benchmark(transport.get, [key(note) for note in notes])
     assert len(values) == 50
-    assert all(map(key_states.is_known, values))
+    assert all(map(key_values.is_known, values))
 
 
 @MANY
@@ -129,7 +129,7 @@ def test_rows_of_50(benchmark, notes):
 @MISS
 def test_select_and_render(without, note):
     cached = registry.get(Note)
-    assert without(lambda: read_rows("default", cached, [note.pk]))[note.pk][:1] == key_states.ROW
+    assert without(lambda: read_rows("default", cached, [note.pk]))[note.pk][:1] == key_values.ROW
     assert transport.client().get(key(note)) is None
 
 
@@ -138,7 +138,7 @@ def test_lease_and_fill(without, note):
     row = cachelayer.render(note)
 
     def lease_and_fill():
-        token = key_states.new_lease()
+        token = key_values.new_lease()
         return key_states.lease({key(note): None}, token), key_states.fill({key(note): row}, token)
 
     assert without(lease_and_fill) == ([True], [True])
@@ -183,7 +183,7 @@ def test_mark_and_push(benchmark, note):
     row = cachelayer.render(note)
 
     def mark_and_push():
-        token = key_states.new_mark(1)
+        token = key_values.new_mark(1)
         key_states.mark([key(note)], token)
         return key_states.push({key(note): row}, token)
 
@@ -284,7 +284,7 @@ def test_read_hit_of_a_document(benchmark, novel):
 @DOCUMENT
 def test_load_of_a_document(benchmark, novel):
     cached = registry.get(Novel)
-    assert benchmark(read_rows, "default", cached, [novel.pk])[novel.pk][:1] == key_states.ROW
+    assert benchmark(read_rows, "default", cached, [novel.pk])[novel.pk][:1] == key_values.ROW
 
 
 @WRITE_SHOWN

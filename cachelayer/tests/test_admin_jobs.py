@@ -11,7 +11,7 @@ import cachelayer
 from cachelayer.admin import jobs
 from cachelayer.models import Repair
 from cachelayer.operations import clear
-from cachelayer.protocol import drain, key_states, scan
+from cachelayer.protocol import drain, key_states, key_values, scan
 from cachelayer.redis import batches, transport
 from cachelayer.tests.bookshop.models import Book, Note
 from cachelayer.tests.outages import NEVER_ENDS, write_unseen
@@ -42,7 +42,7 @@ def book(value):
     """One that is cached: it is not when it is written, for it is a row of several tables."""
     book = Book.objects.create(title="Emma")
     cachelayer.read(Book, book.pk)
-    assert key_states.name(value(f"book:{book.pk}")) == "row"
+    assert key_values.name(value(f"book:{book.pk}")) == "row"
     return book
 
 
@@ -79,7 +79,7 @@ def cached_notes():
 
 class TestClear:
     def test_it_asks_with_the_scope_and_the_count(self, admin_client, notes, book):
-        key_states.mark([f"note:{uuid.uuid4()}"], key_states.new_mark(NEVER_ENDS))
+        key_states.mark([f"note:{uuid.uuid4()}"], key_values.new_mark(NEVER_ENDS))
         answer = admin_client.get(f"{PAGE}clear/", {"model": "note"})
         html = answer.content.decode()
         assert f"{ROWS} keys" in html
@@ -96,13 +96,13 @@ class TestClear:
 
     def test_after_the_confirmation_it_clears_its_scope(self, admin_client, notes, book, value):
         mark = f"note:{uuid.uuid4()}"
-        key_states.mark([mark], key_states.new_mark(NEVER_ENDS))
+        key_states.mark([mark], key_values.new_mark(NEVER_ENDS))
         state = state_in(admin_client.post(f"{PAGE}clear/", {"model": "note"}))
         assert len(cached_notes()) == ROWS + 1, "nothing is done before the first slice"
         answer = run(admin_client, state)[-1]
         assert (answer["seen"], answer["changed"]) == (ROWS + 1, ROWS)
         assert cached_notes() == [mark.encode()]
-        assert key_states.name(value(f"book:{book.pk}")) == "row"
+        assert key_values.name(value(f"book:{book.pk}")) == "row"
         assert journal() == [
             "Clear note:*: started",
             f"Clear note:*: done; {ROWS + 1} checked, {ROWS} deleted",

@@ -9,7 +9,7 @@ from django.db import connection, transaction
 
 import cachelayer
 from cachelayer.operations import overview
-from cachelayer.protocol import key_states
+from cachelayer.protocol import key_states, key_values
 from cachelayer.redis import transport
 from cachelayer.redis.gate import gate
 from cachelayer.telemetry import counters
@@ -118,21 +118,21 @@ class TestOneRow:
         assert "Not cached. The next read loads it." in text
 
     def test_that_is_marked_by_a_transaction_that_runs(self, page, row):
-        key_states.mark([row[1]], key_states.new_mark(NEVER_ENDS))
+        key_states.mark([row[1]], key_values.new_mark(NEVER_ENDS))
         text = page(key=row[1])
         assert f"{row[1]} mark " in text
         assert "A transaction that wrote this row is still running; readers go to Postgres." in text
         assert "next reader loads" not in text
 
     def test_that_is_marked_by_a_transaction_that_has_ended(self, page, row):
-        key_states.mark([row[1]], key_states.new_mark(ENDED))
+        key_states.mark([row[1]], key_values.new_mark(ENDED))
         text = page(key=row[1])
         assert "The transaction that wrote this row has ended. The next reader loads it." in text
         assert "still running" not in text
 
     def test_that_is_leased(self, page, row):
         transport.client().delete(row[1])
-        key_states.lease({row[1]: None}, key_states.new_lease())
+        key_states.lease({row[1]: None}, key_values.new_lease())
         assert "A reader is loading this row." in page(key=row[1])
 
     def test_that_is_known_absent(self, page):
@@ -143,7 +143,7 @@ class TestOneRow:
 
     def test_that_does_not_exist_is_told_from_null_that_is_wrong(self, page):
         book = Book.objects.create(title="Emma")
-        transport.client().set(f"book:{book.pk}", key_states.NULL)
+        transport.client().set(f"book:{book.pk}", key_values.NULL)
         text = page(key=f"book:{book.pk}")
         assert "differ from the database row" in text
         assert "Emma" in text
@@ -182,7 +182,7 @@ class TestOneRow:
         key_states.mark([row[1]], b"w:somebody")
         answer = admin_client.post(f"{PAGE}clear-key/", {"key": row[1]}, follow=True)
         assert "had no value that may be deleted" in answer.content.decode()
-        assert key_states.is_mark(value(row[1]))
+        assert key_values.is_mark(value(row[1]))
 
     def test_a_key_of_somebody_else_is_not_cleared(self, admin_client, value):
         transport.client().set("session:1", b"theirs")

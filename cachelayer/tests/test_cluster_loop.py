@@ -6,7 +6,7 @@ import pytest
 
 import cachelayer
 from cachelayer.exceptions import CacheUnavailable
-from cachelayer.protocol import key_states, partition, reads
+from cachelayer.protocol import key_values, partition, reads
 from cachelayer.redis import epoch, keyspace, shard_epochs, shards, topology
 from cachelayer.redis.loop_transport import NotConnected
 from cachelayer.redis.shard_gates import shard_gates
@@ -89,7 +89,7 @@ def test_a_document_whose_stamp_is_on_another_node_is_valid_or_not(loop, redis_c
     connect(loop, key)
     until(lambda: fetch_or_none(loop, key) == cachelayer.render(novel))
     Person.objects.filter(pk=writer.pk).update(name="Bob")
-    assert key_states.is_invalid(fetch(loop, key))
+    assert key_values.is_invalid(fetch(loop, key))
 
 
 def fetch_or_none(loop, key):

@@ -12,7 +12,7 @@ from django.core.management import CommandError, ManagementUtility
 from django.db import OperationalError, connection, transaction
 
 from cachelayer.operations import verify, warm
-from cachelayer.protocol import key_states
+from cachelayer.protocol import key_values
 from cachelayer.redis import transport
 from cachelayer.tests.bookshop.models import Note, Stamp
 from cachelayer.tests.commands import environment_here, run, run_in_a_pipe
@@ -128,7 +128,7 @@ def test_ctrl_c_gives_back_the_leases_of_batches_that_were_begun_ahead(rows, mon
         run("cache_warm")
     assert stopped.value.__context__, "which keeps all frames, and so no generator ends by itself"
     values = transport.client().mget([f"note:{note.pk}" for note in Note.objects.all()])
-    found = {key_states.name(value) for value in values}
+    found = {key_values.name(value) for value in values}
     assert found == {"row", "absent"}
 
 

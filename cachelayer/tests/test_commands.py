@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from cachelayer.checks import redis
 from cachelayer.management.commands import cache_repair, cache_stats
 from cachelayer.operations import verify
-from cachelayer.protocol import key_states
+from cachelayer.protocol import key_values
 from cachelayer.redis import transport
 from cachelayer.telemetry import counters
 from cachelayer.tests.bookshop.models import Note, Stamp
@@ -255,7 +255,7 @@ class TestVerify:
 
     def test_more_differences_than_it_lists(self, rows, monkeypatch):
         monkeypatch.setattr(verify, "LISTED", 1)
-        transport.client().set(rows[1], key_states.NULL)
+        transport.client().set(rows[1], key_values.NULL)
         self.tamper()
         out = StringIO()
         with pytest.raises(SystemExit):

@@ -15,7 +15,7 @@ import cachelayer
 from cachelayer import exceptions
 from cachelayer.models import Repair
 from cachelayer.operations import inspect_key, verify, warm
-from cachelayer.protocol import commit, documents, drain, key_states, partition, stamps
+from cachelayer.protocol import commit, documents, drain, key_states, key_values, partition, stamps
 from cachelayer.redis import incarnation, transport, variants
 from cachelayer.redis.gate import Mode, gate
 from cachelayer.representation import registry
@@ -267,7 +267,7 @@ def test_a_write_costs_the_same_however_many_show_the_row(novel, round_trips):
 
 def test_absent_it_is_null_until_it_comes(novel):
     hit(Novel, novel.pk + 1)
-    assert transport.client().get(f"novel:{novel.pk + 1}") == key_states.NULL
+    assert transport.client().get(f"novel:{novel.pk + 1}") == key_values.NULL
     Novel.objects.create(pk=novel.pk + 1, title="New")
     assert shown(Novel(pk=novel.pk + 1))["title"] == "New"
 

@@ -10,7 +10,7 @@ from django.urls import path
 from rest_framework.exceptions import NotFound
 
 from cachelayer.contrib.rest import pages
-from cachelayer.protocol import drain, key_states
+from cachelayer.protocol import drain, key_values
 from cachelayer.protocol.reads import read_one
 from cachelayer.redis import transport
 from cachelayer.representation import registry
@@ -213,9 +213,9 @@ def test_all_that_is_cached_is_as_postgres_has_it(seed, settings):
                 try:
                     read = read_one(cached, key)
                 except NotFound:  # There is no such page.
-                    assert there == key_states.NULL
+                    assert there == key_values.NULL
                     continue
-                shown = key_states.NULL if read.row is None else read.row
+                shown = key_values.NULL if read.row is None else read.row
                 assert shown == there.removeprefix(b"="), f"step {number}: {cached.label} {key}"
                 outcomes[cached.prefix, read.outcome] += 1
         assert logged() == set(), f"step {number}"

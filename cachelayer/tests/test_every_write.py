@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 import cachelayer
-from cachelayer.protocol import drain, key_states
+from cachelayer.protocol import drain, key_values
 from cachelayer.redis import transport
 from cachelayer.representation import registry
 from cachelayer.representation.loading import read_rows
@@ -124,7 +124,7 @@ class Walk(RuleBasedStateMachine):
         assert self.others(there) == there, "the other process is told something else"
         for (prefix, pk), row in there.items():
             cached = registry.of_prefix(prefix)
-            told = cachelayer.read(cached.model, pk).row or key_states.NULL
+            told = cachelayer.read(cached.model, pk).row or key_values.NULL
             assert unordered(told) == row, f"{prefix}:{pk}"
             held = transport.client().get(f"{prefix}:{pk}")
             # A null lives for seconds only.

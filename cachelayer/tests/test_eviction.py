@@ -6,7 +6,7 @@ import pytest
 import redis
 
 import cachelayer
-from cachelayer.protocol import key_states, watchdog
+from cachelayer.protocol import key_states, key_values, watchdog
 from cachelayer.redis import eviction, server_info, transport
 from cachelayer.redis.gate import Mode, gate
 from cachelayer.tests.bookshop.models import Note
@@ -64,7 +64,7 @@ def test_what_a_full_redis_evicts_is_never_a_mark(admin, note, policy):
     for number in range(400):
         admin.set(f"note:{number}", "{" + "x" * 4000, px=300_000)
     assert admin.info("stats")["evicted_keys"] > 0
-    assert all(key_states.is_mark(value) for value in transport.client().mget(marks))
+    assert all(key_values.is_mark(value) for value in transport.client().mget(marks))
 
 
 @pytest.mark.parametrize("policy", SPARING)

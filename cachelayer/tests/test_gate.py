@@ -10,7 +10,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 import cachelayer
 from cachelayer import timing
 from cachelayer.models import Repair
-from cachelayer.protocol import commit, key_states, reconcile, signs_of_life, watchdog
+from cachelayer.protocol import commit, key_states, key_values, reconcile, signs_of_life, watchdog
 from cachelayer.redis import epoch, incarnation, transport
 from cachelayer.redis.gate import Mode, gate
 from cachelayer.tests.bookshop.models import Note
@@ -68,7 +68,7 @@ def test_a_restart_with_old_data_between_two_reads_is_noticed_by_the_second(own_
     assert stars(note) == 2
     own_redis.kill()
     own_redis.start()
-    assert key_states.is_known(transport.client().get(f"note:{note.pk}")), "the old row is there"
+    assert key_values.is_known(transport.client().get(f"note:{note.pk}")), "the old row is there"
     assert stars(note) == 2
     until(closed)
     assert stars(note) == 2
@@ -295,14 +295,14 @@ def test_eviction_takes_rows_and_spares_marks(own_redis, note):
     for number in range(400):
         redis.set(f"note:{number}", b"{" + b"x" * 4000, px=300_000)
     assert redis.info("stats")["evicted_keys"] > 0
-    assert key_states.is_mark(redis.get("note:marked"))
+    assert key_values.is_mark(redis.get("note:marked"))
     redis.config_set("maxmemory", 0)
 
 
 def test_a_mark_whose_transaction_has_ended_gives_way_to_a_reader(note, value, monkeypatch):
     monkeypatch.setattr(commit.Commit, "push", lambda self: None)
     set_stars(note, 2)
-    assert key_states.is_mark(value(f"note:{note.pk}"))
+    assert key_values.is_mark(value(f"note:{note.pk}"))
     assert cachelayer.read(Note, note.pk).outcome == "miss"
     assert cachelayer.read(Note, note.pk).outcome == "hit"
     assert stars(note) == 2

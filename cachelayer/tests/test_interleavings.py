@@ -10,7 +10,7 @@ from django.db import connection, transaction
 import cachelayer
 from cachelayer.exceptions import CacheUnavailable
 from cachelayer.operations import clear
-from cachelayer.protocol import commit, documents, key_states
+from cachelayer.protocol import commit, documents, key_states, key_values
 from cachelayer.redis import transport
 from cachelayer.tests import commit_then_set
 from cachelayer.tests.bookshop.models import Note
@@ -112,7 +112,7 @@ def test_a_late_push_leaves_the_mark_of_a_writer_in_flight(note, monkeypatch, va
             mark.reached()
             push.release()
             first.result()
-            assert key_states.is_mark(value(f"note:{note.pk}"))
+            assert key_values.is_mark(value(f"note:{note.pk}"))
             assert stars(note) == 2
             mark.release()
             second.result()
@@ -123,7 +123,7 @@ def test_a_writer_killed_between_commit_and_push_leaves_no_stale_row(note, monke
     assert stars(note) == 1
     monkeypatch.setattr(commit.Commit, "push", crash)
     save(note, 2)
-    assert key_states.is_mark(value(f"note:{note.pk}"))
+    assert key_values.is_mark(value(f"note:{note.pk}"))
     assert stars(note) == 2
     assert cachelayer.read(Note, note.pk).outcome == "hit", "Postgres knows that it has ended"
 
@@ -163,7 +163,7 @@ def test_a_push_whose_mark_was_lost_deletes_what_was_filled_meanwhile(note, valu
         mark.reached()
         transport.client().delete(f"note:{note.pk}")
         assert stars(note) == 1
-        assert key_states.name(value(f"note:{note.pk}")) == "row", "the reader filled the old row"
+        assert key_values.name(value(f"note:{note.pk}")) == "row", "the reader filled the old row"
         mark.release()
         writer.result()
     assert value(f"note:{note.pk}") is None
@@ -185,7 +185,7 @@ def test_a_clear_leaves_the_mark_of_a_transaction_in_flight(note, value):
         writer = start(save, note, 2)
         mark.reached()
         sum(clear.clear_all())
-        assert key_states.is_mark(value(f"note:{note.pk}"))
+        assert key_values.is_mark(value(f"note:{note.pk}"))
         mark.release()
         writer.result()
     assert stars(note) == 2

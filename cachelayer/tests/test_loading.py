@@ -5,7 +5,7 @@ import uuid
 import pytest
 
 import cachelayer
-from cachelayer.protocol import key_states
+from cachelayer.protocol import key_states, key_values
 from cachelayer.redis.gate import Mode, gate
 from cachelayer.representation import registry
 from cachelayer.representation.loading import read_rows
@@ -29,7 +29,7 @@ def test_uuids(django_assert_num_queries):
     first, second, missing = Note.objects.create(), Note.objects.create(), uuid.uuid4()
     with django_assert_num_queries(1):
         found = shown(Note, [first.pk, missing, second.pk])
-    assert found == {**by_hand(first, second), missing: key_states.NULL}
+    assert found == {**by_hand(first, second), missing: key_values.NULL}
 
 
 def test_integers_also_those_that_no_column_can_hold():
@@ -38,10 +38,10 @@ def test_integers_also_those_that_no_column_can_hold():
     assert shown(Book, [book.pk for book in books]) == by_hand(*books)
     assert shown(Book, [books[0].pk, -(2**63), 2**63 - 1]) == {
         **by_hand(books[0]),
-        **dict.fromkeys([-(2**63), 2**63 - 1], key_states.NULL),
+        **dict.fromkeys([-(2**63), 2**63 - 1], key_values.NULL),
     }
     found = shown(Book, [books[0].pk, *impossible])
-    assert found == {**by_hand(books[0]), **dict.fromkeys(impossible, key_states.NULL)}
+    assert found == {**by_hand(books[0]), **dict.fromkeys(impossible, key_values.NULL)}
 
 
 def test_keys_of_a_parent_table():

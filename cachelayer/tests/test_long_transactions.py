@@ -14,7 +14,7 @@ from django.db import connection, transaction
 
 import cachelayer
 from cachelayer import conf
-from cachelayer.protocol import drain, key_states
+from cachelayer.protocol import drain, key_states, key_values
 from cachelayer.redis import transport
 from cachelayer.redis.gate import Mode, gate
 from cachelayer.tests.bookshop.models import Note, Tag
@@ -80,7 +80,7 @@ print("written", flush=True)
 
 def holds_no_row(key):
     value = transport.client().get(key)
-    return key_states.is_mark(value)
+    return key_values.is_mark(value)
 
 
 def test_a_commit_that_takes_long_keeps_its_mark_and_then_is_the_row(note, slow_commit):
@@ -212,7 +212,7 @@ def test_a_dead_readers_lease_costs_one_wait(note, monkeypatch):
     """Whoever has waited for it takes it over; the next reader hits at once."""
     key, waits = f"note:{note.pk}", []
     transport.client().delete(key)
-    assert key_states.lease({key: None}, key_states.new_lease()) == [True]
+    assert key_states.lease({key: None}, key_values.new_lease()) == [True]
     monkeypatch.setattr("cachelayer.protocol.reads.time.sleep", waits.append)
     clock = iter(range(1000))
     step = conf.get().LEASE_WAIT / 4

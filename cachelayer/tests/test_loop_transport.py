@@ -8,7 +8,7 @@ import pytest
 import cachelayer
 from cachelayer import events
 from cachelayer.exceptions import CacheUnavailable
-from cachelayer.protocol import key_states, partition, reads
+from cachelayer.protocol import key_values, partition, reads
 from cachelayer.redis import loop_transport, transport
 from cachelayer.redis.gate import Mode, gate
 from cachelayer.redis.loop_transport import NotConnected
@@ -61,7 +61,7 @@ def test_a_document_is_valid_or_not_as_for_a_thread(loop):
     assert cachelayer.read(Novel, novel.pk).outcome == "miss"
     assert fetch(loop, key) == cachelayer.render(novel)
     Writer.objects.update(name="Bob")
-    assert key_states.is_invalid(fetch(loop, key))
+    assert key_values.is_invalid(fetch(loop, key))
 
 
 def test_a_server_that_has_forgotten_the_scripts_is_sent_their_text(loop):

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import cachelayer
 from cachelayer.contrib import metrics_page
-from cachelayer.protocol import drain, key_states, stamps
+from cachelayer.protocol import drain, key_states, key_values, stamps
 from cachelayer.redis import epoch, transport
 from cachelayer.redis.gate import Mode, gate
 from cachelayer.tests.bookshop.models import Note
@@ -100,7 +100,7 @@ def test_round_trips_are_timed_by_operation(told):
     key_states.drop([f"note:{note.pk}"])
     cachelayer.read(Note, note.pk)
     key_states.repair([f"note:{note.pk}"], f"trusted {epoch.known()}")
-    key_states.release([f"note:{note.pk}"], key_states.new_mark(NEVER_ENDS))
+    key_states.release([f"note:{note.pk}"], key_values.new_mark(NEVER_ENDS))
     stamps.note("default", ["@nothing:*"])
     transport.ping()
     for operation in (

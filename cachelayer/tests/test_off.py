@@ -19,7 +19,7 @@ from cachelayer.contrib import wsgi
 from cachelayer.contrib.rest import CachedViewMixin
 from cachelayer.models import Repair
 from cachelayer.operations import overview, stats
-from cachelayer.protocol import drain, key_states
+from cachelayer.protocol import drain, key_values
 from cachelayer.redis import keyspace, transport, variants
 from cachelayer.redis.gate import Mode, gate
 from cachelayer.tests.bookshop.models import Note
@@ -124,7 +124,7 @@ def test_a_statement_says_nothing_of_a_listener(note, off):
 def test_what_it_writes_is_followed_by_those_that_have_it_on(note, settings, value):
     key = f"note:{note.pk}"
     before = value(key)
-    assert key_states.name(before) == "row"
+    assert key_values.name(before) == "row"
     with override_settings(CACHELAYER=OFF):
         note.text = "after"
         note.save()

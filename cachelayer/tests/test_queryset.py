@@ -6,7 +6,7 @@ from django.core import serializers
 from django.db.models import Count
 
 import cachelayer
-from cachelayer.protocol import key_states
+from cachelayer.protocol import key_states, key_values
 from cachelayer.tests.bookshop.models import Audiobook, Author, Book, Note, Publisher, Tag
 from cachelayer.tests.interleaving import start, stopped
 
@@ -19,7 +19,7 @@ def held(value):
 
     def held(instance):
         found = value(f"{instance._meta.model_name}:{instance.pk}")
-        return found if found is None or found == key_states.NULL else orjson.loads(found)
+        return found if found is None or found == key_values.NULL else orjson.loads(found)
 
     return held
 
@@ -129,14 +129,14 @@ def test_bulk_update_pushes(held):
 def test_queryset_delete_makes_rows_known_absent(held):
     note = Note.objects.create()
     Note.objects.filter(pk=note.pk).delete()
-    assert held(note) == key_states.NULL
+    assert held(note) == key_values.NULL
     assert cachelayer.read(Note, note.pk) == cachelayer.Read("hit", None)
 
 
 def test_raw_delete_makes_rows_known_absent(held):
     note = Note.objects.create()
     Note.objects.filter(pk=note.pk)._raw_delete("default")
-    assert held(note) == key_states.NULL
+    assert held(note) == key_values.NULL
 
 
 def test_a_cascade_deletes_from_the_cache(shown):

@@ -10,7 +10,7 @@ import cachelayer
 from cachelayer.exceptions import CacheUnavailable
 from cachelayer.models import Repair
 from cachelayer.operations import overview, warm
-from cachelayer.protocol import key_states, reconcile
+from cachelayer.protocol import key_states, key_values, reconcile
 from cachelayer.redis import eviction, transport
 from cachelayer.redis.gate import Mode, gate
 from cachelayer.tests.bookshop.models import Note
@@ -114,7 +114,7 @@ def test_a_redis_that_is_full_between_lease_and_fill_ends_a_warm_and_holds_nothi
         fill.release()
         with pytest.raises(CacheUnavailable):
             warming.result()
-    assert not {key_states.name(value(key)) for key in keys} & {"row", "null"}
+    assert not {key_values.name(value(key)) for key in keys} & {"row", "null"}
     with redis.Redis(port=own_redis.port) as admin:
         admin.config_set("maxmemory", 0)
     until(closed)

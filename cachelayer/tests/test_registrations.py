@@ -8,7 +8,7 @@ from django.db import IntegrityError, transaction
 
 import cachelayer
 from cachelayer.operations import inspect_key, verify
-from cachelayer.protocol import drain, key_states
+from cachelayer.protocol import drain, key_states, key_values
 from cachelayer.redis import transport
 from cachelayer.representation import registration, registry
 from cachelayer.tests.bookshop.models import Audiobook, Note, Novel, Person, Topic, Writer
@@ -189,7 +189,7 @@ def test_all_are_verified_warmed_and_looked_up(novel, capsys):
     *_, report = verify.verify()
     assert [found.key for found in report.differences] == [f"{CARD}:{novel.pk}"]
     assert inspect_key.inspect_text("novel.isbn:111").verdict == "same"
-    assert inspect_key.inspect_text("novel.isbn:999").row == key_states.NULL
+    assert inspect_key.inspect_text("novel.isbn:999").row == key_values.NULL
 
 
 def test_what_is_registered_twice_or_too_much():

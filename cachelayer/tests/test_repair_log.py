@@ -8,7 +8,7 @@ from django.db import connection, transaction
 import cachelayer
 from cachelayer.exceptions import CacheUnavailable
 from cachelayer.models import Repair
-from cachelayer.protocol import drain, key_states, reconcile
+from cachelayer.protocol import drain, key_states, key_values, reconcile
 from cachelayer.redis import transport
 from cachelayer.redis.gate import Mode, gate
 from cachelayer.tests.bookshop.models import Note
@@ -77,7 +77,7 @@ def test_the_repair_log_deletes_rows_and_replaces_marks(note, value):
     assert repair_log.backlog().keys == 3
     assert drain.drain() == 3
     assert value(keys[0]) is None
-    assert key_states.is_mark(value(keys[1]))
+    assert key_values.is_mark(value(keys[1]))
     assert value(keys[1]) != b"w:somebody"
     assert value(keys[2]) is None
     assert repair_log.backlog() == repair_log.Backlog(0, 0.0)
@@ -151,7 +151,7 @@ def test_a_mark_without_an_answer_is_not_pushed(own_redis, note, monkeypatch, va
     until(closed)
     set_stars(note, 3)
     send(late["commands"], transport.pool())
-    assert key_states.is_mark(value(f"note:{note.pk}"))
+    assert key_values.is_mark(value(f"note:{note.pk}"))
     assert stars(note) == 3
 
 

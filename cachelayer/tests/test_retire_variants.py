@@ -2,7 +2,7 @@
 
 import pytest
 
-from cachelayer.protocol import key_states, retire_variants, scan
+from cachelayer.protocol import key_states, key_values, retire_variants, scan
 from cachelayer.redis import epoch, incarnation, transport, variants
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.releases import B, keys, read, release_b
@@ -66,14 +66,14 @@ def test_a_late_push_finds_that_others_came_in_between(both):
     """1. W1, of B, marks and pauses. 2. B is taken away. 3. W2 marks the plain key only.
     4. B is entered again. 5. W2 commits and is killed. 6. W1 pushes its older row."""
     plain, theirs = keys(both)
-    first, second = key_states.new_mark(1), key_states.new_mark(2)
+    first, second = key_values.new_mark(1), key_values.new_mark(2)
     key_states.mark([plain], first)
     retire_variants.retire(f"note~{B}")
     key_states.mark([plain], second)
     transport.client().hset(variants.KEY, f"note~{B}", "live")
     with release_b():
         key_states.push({plain: b'{"stars":1,"release":"B"}'}, first)
-    assert key_states.is_mark(transport.client().get(plain))
+    assert key_values.is_mark(transport.client().get(plain))
     assert transport.client().get(theirs) is None
 
 

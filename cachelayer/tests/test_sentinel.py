@@ -8,7 +8,7 @@ import redis
 import cachelayer
 from cachelayer.exceptions import CacheUnavailable
 from cachelayer.models import Repair
-from cachelayer.protocol import key_states, partition, reads
+from cachelayer.protocol import key_states, key_values, partition, reads
 from cachelayer.redis import incarnation, resp, transport
 from cachelayer.redis.gate import gate
 from cachelayer.tests.bookshop.models import Note
@@ -135,7 +135,7 @@ def test_a_replica_gives_no_strict_hit(copied, monkeypatch):
     assert cachelayer.read(Note, note.pk).outcome == "hit"
     lead_to(replica, monkeypatch)
     values, trusted = key_states.get_verified([key])
-    assert key_states.is_known(values[0])
+    assert key_values.is_known(values[0])
     assert trusted == ""
     assert cachelayer.read(Note, note.pk).outcome == "bypass"
 

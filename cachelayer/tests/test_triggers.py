@@ -12,7 +12,7 @@ from django.db import ProgrammingError, connection, transaction
 
 import cachelayer
 from cachelayer.models import Repair
-from cachelayer.protocol import drain, key_states
+from cachelayer.protocol import drain, key_values
 from cachelayer.tests.bookshop.models import Audiobook, Book, Note
 from cachelayer.tests.polling import until
 
@@ -199,7 +199,7 @@ def test_a_truncate_clears_before_its_caller_hears_of_it(execute, note, value):
     assert value(f"note:{note.pk}") is None
     assert logged() == ["note:*", "reply:*"], "in case that this process dies before"
     assert stars(note) is None
-    assert key_states.name(value(f"book:{other.pk}")) == "row"
+    assert key_values.name(value(f"book:{other.pk}")) == "row"
     drain.drain()
     assert stars(note) is None
 
@@ -232,7 +232,7 @@ def test_the_repair_process_follows_as_rows_are_written(psql, note, value):
     try:
         for count in range(2, 5):
             stars(note)
-            assert key_states.is_known(value(f"note:{note.pk}"))
+            assert key_values.is_known(value(f"note:{note.pk}"))
             psql.execute("UPDATE bookshop_note SET stars = %s", [count])
             until(lambda count=count: stars(note) == count)
     finally:

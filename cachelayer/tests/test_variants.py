@@ -13,7 +13,7 @@ from django.test import override_settings
 
 import cachelayer
 from cachelayer.operations import clear, inspect_key, row_count, verify
-from cachelayer.protocol import key_states, scan, watchdog
+from cachelayer.protocol import key_states, key_values, scan, watchdog
 from cachelayer.redis import incarnation, transport, variants
 from cachelayer.redis.gate import Mode, gate
 from cachelayer.representation import registry
@@ -126,7 +126,7 @@ def test_a_variant_that_is_entered_while_a_writer_is_at_work(note, ends):
     with outside() as writer:
         writer.autocommit = False
         cursor = writer.execute("UPDATE bookshop_note SET stars = 2 RETURNING pg_current_xact_id()")
-        mark = key_states.new_mark(int(cursor.fetchone()[0]))
+        mark = key_values.new_mark(int(cursor.fetchone()[0]))
         key_states.mark([f"note:{note.pk}"], mark)
         with release_b():
             assert read() == ("bypass", {"stars": 1, "release": "B"})
@@ -147,14 +147,14 @@ def test_a_variant_that_is_entered_while_a_writer_is_at_work(note, ends):
 
 def test_marks_that_are_not_those_found_are_not_taken_over(note):
     plain, _ = keys(note)
-    ended = key_states.new_mark(1)
+    ended = key_values.new_mark(1)
     key_states.mark([plain], ended)
     with release_b():
-        token = key_states.new_lease()
+        token = key_values.new_lease()
         assert key_states.lease({plain: None}, token) == [key_states.Leased.MARKED]
-        key_states.mark([plain], key_states.new_mark(2**40))
+        key_states.mark([plain], key_values.new_mark(2**40))
         assert key_states.lease({plain: None}, token, {plain: ended}) == [key_states.Leased.MARKED]
-    assert key_states.transactions(transport.client().get(plain)) == {1, 2**40}
+    assert key_values.transactions(transport.client().get(plain)) == {1, 2**40}
 
 
 def test_after_a_flush_a_variant_is_entered_anew(both):

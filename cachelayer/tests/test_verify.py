@@ -10,7 +10,7 @@ import cachelayer
 from cachelayer.exceptions import CacheUnavailable
 from cachelayer.operations import verify
 from cachelayer.operations.warm import warm
-from cachelayer.protocol import key_states
+from cachelayer.protocol import key_states, key_values
 from cachelayer.redis import transport
 from cachelayer.tests.bookshop.models import Book, Note
 from cachelayer.tests.interleaving import start, stopped
@@ -76,14 +76,14 @@ def test_the_same_columns_in_other_bytes_differ(note):
 
 
 def test_a_row_that_is_known_absent_but_exists_differs(note):
-    transport.client().set(f"note:{note.pk}", key_states.NULL)
+    transport.client().set(f"note:{note.pk}", key_values.NULL)
     assert differing() == [f"note:{note.pk}"]
 
 
 def test_a_row_that_is_cached_but_gone_differs(note):
     write_unseen("DELETE FROM bookshop_note")
     [difference] = report().differences
-    assert difference.row == key_states.NULL
+    assert difference.row == key_values.NULL
 
 
 def test_a_row_in_a_later_batch_is_looked_at_too(note, monkeypatch):

@@ -13,7 +13,7 @@ from rest_framework import serializers
 import cachelayer
 from cachelayer.exceptions import CacheUnavailable
 from cachelayer.operations import warm
-from cachelayer.protocol import key_states
+from cachelayer.protocol import key_states, key_values
 from cachelayer.redis import many_keys, scripts, transport
 from cachelayer.representation import registry
 from cachelayer.tests.bookshop.models import Audiobook, Book, Note
@@ -106,7 +106,7 @@ def test_a_row_that_is_marked_between_lease_and_fill_does_not_keep_out_its_neigh
         fill.release()
         assert warming.result() == (3, 2)
     assert value(marked) == b"w:mark"
-    assert [key_states.name(value(key)) for key in others] == ["row", "row"]
+    assert [key_values.name(value(key)) for key in others] == ["row", "row"]
 
 
 def test_a_key_of_another_type_does_not_keep_out_its_neighbours(notes):
@@ -143,7 +143,7 @@ def test_a_run_that_is_given_up_leaves_no_lease(value):
     running = warm.warm(Note)
     next(running)
     running.close()
-    found = Counter(key_states.name(value(f"note:{note.pk}")) for note in Note.objects.all())
+    found = Counter(key_values.name(value(f"note:{note.pk}")) for note in Note.objects.all())
     assert found.keys() == {"row", "absent"}
     assert 1000 <= found["row"] <= 3000, "it was stopped"
 
@@ -186,7 +186,7 @@ def test_what_is_cached_stays_as_it_is(notes, value):
     assert warm_up() == (3, 1)
     assert value(first) == b'{"here":"already"}'
     assert value(second) == b"w:mark"
-    assert key_states.name(value(third)) == "row"
+    assert key_values.name(value(third)) == "row"
 
 
 def test_a_row_that_changes_between_the_load_and_the_fill_is_not_filled_old(notes):
@@ -234,7 +234,7 @@ def test_a_row_that_is_deleted_after_the_cursor_saw_it_is_known_absent(notes, va
         empty_redis()
         lease.release()
         warming.result()
-    assert value(key) == key_states.NULL
+    assert value(key) == key_values.NULL
 
 
 @pytest.mark.usefixtures("past_pgbouncer")

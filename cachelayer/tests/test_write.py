@@ -20,7 +20,7 @@ from django.db import (
 from django.db.transaction import TransactionManagementError
 
 import cachelayer
-from cachelayer.protocol import commit, key_states
+from cachelayer.protocol import commit, key_states, key_values
 from cachelayer.redis import transport
 from cachelayer.tests.bookshop.models import Book, Note
 from cachelayer.tests.interleaving import start
@@ -102,7 +102,7 @@ def test_a_row_deleted_in_its_own_transaction_is_known_absent(value):
         note = Note.objects.create()
         name = key(note)
         note.delete()
-    assert value(name) == key_states.NULL
+    assert value(name) == key_values.NULL
 
 
 def test_an_instance_changed_after_its_save_is_not_what_is_pushed(note, value):
@@ -156,7 +156,7 @@ def test_a_commit_without_an_answer_leaves_its_marks(note, value, monkeypatch):
     with pytest.raises(OperationalError):
         note.save()
     connections.close_all()
-    assert key_states.is_mark(value(key(note)))
+    assert key_values.is_mark(value(key(note)))
 
 
 def test_a_failure_of_the_cache_layer_itself_rolls_back(note, monkeypatch):
@@ -226,6 +226,6 @@ note.save()
     root = Path(__file__).resolve().parents[2]
     killed = subprocess.run([sys.executable, "-c", script], cwd=root, env=dict(os.environ))
     assert killed.returncode == -signal.SIGKILL
-    assert key_states.is_mark(transport.client().get(key(note)))
+    assert key_values.is_mark(transport.client().get(key(note)))
     assert orjson.loads(cachelayer.read(Note, note.pk).row)["stars"] == 2
     assert cachelayer.read(Note, note.pk).outcome == "hit", "its mark is taken over"

@@ -9,7 +9,7 @@ import psycopg
 
 import cachelayer
 from cachelayer.models import Repair
-from cachelayer.protocol import drain, key_states, signals, statement_listener
+from cachelayer.protocol import drain, key_values, signals, statement_listener
 from cachelayer.representation import registry
 from cachelayer.representation.loading import read_rows
 from cachelayer.representation.plans import Serializer
@@ -25,7 +25,7 @@ def told(model: Any, pk: Any) -> Any:
     [there] = read_rows(None, cached, [pk]).values()
     for _ in range(2):
         row = cachelayer.read(model, pk).row
-        assert (row or key_states.NULL) == there, f"a reader is told {row!r}; there is {there!r}"
+        assert (row or key_values.NULL) == there, f"a reader is told {row!r}; there is {there!r}"
     return orjson.loads(there)
 
 

@@ -97,11 +97,11 @@ def test_a_plan_adds_up():
 
 
 def test_what_is_measured_has_the_form_of_what_the_cache_stores():
-    key_states = import_module("cachelayer.protocol.key_states")
+    key_values = import_module("cachelayer.protocol.key_values")
     by_name = {kind.name: kind for kind in memory.kinds()}
-    assert len(by_name["lease"].value) == len(key_states.new_lease())
-    assert len(by_name["mark"].value) == len(key_states.new_mark(1_234_567_890))
-    assert key_states.is_invalid(by_name["document of 5 stamps"].value.encode())
+    assert len(by_name["lease"].value) == len(key_values.new_lease())
+    assert len(by_name["mark"].value) == len(key_values.new_mark(1_234_567_890))
+    assert key_values.is_invalid(by_name["document of 5 stamps"].value.encode())
     stamps = import_module("cachelayer.protocol.stamps")
     head = stamps.sealed(b"{", {f"@shop_author.id:{1_000_000 + n}": memory.STAMP for n in range(5)})
     documents = [kind for kind in memory.kinds() if kind.name == "document of 5 stamps"]

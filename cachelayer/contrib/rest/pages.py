@@ -28,7 +28,7 @@ from rest_framework.exceptions import APIException
 from rest_framework.response import Response
 
 from cachelayer.exceptions import CacheUnavailable
-from cachelayer.protocol import key_states, reads
+from cachelayer.protocol import key_values, reads
 from cachelayer.representation import (
     computed,
     declared_reads,
@@ -98,7 +98,7 @@ class Pages(Computed):
         except (Http404, APIException):
             if not fresh:
                 raise
-            return key_states.NULL, set()
+            return key_values.NULL, set()
 
 
 def prefix_of(cached: CachedModel) -> str:
@@ -207,7 +207,7 @@ def _verified(cached: CachedModel, keys: Sequence[Any]) -> list[bytes]:
 
 def _read(cached: CachedModel, keys: Sequence[Any]) -> list[bytes]:
     found = read_rows(None, cached, keys)
-    return [found[key] for key in keys if found[key] != key_states.NULL]
+    return [found[key] for key in keys if found[key] != key_values.NULL]
 
 
 @dataclass(frozen=True, slots=True)

@@ -449,6 +449,9 @@ def test_a_document_whose_stamp_s_node_is_away_is_bypassed(redis_cluster):
 
 def test_strict_while_a_node_is_away(redis_cluster, settings, monkeypatch):
     """The declaration stops the hits of all nodes, and no read is stale."""
+    # No thread asks by itself.
+    monkeypatch.setattr(partition.task, "wake", lambda: None)
+    monkeypatch.setattr(partition.task, "wake_now", lambda: None)
     settings.CACHELAYER = {**settings.CACHELAYER, "PARTITION": "strict", "TRUST_LIFETIME": 0.2}
     partition.trust.start_afresh()
     by_port = notes_by_node(redis_cluster)

@@ -183,7 +183,10 @@ def test_a_copy_of_the_epochs_that_is_not_the_latest_is_not_used(loop):
         fetch(loop, key_of(note))
 
 
-def test_strict_hits_are_of_the_epoch_that_is_trusted(loop, settings):
+def test_strict_hits_are_of_the_epoch_that_is_trusted(loop, settings, monkeypatch):
+    # No thread asks by itself.
+    monkeypatch.setattr(partition.task, "wake", lambda: None)
+    monkeypatch.setattr(partition.task, "wake_now", lambda: None)
     settings.CACHELAYER = {**settings.CACHELAYER, "PARTITION": "strict", "TRUST_LIFETIME": 60.0}
     partition.trust.start_afresh()
     note = Note.objects.create(stars=1)

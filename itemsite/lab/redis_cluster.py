@@ -3,12 +3,14 @@
 ``redis-cli --cluster`` is not everywhere, so the nodes are put together by commands.
 """
 
+import random
 from pathlib import Path
 from typing import Any, Final
 
 import redis
 
-from itemsite.lab.ports import free_port
+from itemsite.lab.errors import LabError
+from itemsite.lab.ports import is_free
 from itemsite.lab.process import wait_until
 from itemsite.lab.redis_server import Redis
 
@@ -16,6 +18,10 @@ SLOTS: Final = 16384
 _PRIMARIES: Final = 3
 #: Milliseconds until the others take a node for dead.
 _TIMEOUT: Final = 1000
+#: A node's bus listens at its port and this.
+_BUS: Final = 10_000
+#: Below the ports that systems take outgoing connections from (32768 and up), the bus's as well.
+_PORTS: Final = range(20_000, 22_700)
 #: Seconds after which a cluster that has not come up, or a move, has failed.
 _PATIENCE: Final = 30.0
 
@@ -28,9 +34,7 @@ class Node(Redis):
         options += ["--cluster-require-full-coverage", "no", "--repl-diskless-sync-delay", "0"]
         # A replica that lags takes over all the same, and soon.
         options += ["--cluster-replica-validity-factor", "0"]
-        self.cluster_port = free_port()
-        options += ["--cluster-port", str(self.cluster_port)]
-        super().__init__(directory, free_port(), persistent=True, options=options)
+        super().__init__(directory, _port(), persistent=True, options=options)
         self._client: redis.Redis | None = None
 
     @property
@@ -86,7 +90,7 @@ class Cluster:
             node.ask("CLUSTER", "ADDSLOTS", *range(*ends))
         first, *others = self.nodes
         for node in others:
-            node.ask("CLUSTER", "MEET", "127.0.0.1", first.port, first.cluster_port)
+            node.ask("CLUSTER", "MEET", "127.0.0.1", first.port)
         _wait(lambda: all(self._knows_all(node) for node in self.nodes))
         for i, node in enumerate(self.nodes[_PRIMARIES:]):
             node.ask("CLUSTER", "REPLICATE", self.nodes[i].id())
@@ -154,6 +158,14 @@ class Cluster:
 
     def _knows_all(self, node: Node) -> bool:
         return node.state() == "ok" and node.known().count("connected") >= len(self.nodes)
+
+
+def _port() -> int:
+    """A free port of which the node's bus is free, too: that has no option before Redis 7."""
+    for port in random.sample(_PORTS, 200):
+        if is_free(port) and is_free(port + _BUS):
+            return port
+    raise LabError("No port for a node of a Redis Cluster is free on 127.0.0.1.")
 
 
 def _wait(condition: Any) -> None:

@@ -82,6 +82,20 @@ def test_a_node_that_may_evict_marks_is_an_error_and_is_not_read(redis_cluster, 
         node.ask("CONFIG", "SET", "maxmemory", "0")
 
 
+def test_the_first_answer_of_a_node_that_may_evict_marks_is_no_hit(redis_cluster):
+    """A new connection finds out while it is made for a read."""
+    note = Note.objects.create(stars=1)
+    node = redis_cluster.primary_of(f"note:{note.pk}")
+    for name, value in (("maxmemory", "100mb"), ("maxmemory-policy", "allkeys-lru")):
+        node.ask("CONFIG", "SET", name, value)
+    try:
+        transport.forget_connections()
+        assert cachelayer.read(Note, note.pk).outcome == "bypass"
+    finally:
+        node.ask("CONFIG", "SET", "maxmemory-policy", "noeviction")
+        node.ask("CONFIG", "SET", "maxmemory", "0")
+
+
 def test_a_node_taken_for_one_redis_is_an_error(redis_cluster, settings):
     cache = settings.CACHES["default"]
     alone = f"redis://127.0.0.1:{redis_cluster.nodes[0].port}/0"

@@ -109,19 +109,24 @@ def _shard_of(command: Command) -> int:
 
 def _of_all(command: Command) -> Any:
     """PING: the answer of the first node that answers. DBSIZE: the sum over all nodes."""
-    found: list[Any] = []
     try:
-        for node in topology.primaries():
-            [answer] = ask_node(node, command)
-            found.append(answer)
-            if command[0] == "PING":
-                return answer
+        nodes = topology.primaries()
     except (RedisError, OSError) as error:
         return _unavailable(error)
-    except CacheUnavailable as error:
-        if command[0] != "PING" or not found:
-            return error
-    return sum(map(int, found))
+    found: list[Any] = []
+    missed = CacheUnavailable("No node of the Redis Cluster serves any slot.")
+    for node in nodes:
+        try:
+            found += ask_node(node, command)
+        except CacheUnavailable as error:
+            missed = error
+            continue
+        if command[0] == "PING":
+            break
+    is_enough = found and (command[0] == "PING" or len(found) == len(nodes))
+    if not is_enough:
+        return missed
+    return found[0] if command[0] == "PING" else sum(map(int, found))
 
 
 def ask_node(node: Address, *commands: Command) -> list[Any]:

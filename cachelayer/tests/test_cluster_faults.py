@@ -111,6 +111,22 @@ def test_a_node_that_is_away_takes_only_its_keys_with_it(redis_cluster):
     assert not Repair.objects.exists()
 
 
+def test_the_cluster_answers_while_one_of_its_nodes_does_not(redis_cluster):
+    """``/health`` asks; how many keys there are, nobody knows then."""
+    [away, *_] = sorted(redis_cluster.primaries(), key=lambda node: node.address())
+    replica = redis_cluster.replica_of(away)
+    assert transport.round_trip(("PING",), ("DBSIZE",))[1] > 0
+    for node in (away, replica):
+        node.pause()
+    assert transport.ping()
+    with pytest.raises(CacheUnavailable):
+        transport.round_trip(("DBSIZE",))
+    for node in (away, replica):
+        node.resume()
+    until(redis_cluster.is_well)
+    until(closed)
+
+
 def test_rows_of_several_nodes_are_hits_but_for_those_of_the_one_that_is_away(redis_cluster):
     by_port = notes_on_each_node(redis_cluster)
     away = redis_cluster.primaries()[0]

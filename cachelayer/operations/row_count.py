@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from django.db import connections
-from redis.exceptions import RedisError
 
 from cachelayer.exceptions import CacheUnavailable
 from cachelayer.redis import (
@@ -19,7 +18,6 @@ from cachelayer.redis import (
     keyspace,
     scripts,
     shards,
-    topology,
     transport,
     variants,
 )
@@ -94,29 +92,16 @@ def _step(cursor: bytes) -> tuple[bytes, int, int]:
     # Count rows of this release's shape only; other releases have the same rows.
     prefixes = [variants.variant(cached.prefix) or cached.prefix for cached in registry.every()]
     if shards.are_used():
-        return _step_cluster(cursor, prefixes)
+        # The braces say that keys begin with the tag of their shard.
+        start = f"{{}}{keyspace.prefix()}"
+        after, answer = cluster_transport.step(
+            cursor.decode(), lambda own: _count_step([], own, STEP, start, *prefixes)
+        )
+        _, rows, others = answer or (b"0", 0, 0)
+        return after.encode(), int(rows), int(others)
     command = _count_step([], cursor, STEP, keyspace.prefix(), *prefixes)
     [[cursor, rows, others]] = transport.round_trip(command)
     return cursor, int(rows), int(others)
-
-
-def _step_cluster(cursor: bytes, prefixes: list[str]) -> tuple[bytes, int, int]:
-    """The nodes one after another. The cursor is that of a node, and which of the nodes it is."""
-    own, _, number = cursor.partition(b"@")
-    which = int(number or 0)
-    try:
-        nodes = topology.primaries()
-    except (RedisError, OSError) as error:
-        raise CacheUnavailable(str(error)) from error
-    if which >= len(nodes):
-        return b"0", 0, 0
-    # The braces say that keys begin with the tag of their shard.
-    command = _count_step([], own, STEP, f"{{}}{keyspace.prefix()}", *prefixes)
-    [[after, rows, others]] = cluster_transport.ask_node(nodes[which], command)
-    if after == b"0":
-        which += 1
-    done = after == b"0" and which == len(nodes)
-    return b"0" if done else b"%b@%d" % (after, which), int(rows), int(others)
 
 
 def _due_later(*condition: str) -> scripts.Command:

@@ -5,10 +5,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
-from redis.exceptions import RedisError
-
-from cachelayer.exceptions import CacheUnavailable
-from cachelayer.redis import cluster_transport, keyspace, shards, topology, transport
+from cachelayer.redis import cluster_transport, keyspace, shards, transport
 from cachelayer.redis.batches import PIPELINE
 from cachelayer.redis.cluster import Address
 from cachelayer.redis.scripts import Command
@@ -98,27 +95,10 @@ def _scan_node(node: Address, pattern: str, cursor: str) -> Found:
 
 def _scan(pattern: str, cursor: str) -> Found:
     if shards.are_used():
-        return _scan_cluster(pattern, cursor)
+        after, answer = cluster_transport.step(cursor, partial(_command, pattern))
+        return after, _parse(answer)[1] if answer else []
     [answer] = transport.round_trip(_command(pattern, cursor))
     return _parse(answer)
-
-
-def _scan_cluster(pattern: str, cursor: str) -> Found:
-    """The nodes one after another. The cursor is that of a node, and which of the nodes it is."""
-    own, _, number = cursor.partition("@")
-    which = int(number or 0)
-    try:
-        nodes = topology.primaries()
-    except (RedisError, OSError) as error:
-        raise CacheUnavailable(str(error)) from error
-    if which >= len(nodes):
-        return START, []
-    [answer] = cluster_transport.ask_node(nodes[which], _command(pattern, own))
-    after, found = _parse(answer)
-    if after == START:
-        which += 1
-        return (START if which == len(nodes) else f"{START}@{which}"), found
-    return f"{after}@{which}", found
 
 
 def _command(pattern: str, cursor: str) -> Command:

@@ -16,7 +16,7 @@ Redirections:
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -127,6 +127,28 @@ def _of_all(command: Command) -> Any:
     if not is_enough:
         return missed
     return found[0] if command[0] == "PING" else sum(map(int, found))
+
+
+def step(cursor: str, command: Callable[[str], Command]) -> tuple[str, Any]:
+    """One step of a walk over the nodes, one after another: the next cursor, and a node's answer.
+
+    The cursor is that of a node, and which of the nodes it is; a walk begins and ends with "0".
+    *command* is made from the node's own cursor, with which its answer begins. The answer is None
+    if there are fewer nodes than before. Raises ``CacheUnavailable``.
+    """
+    own, _, number = cursor.partition("@")
+    which = int(number or 0)
+    try:
+        nodes = topology.primaries()
+    except (RedisError, OSError) as error:
+        raise CacheUnavailable(str(error)) from error
+    if which >= len(nodes):
+        return "0", None
+    [answer] = ask_node(nodes[which], command(own))
+    after = str(int(answer[0]))
+    if after == "0":
+        which += 1
+    return ("0" if which == len(nodes) else f"{after}@{which}"), answer
 
 
 def ask_node(node: Address, *commands: Command) -> list[Any]:

@@ -259,9 +259,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         pairs=given.pairs,
     )
     directory = Path(given.directory or tempfile.mkdtemp(prefix="storm-"))
+    directory.mkdir(parents=True, exist_ok=True)
     # Started by root, Postgres runs as somebody else, who must get through to its data.
     directory.chmod(0o711)
-    servers = kind(directory / "redis")
+    servers, is_kept = kind(directory / "redis"), bool(given.directory)
     lab: IsolatedLab | None = None
     # What was started is stopped then, too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -271,6 +272,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lab.start()
         storm = Storm(lab, options, servers)
         verdict = storm.run()
+        if not verdict.kept and not options.control:
+            is_kept = True
+            sys.stderr.write(f"The logs of its servers are in {directory}.\n")
     except KeyboardInterrupt:
         sys.stderr.write("\nInterrupted; stopping the lab.\n")
         return 130
@@ -278,7 +282,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if lab:
             lab.stop()
         servers.stop()
-        if not given.directory:
+        if not is_kept:
             shutil.rmtree(directory, ignore_errors=True)
     if given.json:
         shown = {"numbers": verdict.numbers, "kept": verdict.kept}

@@ -129,7 +129,7 @@ def test_every_host_reaches_postgres_through_a_pooler_of_transactions_and_migrat
 
 def test_the_tutorial_names_services_and_ports_that_there_are():
     scripts = "\n".join(block.script for block in blocks(TUTORIAL, "bash"))
-    named = re.findall(r"docker compose (?:kill|start|stop|exec) (\S+)", scripts)
+    named = re.findall(r"docker compose (?:kill|start|stop|exec(?: -T)?) (\S+)", scripts)
     assert len(named) > 8
     assert set(named) <= set(SERVICES)
     assert set(re.findall(r"127\.0\.0\.1:(\d+)", scripts)) == PORTS

@@ -188,7 +188,7 @@ def _has_missed_a_node(before: State) -> bool:
 
     A reader goes without such rows. But "every row is cached" must not be said of them.
     """
-    return gate.state.changes != before.changes or gate.mode is Mode.SETTLING
+    return gate.state.changes != before.changes or gate.mode is not Mode.CLOSED
 
 
 def _fill_leased(

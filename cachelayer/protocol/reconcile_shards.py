@@ -66,6 +66,7 @@ def until_closed(held: ShardGates) -> None:
             logger.info("The reconcile waits for Postgres: %s", error)
             closed = set()
         except Exception:
+            # This thread must not end: nobody else would close the gates.
             _log.say(logging.ERROR, "The reconcile failed. It will be tried again.", exc_info=True)
             closed = set()
         finally:

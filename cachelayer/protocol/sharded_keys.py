@@ -49,7 +49,10 @@ def _all_or_raise(answers: Iterable[tuple[Part, Any]]) -> list[tuple[Part, Any]]
 def lease(
     wanted: Mapping[str, bytes | None], token: bytes, lifetime: int, marks: Mapping[str, Any]
 ) -> list[int]:
-    """As ``key_states.lease``; 0 for keys whose shard cannot be used."""
+    """As ``key_states.lease``; 0 for keys whose shard cannot be used.
+
+    Raises ``CacheUnavailable`` if no node can be asked.
+    """
     variant = variants.variant(next(iter(wanted)))
     known = epochs()
 
@@ -65,7 +68,11 @@ def lease(
         return _lease(guards(stored), *arguments, shard=part.shard)
 
     found: dict[str, int] = dict.fromkeys(wanted, 0)
-    for part, answer in ask_parts(shards.split(wanted), command, Use.READ):
+    answers = ask_parts(shards.split(wanted), command, Use.READ)
+    refused = [answer for _, answer in answers if isinstance(answer, CacheUnavailable)]
+    if len(refused) == len(answers):
+        raise refused[0]
+    for part, answer in answers:
         if answer == -1:
             shard_gates.settle([part.shard], UNTRUSTED)
         elif not isinstance(answer, CacheUnavailable):

@@ -64,7 +64,7 @@ def epochs() -> shard_epochs.Copy:
         raise CacheUnavailable(f"Postgres does not tell the epochs: {error}") from error
 
 
-def values(keys: Sequence[str]) -> tuple[list[bytes], str]:
+def values(keys: Sequence[str]) -> tuple[list[bytes | None], str]:
     """What *keys* read as (``AWAY`` if unknown), and the number for which that was verified.
 
     Documents are checked: an invalid one reads as its stamps. Raises ``CacheUnavailable`` if no key
@@ -83,7 +83,7 @@ def values(keys: Sequence[str]) -> tuple[list[bytes], str]:
     held = [*found.values()]
     if held and all(value == AWAY for value in held):
         raise CacheUnavailable("No node of the cluster that holds these keys can be used.")
-    return held, known.version  # type: ignore[return-value]
+    return held, known.version
 
 
 def plain(keys: Sequence[str]) -> list[bytes | None]:

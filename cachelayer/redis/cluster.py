@@ -36,7 +36,7 @@ class Client(RedisCluster):
         return self.mget_nonatomic(keys, *args)
 
 
-class ClusterConnectionFactory(ConnectionFactory[Any, Any, Any]):  # type: ignore[misc]
+class ClusterConnectionFactory(ConnectionFactory[Any, Any, Any]):  # type: ignore[misc]  # django-redis is not typed
     """django-redis' connection factory for Redis Cluster or Valkey Cluster.
 
     ``LOCATION`` names one or more of the cluster's nodes; the others are found through them.
@@ -100,7 +100,7 @@ def _is_used(alias: str) -> bool:
 
 def seeds() -> Sequence[ConnectionPool]:
     """For each node in ``LOCATION``, a pool that knows how to connect to it."""
-    client: Any = caches[conf.get().CACHE_ALIAS].client  # type: ignore[attr-defined]
+    client: Any = caches[conf.get().CACHE_ALIAS].client  # type: ignore[attr-defined]  # of django-redis
     factory = client.connection_factory
     urls = client._server if isinstance(client._server, (list, tuple)) else [client._server]
     return [factory.get_connection_pool(factory.make_connection_params(url)) for url in urls]

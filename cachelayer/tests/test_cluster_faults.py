@@ -50,6 +50,18 @@ def closed():
     return not shard_gates.not_closed()
 
 
+def idle(held):
+    """In the place of the reconcile: it does nothing, and keeps no core busy."""
+    time.sleep(0.01)
+
+
+@pytest.fixture
+def unnoticed(monkeypatch):
+    """No thread repairs or reconciles anything."""
+    monkeypatch.setattr(shard_gates, "reconcile", idle)
+    monkeypatch.setattr(watchdog.task, "wake_now", lambda: None)
+
+
 def slot_of(shard):
     return shards.slots()[shard]
 
@@ -173,6 +185,14 @@ def test_bulk_commands_do_not_pass_over_rows_of_a_node_that_is_away(redis_cluste
     assert (report.compared, report.differing) == (3, 0)
 
 
+def test_a_cluster_that_is_switched_off_is_not_said_to_be_warm(redis_cluster, settings):
+    """As one Redis: who asks for the cache is told that there is none."""
+    Note.objects.create(stars=1)
+    settings.CACHELAYER = {**settings.CACHELAYER, "ENABLED": False}
+    with pytest.raises(CacheUnavailable, match="switched off"):
+        [*warm.warm(Note)]
+
+
 def test_a_replica_that_lags_takes_over(own_cluster):
     by_port = notes_on_each_node(own_cluster)
     primary = own_cluster.primaries()[0]
@@ -203,7 +223,7 @@ def test_a_process_that_has_noticed_nothing_does_not_read_what_lags(own_cluster,
     replica = own_cluster.replica_of(primary)
     [note] = by_port.pop(primary.port)
     until(lambda: replica.info("master_repl_offset") == primary.info("master_repl_offset"))
-    monkeypatch.setattr(shard_gates, "reconcile", lambda held: time.sleep(0.01))
+    monkeypatch.setattr(shard_gates, "reconcile", idle)
     replica.pause()
     primary.ask("CLIENT", "KILL", "TYPE", "replica")
     set_stars(note, 2)
@@ -224,7 +244,7 @@ def test_a_writer_marks_a_replica_that_has_taken_over_in_vain(own_cluster):
     primary = own_cluster.primaries()[0]
     replica = own_cluster.replica_of(primary)
     [note] = by_port.pop(primary.port)
-    shard_gates.reconcile = lambda held: time.sleep(0.01)
+    shard_gates.reconcile = idle
     try:
         replica.ask("CLUSTER", "FAILOVER", "TAKEOVER")
         until(replica.is_primary)
@@ -341,14 +361,12 @@ def test_while_a_slot_moves_its_keys_are_bypassed_and_written(redis_cluster):
 
 
 @pytest.mark.parametrize("moved_first", [0, 1])
-def test_a_move_that_is_called_off_leaves_no_old_row(redis_cluster, monkeypatch, moved_first):
+def test_a_move_that_is_called_off_leaves_no_old_row(redis_cluster, unnoticed, moved_first):
     """The writer could not mark; who reads afterwards finds the slot where it always was."""
     by_port = notes_on_each_node(redis_cluster)
     here, there, _ = redis_cluster.primaries()
     [note] = by_port[here.port]
     shard = shards.of(key_of(note))
-    monkeypatch.setattr(shard_gates, "reconcile", lambda held: time.sleep(0.01))
-    monkeypatch.setattr(watchdog.task, "wake_now", lambda: None)
     redis_cluster.begin_to_move(slot_of(shard), there)
     keys = [keyspace.all_of(["cachelayer:incarnation"], shard)[0]][:moved_first]
     if keys:
@@ -365,14 +383,12 @@ def test_a_move_that_is_called_off_leaves_no_old_row(redis_cluster, monkeypatch,
     assert stars(note) == 2
 
 
-def test_a_slot_that_comes_back_is_not_taken_for_what_it_was(redis_cluster, monkeypatch):
+def test_a_slot_that_comes_back_is_not_taken_for_what_it_was(redis_cluster, unnoticed):
     """Its incarnation names its node again, but a write was marked on the other in vain."""
     by_port = notes_on_each_node(redis_cluster)
     here, there, _ = redis_cluster.primaries()
     [note] = by_port[here.port]
     shard = shards.of(key_of(note))
-    monkeypatch.setattr(shard_gates, "reconcile", lambda held: time.sleep(0.01))
-    monkeypatch.setattr(watchdog.task, "wake_now", lambda: None)
     redis_cluster.move(slot_of(shard), there)
     set_stars(note, 2)
     assert Repair.objects.filter(key=key_of(note)).exists()

@@ -22,6 +22,8 @@ _TIMEOUT: Final = 1000
 _BUS: Final = 10_000
 #: Below the ports that systems take outgoing connections from (32768 and up), the bus's as well.
 _PORTS: Final = range(20_000, 22_700)
+#: Each is given once: a node's port is chosen before the nodes start, so it is still free then.
+_untried = iter(random.sample(_PORTS, len(_PORTS)))
 #: Seconds after which a cluster that has not come up, or a move, has failed.
 _PATIENCE: Final = 30.0
 
@@ -162,7 +164,7 @@ class Cluster:
 
 def _port() -> int:
     """A free port of which the node's bus is free, too: that has no option before Redis 7."""
-    for port in random.sample(_PORTS, 200):
+    for port in _untried:
         if is_free(port) and is_free(port + _BUS):
             return port
     raise LabError("No port for a node of a Redis Cluster is free on 127.0.0.1.")

@@ -1,3 +1,3 @@
 """The tests of ``test_interleavings.py`` on a Redis Cluster."""
 
-from cachelayer.tests.test_interleavings import *  # noqa: F403
+from cachelayer.tests.test_interleavings import *  # noqa: F403  (pytest collects them)

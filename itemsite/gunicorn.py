@@ -64,15 +64,20 @@ def when_ready(server: Any) -> None:
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    """Start sending traces; the thread that does would not survive a fork."""
+    """Start sending traces; the thread that does would not survive a fork.
+
+    The worker's gate is shown from now on, and not from its first request.
+    """
+    # Not at the top: gunicorn reads this file before there are settings.
+    from cachelayer.telemetry import prometheus
     from itemsite import telemetry
 
+    prometheus.count_from_now()
     telemetry.start()
 
 
 def worker_exit(server: Any, worker: Any) -> None:
     """Save what this worker has counted and not yet written to Redis; send its last traces."""
-    # Not at the top: gunicorn reads this file before there are settings.
     from cachelayer.telemetry import buffered_metrics, counters
     from itemsite import telemetry
 
@@ -85,6 +90,6 @@ def child_exit(server: Any, worker: Any) -> None:
     """Take a dead worker's gauges out of /metrics, and keep its counts."""
     if _environment.metrics_dir:
         try:
-            metrics_files.fold(Path(_environment.metrics_dir), worker.pid)
+            metrics_files.fold(Path(_environment.metrics_dir), worker.pid, server.WORKERS)
         except Exception:
             server.log.exception("The files of worker %d stay in /metrics.", worker.pid)

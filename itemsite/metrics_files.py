@@ -42,11 +42,16 @@ def clear(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def fold(folder: Path, pid: int) -> None:
-    """Add the counts of dead process *pid* to those of the dead; its live gauges go."""
+def fold(folder: Path, pid: int, alive: Iterable[int] = ()) -> None:
+    """Add the counts of dead process *pid* to those of the dead; its live gauges go.
+
+    *alive* are the workers that run. One of them may have the pid of a dead one that is
+    still to be folded: it counts on in those files, so they are its own now.
+    """
     for path in folder.glob(f"gauge_live*_{pid}.db"):
         path.unlink(missing_ok=True)
     _unfolded.add(pid)
+    _unfolded.difference_update(alive)
     try:
         with _locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
             while _unfolded:

@@ -120,6 +120,14 @@ def listen() -> None:
     events.hit_checked.listen(_hit_checked)
 
 
+def count_from_now() -> None:
+    """Make this process known, though it has not counted anything: a server has just forked it.
+
+    prometheus_client makes the files of a forked process when it first counts.
+    """
+    gate_open.inc(0)
+
+
 def _read_ended(kind: str, outcome: str, seconds: float | None) -> None:
     reads[kind, outcome].inc()
     if seconds is not None:

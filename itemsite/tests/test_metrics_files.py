@@ -13,6 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from cachelayer.contrib import metrics_page
+from cachelayer.telemetry import processes
 from itemsite import metrics_files
 from itemsite.metrics_files import Collector, fold
 from itemsite.tests.running_site import HOT, running_site, until
@@ -122,6 +123,22 @@ def test_a_reader_that_hangs_only_puts_it_off(tmp_path, worker, monkeypatch):
     assert shown(tmp_path)["reads_total", "hit"] == 3
 
 
+def test_a_worker_with_the_pid_of_one_that_is_still_to_be_folded_keeps_its_files(
+    tmp_path, worker, monkeypatch
+):
+    monkeypatch.setattr(metrics_files, "_PATIENCE", 0.05)
+    dead, again = worker(1), worker(2)
+    kill(dead)
+    with (tmp_path / "lock").open("a") as reader:
+        fcntl.flock(reader, fcntl.LOCK_SH)
+        # As if an earlier process with this pid had died while somebody read.
+        fold(tmp_path, again.pid)
+    fold(tmp_path, dead.pid, alive=[again.pid])
+    assert (tmp_path / f"counter_{again.pid}.db").exists()
+    assert not (tmp_path / f"counter_{dead.pid}.db").exists()
+    assert shown(tmp_path)["reads_total", "hit"] == 3
+
+
 def test_a_reader_waits_for_a_fold(tmp_path, worker):
     worker(1)
     done = threading.Event()
@@ -150,6 +167,14 @@ def test_a_file_that_is_just_being_made_is_no_error(worker, tmp_path):
     worker(3)
     (tmp_path / "counter_1.db").touch()
     assert shown(tmp_path)["reads_total", "hit"] == 3
+
+
+def test_every_worker_is_known_before_it_is_asked_anything(tmp_path_factory, monkeypatch):
+    with running_site(tmp_path_factory) as site:
+        monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(site.web.directory / "metrics"))
+        # One has answered /health. The other may have been forked just now.
+        until(lambda: len(site.web.workers) == 2)
+        until(lambda: {each.pid for each in processes.gates().gates} == set(site.web.workers))
 
 
 @pytest.mark.timeout(300)

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from loadtest import network
 from loadtest.clients import clear
 from loadtest.cut_off import CutOff
 from loadtest.isolated_lab import IsolatedLab, Served, wait_until
+from loadtest.proxy import Proxy
 from loadtest.record import now
 from loadtest.redis_servers import Make, Servers, Single, paused
 
@@ -114,22 +116,25 @@ class Faults:
         """Cut one host off while the others go on, in both directions or in one."""
         if name not in self._cut_off:
             return "nothing to cut off"
-        proxy, seconds = self._cut_off[name].proxy, 0.3 + strength
-        if one_sided := round(strength * 100) % 3 == 0:
-            proxy.hold_answers()
-        elif strength < 0.5:
-            proxy.swallow()
-        else:
-            proxy.refuse()
-        time.sleep(seconds)
-        if one_sided and strength < 0.5:
-            # The answers never come: whether it was carried out stays unknown.
-            proxy.refuse()
-        proxy.mend()
+        known, seconds = self._cut_off[name].proxies, 0.3 + strength
+        percent = round(strength * 100)
+        # From all servers, or from one half of them.
+        some = (len(known) + 1) // 2 if percent % 4 < 2 else len(known)
+        proxies = [known[(percent + n) % len(known)] for n in range(some)]
+        how = Proxy.swallow if strength < 0.5 else Proxy.refuse
         words = "black-holed" if strength < 0.5 else "refused"
-        if one_sided:
+        if one_sided := percent % 3 == 0:
+            how = Proxy.hold_answers
             words = "answers lost" if strength < 0.5 else "answers late"
-        return f"{words} for {seconds:.1f} s"
+        for proxy in proxies:
+            how(proxy)
+        time.sleep(seconds)
+        for proxy in proxies:
+            if one_sided and strength < 0.5:
+                # The answers never come: whether it was carried out stays unknown.
+                proxy.refuse()
+            proxy.mend()
+        return f"{words} for {seconds:.1f} s, {len(proxies)} of {len(known)} servers"
 
 
 _KINDS: Final[dict[str, Callable[[Faults, float], str]]] = {
@@ -144,8 +149,8 @@ _KINDS: Final[dict[str, Callable[[Faults, float], str]]] = {
 
 def names(servers: type[Servers]) -> tuple[str, ...]:
     """The faults of a storm whose Redis are *servers*."""
-    # Sentinels and nodes of a cluster tell addresses, past which no proxy leads.
-    own = _KINDS if servers is Single else _KINDS.keys() - {"cut"}
+    # Of servers that tell addresses, a host in a network of its own is cut off.
+    own = _KINDS if servers is Single or network.can_be_made() else _KINDS.keys() - {"cut"}
     return (*(name for name in _KINDS if name in own), *servers.NAMES)
 
 

@@ -18,6 +18,8 @@ from typing import Final
 
 import psutil
 
+from loadtest.network import Network
+
 _CHECKOUT: Final = Path(__file__).resolve().parents[1]
 _PARTS: Final = ("cachelayer", "items", "itemsite", "loadtest", "manage.py")
 #: What a shell says of other labs and settings must not reach this one.
@@ -34,6 +36,7 @@ class IsolatedLab:
         self._root = directory / "checkout"
         self._launcher: subprocess.Popen[bytes] | None = None
         self._others: list[subprocess.Popen[bytes]] = []
+        self._networks: list[Network] = []
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.settings: dict[str, str] = {}
@@ -81,6 +84,8 @@ class IsolatedLab:
             for worker in psutil.wait_procs(workers, 10)[1]:
                 worker.kill()
         self._others.clear()
+        while self._networks:
+            self._networks.pop().close()
 
     def lab(self, *arguments: str) -> str:
         """Run ``./lab`` *arguments*; what it printed. Raises ``CalledProcessError``."""
@@ -128,14 +133,23 @@ class IsolatedLab:
         changes: Mapping[str, str],
         *,
         module: str = "gunicorn",
+        network: Network | None = None,
     ) -> "Served":
-        """Start one more web server, with the lab's settings and *changes*, and wait for it."""
+        """Start one more web server, with the lab's settings and *changes*, and wait for it.
+
+        In *network*, which is closed with it, it listens here all the same.
+        """
         port = free_port()
-        bind = {"BIND": f"127.0.0.1:{port}"}
         command = ["-m", module, *application]
-        process = self._spawn(
-            name, command, {**self.settings, **self._choice, **bind, **changes}, port=port
-        )
+        settings = {**self.settings, **self._choice, "BIND": f"127.0.0.1:{port}", **changes}
+        if network:
+            self._networks.append(network)
+            # A socket belongs to the network in which it was made, whoever listens on it.
+            with socket.create_server(("127.0.0.1", port), backlog=2048) as here:
+                settings["BIND"] = f"fd://{here.fileno()}"
+                process = self._spawn(name, command, settings, port, network.entrance, here)
+        else:
+            process = self._spawn(name, command, settings, port)
         self._others.append(process)
         self._wait_for_health(name, process, port)
         return Served(f"http://127.0.0.1:{port}", process.pid)
@@ -167,11 +181,19 @@ class IsolatedLab:
         return int(json.loads(record.read_text())["pid"])
 
     def _spawn(
-        self, name: str, arguments: Sequence[str], changes: Mapping[str, str], port: int = 0
+        self,
+        name: str,
+        arguments: Sequence[str],
+        changes: Mapping[str, str],
+        port: int = 0,
+        entrance: Sequence[str] = (),
+        *inherited: socket.socket,
     ) -> "subprocess.Popen[bytes]":
+        words = [word.replace("PORT", str(port)) for word in arguments]
         with (self._directory / f"{name}.log").open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, *(word.replace("PORT", str(port)) for word in arguments)],
+                [*entrance, sys.executable, *words],
+                pass_fds=[each.fileno() for each in inherited],
                 cwd=self._root,
                 env=_environment(changes),
                 stdin=subprocess.DEVNULL,

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import threading
 from collections.abc import Callable
 from typing import Final
@@ -18,8 +19,9 @@ class Proxy:
     carried out, but no answer comes back.
     """
 
-    def __init__(self, port: int) -> None:
-        self._target = port
+    def __init__(self, port: int, listening: socket.socket | None = None) -> None:
+        """*listening* is a socket to listen on; a new one is at ``self.port``."""
+        self._target, self._listening = port, listening
         self._loop = asyncio.new_event_loop()
         self._flowing = asyncio.Event()
         self._flowing.set()
@@ -63,8 +65,9 @@ class Proxy:
 
     def _run(self, ready: threading.Event) -> None:
         asyncio.set_event_loop(self._loop)
+        listening = self._listening or socket.create_server(("127.0.0.1", 0))
         server = self._loop.run_until_complete(
-            asyncio.start_server(self._connected, "127.0.0.1", 0)
+            asyncio.start_server(self._connected, sock=listening)
         )
         self.port = server.sockets[0].getsockname()[1]
         ready.set()

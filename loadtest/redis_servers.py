@@ -8,7 +8,7 @@ import random
 import signal
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -35,6 +35,8 @@ class Servers(ABC):
     #: The faults, and those after which the promise is a bound.
     NAMES: tuple[str, ...] = ()
     BOUNDED: tuple[str, ...] = ("pause",)
+    #: Their ports, if clients are told these by the servers, and not by a setting alone.
+    told: Sequence[int] = ()
 
     @abstractmethod
     def __init__(self, directory: Path) -> None: ...
@@ -104,7 +106,7 @@ class Single(Servers):
 
 
 class Sentinels(Servers):
-    """A Redis and its replica, and three Sentinels. No host is cut off: they tell addresses."""
+    """A Redis and its replica, and three Sentinels."""
 
     NAMES = ("redis-empty", "lag", "fail-over", "pause", "flush", "evict")
     #: For a moment after a fail-over, the former primary answers who has not heard of it.
@@ -122,6 +124,7 @@ class Sentinels(Servers):
             )
             for i in range(_SENTINELS)
         ]
+        self.told = [each.port for each in self._redis] + [each.port for each in self._sentinels]
 
     def start(self) -> Mapping[str, str]:
         primary, replica = self._redis
@@ -187,20 +190,21 @@ class Sentinels(Servers):
 
 
 class RedisCluster(Servers):
-    """Three primaries and three replicas. No host is cut off: they tell addresses."""
+    """Three primaries and three replicas."""
 
     NAMES = ("redis-empty", "lag", "fail-over", "pause", "flush", "evict", "move")
 
     def __init__(self, directory: Path) -> None:
         self._cluster = Cluster(directory)
+        self.told = [node.port for node in self._cluster.nodes]
         self._choice = random.Random("cluster")
 
     def start(self) -> Mapping[str, str]:
         self._cluster.start()
-        ports = [node.port for node in self._cluster.nodes]
+        first, *others = self.told
         return {
-            "REDIS_URL": f"redis://127.0.0.1:{ports[0]}/0",
-            "REDIS_CLUSTER": ",".join(f"127.0.0.1:{port}" for port in ports[1:]),
+            "REDIS_URL": f"redis://127.0.0.1:{first}/0",
+            "REDIS_CLUSTER": ",".join(f"127.0.0.1:{port}" for port in others),
         }
 
     def stop(self) -> None:

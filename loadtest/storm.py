@@ -113,7 +113,7 @@ class Storm:
     def _start_hosts(self) -> None:
         for name in cut_off.FAULTS:
             if name in self._options.faults:
-                self._hosts[name] = cut_off.start(self._lab, name)
+                self._hosts[name] = cut_off.start(self._lab, name, self._servers.told)
 
     def _note_what_is_there(self) -> None:
         for key, name, created_at in self._select("SELECT id::text, name, created_at FROM items"):

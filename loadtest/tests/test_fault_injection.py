@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from loadtest import network
 from loadtest.clients import Keys, rows_in
 from loadtest.fault_injection import NAMES, Fault, Outcome, in_pairs, names, schedule
 from loadtest.lists import ListRead
@@ -52,9 +53,13 @@ def test_where_all_concern_redis_no_second_one_happens():
     assert in_pairs(3, planned, servers, servers.NAMES) == [(fault,) for fault in planned]
 
 
-def test_no_host_is_cut_off_from_servers_that_tell_addresses():
+@pytest.mark.parametrize("possible", [True, False])
+def test_a_host_is_cut_off_from_servers_that_tell_addresses_where_it_can_have_a_network(
+    monkeypatch, possible
+):
+    monkeypatch.setattr(network, "can_be_made", lambda: possible)
     assert "cut" in names(KINDS["single"])
-    assert "cut" not in names(KINDS["sentinel"])
+    assert ("cut" in names(KINDS["sentinel"])) is possible
     assert "cut-postgres" in names(KINDS["cluster"])
 
 

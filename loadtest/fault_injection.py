@@ -16,7 +16,8 @@ from loadtest.cut_off import CutOff
 from loadtest.isolated_lab import IsolatedLab, Served, wait_until
 from loadtest.proxy import Proxy
 from loadtest.record import now
-from loadtest.redis_servers import Make, Servers, Single, paused
+from loadtest.redis_faults import Make, paused
+from loadtest.redis_servers import Servers, Single
 
 
 @dataclass(frozen=True, slots=True)

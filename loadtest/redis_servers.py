@@ -1,4 +1,4 @@
-"""The Redis of a storm: the lab's own, two behind Sentinels, or a cluster of six; and their faults.
+"""The Redis of a storm: the lab's own, two behind Sentinels, or a cluster of six; and its faults.
 
 Each fault is made, mended, and waited for. It returns what came of it, for people.
 """
@@ -8,10 +8,9 @@ import random
 import signal
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import redis
 
@@ -19,11 +18,20 @@ from itemsite.lab.redis_cluster import SLOTS, Cluster, Node
 from itemsite.lab.redis_sentinel import Sentinel, pair, replicate
 from itemsite.lab.redis_server import Redis
 from loadtest.isolated_lab import IsolatedLab, wait_until
+from loadtest.redis_faults import (
+    PATIENCE,
+    Make,
+    client_of,
+    evict,
+    flush,
+    leave_behind,
+    length_of_pause,
+    pause,
+    paused,
+    then_well,
+    wait_well,
+)
 
-#: Makes a fault of a strength from 0 to 1.
-Make = Callable[[float], str]
-#: Seconds after which servers that are not well again have failed the storm.
-_PATIENCE: Final = 30
 #: Longer than any pause, so that a pause is none: milliseconds until Sentinels act.
 _DOWN_AFTER: Final = 1500
 _SENTINELS: Final = 3
@@ -73,8 +81,8 @@ class Single(Servers):
             "redis-empty": self._empty,
             "redis-old": self._old,
             "pause": self._pause,
-            "flush": lambda strength: _flush(self._client),
-            "evict": lambda strength: _evict(self._client, strength),
+            "flush": lambda strength: flush(self._client),
+            "evict": lambda strength: evict(self._client, strength),
         }
 
     def _empty(self, strength: float) -> str:
@@ -93,8 +101,8 @@ class Single(Servers):
 
     def _pause(self, strength: float) -> str:
         with paused(self._lab.redis_pid):
-            time.sleep(_pause_of(strength))
-        return f"{_pause_of(strength) * 1000:.0f} ms"
+            time.sleep(length_of_pause(strength))
+        return f"{length_of_pause(strength) * 1000:.0f} ms"
 
     def _kill(self) -> None:
         os.kill(self._lab.redis_pid, signal.SIGKILL)
@@ -133,7 +141,7 @@ class Sentinels(Servers):
         replicate(replica, primary)
         for sentinel in self._sentinels:
             sentinel.start()
-        _wait(self._is_well)
+        wait_well(self._is_well)
         addresses = ",".join(f"127.0.0.1:{each.port}" for each in self._sentinels)
         return {"REDIS_URL": "redis://storm/0", "REDIS_SENTINELS": addresses}
 
@@ -147,11 +155,11 @@ class Sentinels(Servers):
             "redis-empty": self._empty,
             "lag": self._lag,
             "fail-over": self._fail_over,
-            "pause": lambda strength: _pause(self._roles()[0], strength),
-            "flush": lambda strength: _flush(_client(self._roles()[0])),
-            "evict": lambda strength: _evict(_client(self._roles()[0]), strength),
+            "pause": lambda strength: pause(self._roles()[0], strength),
+            "flush": lambda strength: flush(client_of(self._roles()[0])),
+            "evict": lambda strength: evict(client_of(self._roles()[0]), strength),
         }
-        return {name: _then(make, self._is_well) for name, make in made.items()}
+        return {name: then_well(make, self._is_well) for name, make in made.items()}
 
     def _roles(self) -> tuple[Redis, Redis]:
         """The primary and the replica, as the Sentinels say."""
@@ -164,8 +172,8 @@ class Sentinels(Servers):
             all(each.primary() == primary.port for each in self._sentinels)
             and all(each.knows_replica() for each in self._sentinels)
             and all(each.knows(_SENTINELS - 1) for each in self._sentinels)
-            and _client(primary).info("replication")["role"] == "master"
-            and _client(replica).info("replication").get("master_link_status") == "up"
+            and client_of(primary).info("replication")["role"] == "master"
+            and client_of(replica).info("replication").get("master_link_status") == "up"
         )
 
     def _empty(self, strength: float) -> str:
@@ -177,15 +185,15 @@ class Sentinels(Servers):
 
     def _lag(self, strength: float) -> str:
         primary, replica = self._roles()
-        _leave_behind(primary, replica, strength)
-        wait_until(lambda: self._roles()[0] is replica, _PATIENCE)
+        leave_behind(primary, replica, strength)
+        wait_until(lambda: self._roles()[0] is replica, PATIENCE)
         primary.start()
         return f"a replica {0.3 + strength:.1f} s behind took over"
 
     def _fail_over(self, strength: float) -> str:
         _, replica = self._roles()
-        wait_until(self._sentinels[0].fail_over, _PATIENCE)
-        done = wait_until(lambda: self._roles()[0] is replica, _PATIENCE)
+        wait_until(self._sentinels[0].fail_over, PATIENCE)
+        done = wait_until(lambda: self._roles()[0] is replica, PATIENCE)
         return "the replica took over" if done else "NOT failed over"
 
 
@@ -215,12 +223,12 @@ class RedisCluster(Servers):
             "redis-empty": self._empty,
             "lag": self._lag,
             "fail-over": self._fail_over,
-            "pause": lambda strength: _pause(self._one(), strength),
-            "flush": lambda strength: _flush(self._one().client),
-            "evict": lambda strength: _evict(self._one().client, strength),
+            "pause": lambda strength: pause(self._one(), strength),
+            "flush": lambda strength: flush(self._one().client),
+            "evict": lambda strength: evict(self._one().client, strength),
             "move": self._move,
         }
-        return {name: _then(make, self._cluster.is_well) for name, make in made.items()}
+        return {name: then_well(make, self._cluster.is_well) for name, make in made.items()}
 
     def _one(self) -> Node:
         return self._choice.choice(self._cluster.primaries())
@@ -237,15 +245,15 @@ class RedisCluster(Servers):
     def _lag(self, strength: float) -> str:
         node = self._one()
         replica = self._cluster.replica_of(node)
-        _leave_behind(node, replica, strength)
-        wait_until(replica.is_primary, _PATIENCE)
+        leave_behind(node, replica, strength)
+        wait_until(replica.is_primary, PATIENCE)
         node.start()
         return f"a replica {0.3 + strength:.1f} s behind took over"
 
     def _fail_over(self, strength: float) -> str:
         replica = self._cluster.replica_of(self._one())
         replica.ask("CLUSTER", "FAILOVER")
-        done = wait_until(replica.is_primary, _PATIENCE)
+        done = wait_until(replica.is_primary, PATIENCE)
         return "a replica took over" if done else "NOT failed over"
 
     def _move(self, strength: float) -> str:
@@ -268,86 +276,3 @@ KINDS: Final[Mapping[str, type[Servers]]] = {
     "sentinel": Sentinels,
     "cluster": RedisCluster,
 }
-
-
-@contextmanager
-def paused(pid: int | None, longer: float = 0.0) -> Iterator[None]:
-    """Freeze the process, and for some seconds *longer*."""
-    if pid is None:
-        yield
-        return
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-        time.sleep(longer)
-    finally:
-        os.kill(pid, signal.SIGCONT)
-
-
-def _client(server: Redis) -> redis.Redis:
-    return redis.Redis(port=server.port, socket_timeout=10)
-
-
-def _pause_of(strength: float) -> float:
-    """In seconds."""
-    return 0.1 + 0.6 * strength
-
-
-def _pause(server: Redis, strength: float) -> str:
-    with paused(server.pid):
-        time.sleep(_pause_of(strength))
-    return f"{_pause_of(strength) * 1000:.0f} ms"
-
-
-def _flush(client: redis.Redis) -> str:
-    keys = client.dbsize()
-    client.flushall()
-    return f"{keys} keys"
-
-
-def _evict(client: redis.Redis, strength: float) -> str:
-    def info(section: str) -> Any:
-        return client.info(section)
-
-    before = info("stats")["evicted_keys"]
-    limit = int(info("memory")["used_memory"]) - int(20_000 + 120_000 * strength)
-    client.config_set("maxmemory-policy", "volatile-lru")
-    client.config_set("maxmemory", limit)
-    time.sleep(0.5 + strength)
-    client.config_set("maxmemory", 0)
-    client.config_set("maxmemory-policy", "noeviction")
-    return f"{info('stats')['evicted_keys'] - before} keys evicted"
-
-
-def _leave_behind(primary: Redis, replica: Redis, strength: float) -> None:
-    """Kill *primary* after it did things that *replica*, which may take over, has not heard of."""
-    replica.pause()
-    _client(primary).client_kill_filter(_type="replica")
-    time.sleep(0.3 + strength)
-    primary.kill()
-    replica.resume()
-
-
-def _then(make: Make, is_well: Callable[[], bool]) -> Make:
-    """*make*, and wait until the servers are well."""
-
-    def made(strength: float) -> str:
-        done = make(strength)
-        return done if _is_well_soon(is_well) else f"{done}, NOT well after {_PATIENCE} s"
-
-    return made
-
-
-def _is_well_soon(is_well: Callable[[], bool]) -> bool:
-    def well() -> bool:
-        try:
-            return is_well()
-        except (redis.RedisError, StopIteration):
-            return False
-
-    return wait_until(well, _PATIENCE)
-
-
-def _wait(is_well: Callable[[], bool]) -> None:
-    if not _is_well_soon(is_well):
-        raise RuntimeError(f"The Redis servers were not well within {_PATIENCE} s.")

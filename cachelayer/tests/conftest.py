@@ -3,8 +3,11 @@ import threading
 import psycopg
 import pytest
 
+from cachelayer.protocol import watchdog
 from cachelayer.redis import transport
+from cachelayer.redis.shard_gates import shard_gates
 from cachelayer.telemetry import counters
+from cachelayer.tests.cluster_notes import idle
 from cachelayer.tests.pgbouncer import direct_parameters, past_pgbouncer
 
 __all__ = ["past_pgbouncer"]
@@ -60,3 +63,16 @@ def quick(settings, monkeypatch):
     """A gate that settles fast, and no flush of the counts that finds a fault before the test."""
     settings.CACHELAYER = {"PROBE_INTERVAL": 0.02, "SETTLING_TIME": 0.05}
     monkeypatch.setattr(counters, "add", lambda *args: None)
+
+
+@pytest.fixture
+def patient(quick, settings):
+    """No test reads past the cache because it has read for long."""
+    settings.CACHELAYER = {**settings.CACHELAYER, "REQUEST_BUDGET": 60.0}
+
+
+@pytest.fixture
+def unnoticed(monkeypatch):
+    """No thread repairs or reconciles anything."""
+    monkeypatch.setattr(shard_gates, "reconcile", idle)
+    monkeypatch.setattr(watchdog.task, "wake_now", lambda: None)

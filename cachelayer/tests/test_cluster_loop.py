@@ -9,9 +9,9 @@ from cachelayer.exceptions import CacheUnavailable
 from cachelayer.protocol import key_values, partition, reads
 from cachelayer.redis import epoch, keyspace, shard_epochs, shards, topology
 from cachelayer.redis.loop_transport import NotConnected
-from cachelayer.redis.shard_gates import shard_gates
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.bookshop.novels import Novel, Person, Writer
+from cachelayer.tests.cluster_notes import closed, key_of
 from cachelayer.tests.loop import running_loop
 from cachelayer.tests.outages import set_stars, stars
 from cachelayer.tests.polling import until
@@ -46,10 +46,6 @@ def connect(loop, key):
     until(is_connected)
 
 
-def key_of(note):
-    return f"note:{note.pk}"
-
-
 def notes_on_each_node(cluster):
     found = {}
     while len(found) < 3:
@@ -60,10 +56,6 @@ def notes_on_each_node(cluster):
 
 def is_hit(note):
     return cachelayer.read(Note, note.pk).outcome == "hit"
-
-
-def closed():
-    return not shard_gates.not_closed()
 
 
 def test_rows_of_all_nodes_in_one_turn(loop, redis_cluster):

@@ -27,6 +27,7 @@ LONGEST: Final = (
     "loadtest/tests/test_bench.py",
     "loadtest/tests/test_plan.py",
     "cachelayer/tests/test_cluster_faults.py",
+    "cachelayer/tests/test_cluster_moves.py",
     "itemsite/tests/test_outages.py",
     "itemsite/tests/test_adoption.py",
     "loadtest/tests/test_background.py",

@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from django.db import Error, connections
+from django.db import Error, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import TransactionManagementError
 from psycopg.pq import TransactionStatus
@@ -27,7 +27,7 @@ from cachelayer.exceptions import CacheUnavailable
 from cachelayer.protocol import commit, key_values
 from cachelayer.protocol.commit import Write
 from cachelayer.protocol.written_rows import Known
-from cachelayer.representation import query_log, registration, registry
+from cachelayer.representation import query_log, registration, registry, running_transaction
 from cachelayer.representation.registration import CachedModel
 from cachelayer.representation.relations import EVERY
 from cachelayer.tracking import repair_log, session
@@ -184,6 +184,7 @@ def intercept_commit(connection: BaseDatabaseWrapper, listen: Callable[[], None]
 
 def _commit(connection: BaseDatabaseWrapper, send_commit: Callable[[], None]) -> None:
     """Mark the pending writes of *connection*, then COMMIT."""
+    connection.validate_no_atomic_block()
     connection.__dict__.pop("cachelayer_savepoints", None)
     writes = list(pending(connection))
     if not writes:
@@ -191,11 +192,12 @@ def _commit(connection: BaseDatabaseWrapper, send_commit: Callable[[], None]) ->
         return
     try:
         _refuse_failed_transaction(connection)
-        with query_log.unnoted(connection):
+        with query_log.unnoted(connection), running_transaction.inside(connection):
             marked = commit.prepare(connection, writes)
             # An SQL error may be the reason why a row could not be read.
             _refuse_failed_transaction(connection)
             marked.mark(connection)
+        _refuse_closed_connection(connection)
     except BaseException:
         # Django itself rolls back only on a DatabaseError.
         try:
@@ -237,6 +239,15 @@ def _refuse_failed_transaction(connection: BaseDatabaseWrapper) -> None:
         raise TransactionManagementError(
             "An SQL error earlier in this transaction was caught, so Postgres will not commit it. "
             "Put the statement that may fail into a separate `transaction.atomic()` block."
+        )
+
+
+def _refuse_closed_connection(connection: BaseDatabaseWrapper) -> None:
+    """Refuse a COMMIT that Django would not send, and would not miss: the write would be lost."""
+    if connection.connection is None:
+        raise OperationalError(
+            "The connection was closed before the COMMIT, so Postgres has rolled the transaction "
+            "back. Let no serializer close the connections, as close_old_connections() does."
         )
 
 

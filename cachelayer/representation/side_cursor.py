@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import connections, transaction
 
-from cachelayer.representation import query_log
+from cachelayer.representation import query_log, running_transaction
 
 
 @contextmanager
@@ -16,10 +16,11 @@ def cursor(using: str) -> Iterator[Any]:
     A thread without a connection has none afterwards. Inside a transaction, the cursor uses the
     same connection, which may be the pool's last, and an error does not abort the transaction.
     """
-    if connections[using].connection is None:
+    connection = connections[using]
+    if connection.connection is None:
         with closing(connections.create_connection(using)) as fresh, fresh.cursor() as asking:
             yield asking
     else:
-        noted = query_log.unnoted(connections[using])
-        with noted, transaction.atomic(using=using), connections[using].cursor() as asking:
+        noted, inside = query_log.unnoted(connection), running_transaction.inside(connection)
+        with noted, inside, transaction.atomic(using=using), connection.cursor() as asking:
             yield asking

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import orjson
@@ -22,6 +22,7 @@ from django.db.transaction import TransactionManagementError
 import cachelayer
 from cachelayer.protocol import commit, key_states, key_values
 from cachelayer.redis import transport
+from cachelayer.representation import side_cursor
 from cachelayer.tests.bookshop.models import Book, Note
 from cachelayer.tests.interleaving import start
 
@@ -157,6 +158,93 @@ def test_a_commit_without_an_answer_leaves_its_marks(note, value, monkeypatch):
         note.save()
     connections.close_all()
     assert key_values.is_mark(value(key(note)))
+
+
+def lose_the_connection():
+    def terminate(pid):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+        connection.close()
+
+    start(terminate, connection.connection.info.backend_pid).result()
+
+
+@pytest.mark.usefixtures("past_pgbouncer")
+@pytest.mark.parametrize("is_caught", [True, False])
+@pytest.mark.parametrize("step", ["prepare", "mark"])
+def test_a_connection_that_is_lost_before_the_commit_is_replaced(
+    note, monkeypatch, step, is_caught
+):
+    """Within the commit, a side cursor's SAVEPOINT is the first to find out."""
+    owner = {"prepare": commit, "mark": commit.Commit}[step]
+    original = getattr(owner, step)
+
+    def lost(*arguments):
+        made = original(*arguments)
+        lose_the_connection()
+        caught = suppress(OperationalError) if is_caught else nullcontext()
+        with caught, side_cursor.cursor("default") as cursor:
+            cursor.execute("SELECT 1")
+        return made
+
+    with monkeypatch.context() as during:
+        during.setattr(owner, step, lost)
+        note.stars = 2
+        with pytest.raises(OperationalError):
+            note.save()
+    assert Note.objects.get(pk=note.pk).stars == 1
+    note.save()
+    assert orjson.loads(cachelayer.read(Note, note.pk).row)["stars"] == 2
+
+
+@pytest.mark.usefixtures("past_pgbouncer")
+def test_a_connection_that_is_lost_between_manual_commits_is_replaced(note):
+    transaction.set_autocommit(False)
+    try:
+        assert Note.objects.get().stars == 1
+        lose_the_connection()
+        with pytest.raises(OperationalError), side_cursor.cursor("default") as cursor:
+            cursor.execute("SELECT 1")
+        with suppress(OperationalError):
+            transaction.rollback()
+        connection.close()
+        assert Note.objects.get().stars == 1
+    finally:
+        transaction.rollback()
+        transaction.set_autocommit(True)
+
+
+def test_a_connection_that_is_closed_during_the_commit_is_no_success(note, monkeypatch):
+    """Django sends no COMMIT on it, and no error."""
+    prepare = commit.prepare
+
+    def prepare_and_close(*arguments):
+        prepared = prepare(*arguments)
+        connection.close()
+        return prepared
+
+    note.stars = 2
+    with monkeypatch.context() as during:
+        during.setattr(commit, "prepare", prepare_and_close)
+        with pytest.raises(OperationalError, match="was closed before the COMMIT"):
+            note.save()
+    assert Note.objects.get().stars == 1
+    note.save()
+    assert Note.objects.get().stars == 2
+
+
+def test_a_commit_within_an_atomic_block_is_refused_and_marks_nothing(note, value):
+    before = value(key(note))
+
+    def commit_within():
+        with transaction.atomic():
+            note.stars = 2
+            note.save()
+            connection.commit()
+
+    with pytest.raises(TransactionManagementError):
+        commit_within()
+    assert value(key(note)) == before
 
 
 def test_a_failure_of_the_cache_layer_itself_rolls_back(note, monkeypatch):

@@ -276,7 +276,7 @@ def test_a_row_created_while_a_reader_finds_none_is_there():
 
 
 def test_many_readers_of_one_cold_key_cost_postgres_one_read(note, settings, monkeypatch):
-    settings.CACHELAYER = {"LEASE_WAIT": 60.0, "LEASE_LIFETIME": 60.0}
+    settings.CACHELAYER = {"LEASE_WAIT": 60.0, "LEASE_LIFETIME": 60.0, "REQUEST_BUDGET": 60.0}
     loads, asked = [], Semaphore(0)
     load, get = documents.read_rows, key_states.get
 

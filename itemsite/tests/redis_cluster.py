@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -59,15 +60,24 @@ def own_cluster(tmp_path: Path, settings: Any) -> Iterator[ShardedCluster]:
 
 
 def _used(found: ShardedCluster, settings: Any) -> Iterator[ShardedCluster]:
+    with used(settings, documented(found.nodes)):
+        try:
+            yield found
+        finally:
+            for node in found.nodes:
+                node.resume()
+
+
+@contextmanager
+def used(settings: Any, caches: Any) -> Iterator[None]:
+    """The cache layer uses the cluster of *caches*, which is empty and trusted."""
     cache = settings.CACHES["default"]
-    settings.CACHES = documented(found.nodes)
+    settings.CACHES = caches
     try:
         assert cluster.is_used()
         trust_redis()
-        yield found
+        yield
     finally:
-        for node in found.nodes:
-            node.resume()
         # Before the settings change under it.
         end_reconcile()
         settings.CACHES = {"default": cache}

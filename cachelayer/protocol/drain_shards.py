@@ -6,7 +6,7 @@ row's node is away; the stamp is repaired and leaves the log. 3. The row's node 
 made with the old row, under a new stamp. 4. The row is repaired, but the page stays.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -64,7 +64,7 @@ def sweep(prefixes: Iterable[str]) -> bool:
     result = Drained()
     try:
         # Each of them, also after one that could not be repaired.
-        done = [_repair_entry(f"{prefix}:{EVERY}", result, {}) for prefix in prefixes]
+        done = [_repair_table(f"{prefix}:{EVERY}", result, {}) for prefix in prefixes]
         return all(done)
     except (CacheUnavailable, *epoch.UNKNOWN):
         return False
@@ -109,9 +109,9 @@ def _repair(
         numbers.setdefault(key, []).append(number)
     rows = [key for key in numbers if not _is_stamp(key)]
     stamps = [key for key in numbers if _is_stamp(key)]
-    done = [key for key in rows if _repair_entry(key, result, states, by)]
+    done = _repair_entries(rows, result, states, by)
     is_whole = not result.failed
-    repaired = [key for key in stamps if _repair_entry(key, result, states, by)]
+    repaired = _repair_entries(stamps, result, states, by)
     if is_whole:
         done += repaired
     return [number for key in done for number in numbers[key]]
@@ -121,23 +121,47 @@ def _is_stamp(key: str) -> bool:
     return relations.is_stamp(key.partition(":")[0])
 
 
-def _repair_entry(
-    key: str, result: Drained, states: Mapping[int, str], by: scan.By = scan.once
+def _repair_entries(
+    entries: Sequence[str], result: Drained, states: Mapping[int, str], by: scan.By
+) -> list[str]:
+    """Repair what *entries* stand for, in batches; return those of which every key is repaired.
+
+    Not one after the other: a node that is away would hold up the keys of all others once for each
+    of its own.
+    """
+    keys_of = {entry: _keys_of(entry) for entry in entries if not _is_whole_table(entry)}
+    failed: set[str] = set()
+    for batch in batched(key for keys in keys_of.values() for key in keys):
+        failed |= key_states.repair_shards(batch, states)
+    result.fail(map(shards.of, failed))
+    done = [entry for entry, keys in keys_of.items() if failed.isdisjoint(keys)]
+    whole = [entry for entry in entries if _is_whole_table(entry)]
+    return done + [entry for entry in whole if _repair_table(entry, result, states, by)]
+
+
+def _repair_table(
+    entry: str, result: Drained, states: Mapping[int, str], by: scan.By = scan.once
 ) -> bool:
-    """Whether every key that an entry stands for is repaired."""
-    prefix, _, text = key.partition(":")
-    cached = registry.model_of_prefix(prefix)
+    """Whether every row of the emptied table that *entry* names is repaired, on every node."""
     away: set[int] = set()
-    keys: Iterable[str] = [key]
-    if not _is_stamp(key) and text == EVERY:
-        keys = _of_all_nodes(prefix, away, by)
-    elif not _is_stamp(key) and cached:
-        # The triggers write primary keys in Postgres's text form.
-        keys = cached.keys_of_texts(prefix, [text])
-    for batch in batched(keys):
+    for batch in batched(_of_all_nodes(entry.partition(":")[0], away, by)):
         away |= set(map(shards.of, key_states.repair_shards(batch, states)))
     result.fail(away)
     return not away
+
+
+def _is_whole_table(entry: str) -> bool:
+    """Whether it stands for every row. A stamp's is a key like any other."""
+    return not _is_stamp(entry) and entry.partition(":")[2] == EVERY
+
+
+def _keys_of(entry: str) -> list[str]:
+    prefix, _, text = entry.partition(":")
+    cached = registry.model_of_prefix(prefix)
+    if _is_stamp(entry) or not cached:
+        return [entry]
+    # The triggers write primary keys in Postgres's text form.
+    return [*cached.keys_of_texts(prefix, [text])]
 
 
 def _of_all_nodes(prefix: str, away: set[int], by: scan.By) -> Iterator[str]:

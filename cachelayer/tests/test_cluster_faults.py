@@ -373,6 +373,23 @@ def test_a_node_that_lacks_its_log_is_drained_later_and_the_others_at_once(redis
     assert stars(gone) == 2
 
 
+def test_a_drain_asks_a_node_that_is_away_once_for_all_its_keys(redis_cluster, psql, monkeypatch):
+    """Each time could cost a timeout, while the keys of other nodes wait."""
+    notes = [note for notes in notes_on_each_node(redis_cluster, 4).values() for note in notes]
+    psql.execute("UPDATE bookshop_note SET stars = 2")
+    asked, repair = [], key_states.repair_shards
+
+    def noting(keys, states):
+        asked.append({*keys})
+        return repair(keys, states)
+
+    monkeypatch.setattr(key_states, "repair_shards", noting)
+    drain.drain()
+    assert [*filter(None, asked)] == [{*map(key_of, notes)}]
+    assert not Repair.objects.exists()
+    assert {*map(stars, notes)} == {2}
+
+
 def test_a_truncate_while_a_node_is_away(redis_cluster):
     """It names no rows: who empties the table sweeps the nodes that answer, before the answer."""
     by_port = notes_on_each_node(redis_cluster)

@@ -8,7 +8,7 @@ from django.db import connection
 
 from cachelayer import conf
 from cachelayer.operations import live_check
-from cachelayer.protocol import watchdog
+from cachelayer.protocol import documents, watchdog
 from cachelayer.redis import keyspace
 from cachelayer.telemetry import counters
 from cachelayer.tests import emptied, pgbouncer
@@ -63,6 +63,8 @@ def django_db_setup(request: pytest.FixtureRequest, django_db_setup: None) -> It
 def _fresh_cache(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     conf.get.cache_clear()
     monkeypatch.setattr(keyspace, "is_for_tests", lambda using: False)
+    # Said once in a process, in which the same test may run on a cluster, too.
+    monkeypatch.setattr(documents, "_complained", set())
     # No test depends on a look that comes or does not come in time.
     monkeypatch.setattr(watchdog.task, "wake", lambda: None)
     monkeypatch.setattr(live_check.task, "wake", lambda: None)

@@ -26,6 +26,10 @@ _PARTS: Final = ("cachelayer", "items", "itemsite", "loadtest", "manage.py")
 _KEPT: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "USER")
 
 
+#: What a server says whose port is somebody else's.
+_TAKEN: Final = ("Can't connect to", "ddress already in use", "is in use")
+
+
 class IsolatedLab:
     """Everything that ``./lab`` starts, in *directory*, on separate ports."""
 
@@ -37,8 +41,7 @@ class IsolatedLab:
         self._launcher: subprocess.Popen[bytes] | None = None
         self._others: list[subprocess.Popen[bytes]] = []
         self._networks: list[Network] = []
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.port, self.url = 0, ""
         self.settings: dict[str, str] = {}
 
     def start(self) -> None:
@@ -51,20 +54,31 @@ class IsolatedLab:
                 shutil.copytree(part, self._root / name, ignore=ignored)
             else:
                 shutil.copy2(part, self._root / name)
-        self._choose_ports()
-        self._launcher = self._spawn(
-            "lab", ["-m", "itemsite.lab"], {"PORT": str(self.port), **self._choice}
-        )
-        self._wait_for_health("lab", self._launcher, self.port)
+        self._launch()
         # export NAME=value …
         exports = shlex.split(self.lab("env"))
         pairs = (word.partition("=") for word in exports if "=" in word)
         self.settings = {name: value for name, _, value in pairs if name != "PATH"}
 
+    def _launch(self, attempts: int = 3) -> None:
+        """Somebody else may take a port between the choice and the start: then choose again."""
+        self._choose_ports()
+        self._launcher = self._spawn(
+            "lab", ["-m", "itemsite.lab"], {"PORT": str(self.port), **self._choice}
+        )
+        try:
+            self._wait_for_health("lab", self._launcher, self.port)
+        except RuntimeError as error:
+            if attempts == 1 or not any(words in str(error) for words in _TAKEN):
+                raise
+            self._launch(attempts - 1)
+
     def _choose_ports(self) -> None:
         """Not the usual ones: another lab could take them while a server here is down."""
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
         ports = self._root / "var" / "lab" / "ports.json"
-        ports.parent.mkdir(parents=True)
+        ports.parent.mkdir(parents=True, exist_ok=True)
         ports.write_text(json.dumps({"postgres": free_port(), "redis": free_port()}))
 
     def stop(self) -> None:

@@ -1,11 +1,6 @@
 """A Redis Cluster whose nodes are reached by TLS, with a user and a password: a managed one."""
 
-import ssl
-from contextlib import ExitStack
-from urllib.parse import quote
-
 import pytest
-import trustme
 
 import cachelayer
 from cachelayer.protocol import reads
@@ -17,47 +12,12 @@ from cachelayer.tests.cluster_notes import key_of, outcome
 from cachelayer.tests.loop import running_loop
 from cachelayer.tests.outages import set_stars, stars
 from cachelayer.tests.polling import until
-from itemsite.tests.own_redis import PASSWORD
-from itemsite.tests.redis_cluster import ShardedCluster, documented, used
-from itemsite.tests.tls import Terminator
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.usefixtures("quick", "patient"),
     pytest.mark.timeout(120),
 ]
-
-
-@pytest.fixture
-def tls_cluster(tmp_path, settings):
-    """Its nodes tell the ports of TLS terminators; gives these, and the settings to come to them.
-
-    The replicas do not speak TLS and lose their primaries: nothing here is about them.
-    """
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    found = ShardedCluster(tmp_path / "cluster")
-    with ExitStack() as stack:
-        stack.callback(found.stop)
-        found.start()
-        ports = []
-        for node in found.nodes[:3]:
-            node.ask("ACL", "SETUSER", "lab", "on", f">{PASSWORD}", "~*", "&*", "+@all")
-            ports.append(stack.enter_context(Terminator(node.port, context)).port)
-            node.ask("CONFIG", "SET", "cluster-announce-port", ports[-1])
-        until(lambda: all(told(node) == {*ports} for node in found.nodes[:3]))
-        login = f"rediss://lab:{quote(PASSWORD, safe='')}@127.0.0.1"
-        ends = [f"{port}/0?ssl_ca_certs={tmp_path}/ca.pem" for port in ports]
-        caches = documented([])
-        caches["default"]["LOCATION"] = [f"{login}:{end}" for end in ends]
-        stack.enter_context(used(settings, caches))
-        yield ports
-
-
-def told(node):
-    return {port for _, _, (_, port, *_), *_ in node.ask("CLUSTER", "SLOTS")}
 
 
 def notes_on_each_node(ports):

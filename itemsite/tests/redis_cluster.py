@@ -1,17 +1,23 @@
 """A real Redis Cluster of three primaries and three replicas: ``redis_cluster``."""
 
 import ast
+import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+import trustme
 
 from cachelayer.redis import cluster, shards
 from cachelayer.tests.fresh import end_reconcile, trust_redis
+from cachelayer.tests.polling import until
 from itemsite.lab.redis_cluster import Cluster, Node
 from itemsite.tests.documented import DOCS, blocks
+from itemsite.tests.own_redis import PASSWORD
+from itemsite.tests.tls import Terminator
 
 
 class ShardedCluster(Cluster):
@@ -59,8 +65,41 @@ def own_cluster(tmp_path: Path, settings: Any) -> Iterator[ShardedCluster]:
         found.stop()
 
 
+@pytest.fixture
+def tls_cluster(tmp_path: Path, settings: Any) -> Iterator[list[int]]:
+    """The cache layer comes to a cluster by TLS, at the ports that this gives, with a user.
+
+    Its nodes tell the ports of TLS terminators. The replicas do not speak TLS and lose their
+    primaries.
+    """
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    found = ShardedCluster(tmp_path / "cluster")
+    with ExitStack() as stack:
+        stack.callback(found.stop)
+        found.start()
+        ports: list[int] = []
+        for node in found.nodes[:3]:
+            node.ask("ACL", "SETUSER", "lab", "on", f">{PASSWORD}", "~*", "&*", "+@all")
+            ports.append(stack.enter_context(Terminator(node.port, context)).port)
+            node.ask("CONFIG", "SET", "cluster-announce-port", ports[-1])
+        until(lambda: all(_told(node) == {*ports} for node in found.nodes[:3]))
+        login = f"rediss://lab:{quote(PASSWORD, safe='')}@127.0.0.1"
+        ends = [f"{port}/0?ssl_ca_certs={tmp_path}/ca.pem" for port in ports]
+        caches = documented([])
+        caches["default"]["LOCATION"] = [f"{login}:{end}" for end in ends]
+        stack.enter_context(_configured(settings, caches))
+        yield ports
+
+
+def _told(node: Node) -> set[int]:
+    return {port for _, _, (_, port, *_), *_ in node.ask("CLUSTER", "SLOTS")}
+
+
 def _used(found: ShardedCluster, settings: Any) -> Iterator[ShardedCluster]:
-    with used(settings, documented(found.nodes)):
+    with _configured(settings, documented(found.nodes)):
         try:
             yield found
         finally:
@@ -69,7 +108,7 @@ def _used(found: ShardedCluster, settings: Any) -> Iterator[ShardedCluster]:
 
 
 @contextmanager
-def used(settings: Any, caches: Any) -> Iterator[None]:
+def _configured(settings: Any, caches: Any) -> Iterator[None]:
     """The cache layer uses the cluster of *caches*, which is empty and trusted."""
     cache = settings.CACHES["default"]
     settings.CACHES = caches

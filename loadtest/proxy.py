@@ -60,8 +60,14 @@ class Proxy:
         done.wait(10)
 
     def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.call_soon_threadsafe(self._end)
         self._thread.join(5)
+
+    def _end(self) -> None:
+        for pump in self._pumps:
+            pump.cancel()
+        # After they have ended.
+        self._loop.call_soon(self._loop.stop)
 
     def _run(self, ready: threading.Event) -> None:
         asyncio.set_event_loop(self._loop)

@@ -1,5 +1,6 @@
 """What happens to single nodes of a real Redis Cluster: no read is stale, and others hit."""
 
+from contextlib import suppress
 from dataclasses import replace
 
 import orjson
@@ -371,6 +372,29 @@ def test_a_node_that_lacks_its_log_is_drained_later_and_the_others_at_once(redis
     until(redis_cluster.is_well)
     until(closed)
     assert stars(gone) == 2
+
+
+def test_stamps_wait_in_the_log_for_the_rows_of_a_node_that_is_away(redis_cluster, psql):
+    """A page made meanwhile would have the old row, and its stamp be valid for ever."""
+    writer, _, stamp = document_across_nodes(redis_cluster)
+    by_port = notes_on_each_node(redis_cluster)
+    there = redis_cluster.primary_of(stamp)
+    away = next(node for node in redis_cluster.primaries() if node is not there)
+    [gone] = by_port[away.port]
+    nodes = (away, redis_cluster.replica_of(away))
+    for node in nodes:
+        node.pause()
+    psql.execute("UPDATE bookshop_note SET stars = 2 WHERE id = %s", [gone.pk])
+    psql.execute("UPDATE bookshop_person SET name = 'Bea' WHERE id = %s", [writer.pk])
+    with suppress(CacheUnavailable):
+        drain.drain()
+    assert {key_of(gone), stamp} <= {*Repair.objects.values_list("key", flat=True)}
+    for node in nodes:
+        node.resume()
+    until(redis_cluster.is_well)
+    until(closed)
+    until(lambda: not Repair.objects.exists() or not drain.drain())
+    assert not Repair.objects.exists()
 
 
 def test_a_drain_asks_a_node_that_is_away_once_for_all_its_keys(redis_cluster, psql, monkeypatch):

@@ -11,7 +11,14 @@ from redis.exceptions import MovedError, NoScriptError, RedisError
 
 from cachelayer import events
 from cachelayer.exceptions import CacheUnavailable
-from cachelayer.redis import cluster_transport, loop_transport, resp, scripts, topology
+from cachelayer.redis import (
+    cluster_lines,
+    cluster_transport,
+    loop_transport,
+    resp,
+    scripts,
+    topology,
+)
 from cachelayer.redis.cluster import Address
 from cachelayer.redis.gate import Use
 from cachelayer.redis.loop_transport import Line, NotConnected
@@ -57,7 +64,7 @@ def _line(shard: int) -> Line:
     if node is None:
         raise NotConnected("This process does not know yet where its keys are.")
     return loop_transport.line_to(
-        node, partial(cluster_transport.connect, node), partial(_suspect, node)
+        node, partial(cluster_lines.connect, node), partial(_suspect, node)
     )
 
 

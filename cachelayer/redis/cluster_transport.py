@@ -1,9 +1,9 @@
 """The way to a Redis Cluster: round trips through the gate of each shard, grouped by node.
 
-A caller sends commands that each use the keys of one shard. Those for one node go out together; the
-nodes are asked one after another. If one node does not answer, the commands for the others are sent
-all the same: a write that cannot mark its keys on one node must still mark those on the others,
-which are read as before.
+A caller sends commands that each use the keys of one shard. Those for one node go out together, to
+all nodes at once. If one node does not answer, the commands for the others are sent all the same: a
+write that cannot mark its keys on one node must still mark those on the others, which are read as
+before.
 
 Redirections:
 
@@ -13,10 +13,7 @@ Redirections:
   a mark on one of the two nodes could be missed by a reader of the other. ``revoke`` follows.
 """
 
-import os
-import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -24,34 +21,25 @@ from redis.exceptions import (
     AskError,
     MaxConnectionsError,
     MovedError,
-    NoScriptError,
     RedisError,
     ResponseError,
     TryAgainError,
 )
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from cachelayer import conf, events, timing
+from cachelayer import conf, timing
 from cachelayer.exceptions import BrokenConnection, CacheUnavailable, OnTheMove
 from cachelayer.redis import (
-    cluster,
-    eviction,
+    cluster_lines,
     incarnation,
     keyspace,
-    resp,
-    scripts,
     shards,
     topology,
 )
 from cachelayer.redis.cluster import Address
 from cachelayer.redis.gate import Use
-from cachelayer.redis.resp import Lines
 from cachelayer.redis.scripts import Command
 from cachelayer.redis.shard_gates import shard_gates
 
-_lock = threading.Lock()
-_lines: dict[Address, Lines] = {}
 #: Commands without keys that a caller may send; see ``_of_all``.
 _OF_ALL: Final = ("PING", "DBSIZE")
 
@@ -83,18 +71,18 @@ def round_trip(
             shard_gates.suspect([of[i]], error)
             results[i] = _unavailable(error)
     moved: dict[Address, list[int]] = {}
-    for node, which in by_node.items():
-        answers = _ask(node, [commands[i] for i in which], resend)
-        for i, answer in zip(which, answers, strict=True):
+    asked = {node: [commands[i] for i in which] for node, which in by_node.items()}
+    for node, answers in cluster_lines.ask(asked, resend).items():
+        for i, answer in zip(by_node[node], answers, strict=True):
             if isinstance(answer, MovedError):
                 there = (str(answer.host) or node[0], int(answer.port))
                 topology.moved(of[i], there)
                 moved.setdefault(there, []).append(i)
             else:
                 results[i] = result(node, of[i], answer, use)
-    for node, which in moved.items():
-        answers = _ask(node, [commands[i] for i in which], resend)
-        for i, answer in zip(which, answers, strict=True):
+    again = {node: [commands[i] for i in which] for node, which in moved.items()}
+    for node, answers in cluster_lines.ask(again, resend).items():
+        for i, answer in zip(moved[node], answers, strict=True):
             results[i] = result(node, of[i], answer, use)
     if not partial:
         for each in results:
@@ -156,7 +144,7 @@ def ask_node(node: Address, *commands: Command) -> list[Any]:
 
     The gates do not bar them: SCAN and INFO tell nothing that a read relies on.
     """
-    answers = _ask(node, commands, True)
+    answers = cluster_lines.ask({node: commands}, True)[node]
     for answer in answers:
         if isinstance(answer, Exception):
             raise _unavailable(answer)
@@ -194,73 +182,6 @@ def _unavailable(error: Exception) -> CacheUnavailable:
     return found
 
 
-def _ask(node: Address, commands: Sequence[Command], resend: bool) -> list[Any]:
-    """The answers of *node*; an error, also of the connection, is an answer."""
-    start = time.perf_counter()
-    try:
-        answers = _reconnecting(node, commands, resend)
-        unknown = [i for i, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
-        if unknown:
-            texts = [scripts.with_text(commands[i]) for i in unknown]
-            for i, answer in zip(unknown, _reconnecting(node, texts, resend), strict=True):
-                answers[i] = answer
-        return answers
-    except (RedisError, OSError, CacheUnavailable) as error:
-        return [error] * len(commands)
-    finally:
-        took = time.perf_counter() - start
-        timing.add_redis(took)
-        events.round_trip_ended(scripts.name(commands[0]), took)
-
-
-def _reconnecting(node: Address, commands: Sequence[Command], resend: bool) -> list[Any]:
-    packed = resp.pack(*commands)
-    try:
-        return _lines_to(node).ask(packed, len(commands))
-    except MaxConnectionsError:
-        raise
-    except (RedisConnectionError, RedisTimeoutError) as error:
-        _lines_to(node).forget()
-        if not resend:
-            raise BrokenConnection(str(error)) from error
-        if isinstance(error, RedisTimeoutError):
-            raise  # A reader does not wait for a second connection.
-        return _lines_to(node).ask(packed, len(commands))
-
-
-def _lines_to(node: Address) -> Lines:
-    found = _lines.get(node)
-    if found is None:
-        with _lock:
-            found = _lines.setdefault(node, Lines(lambda: _new(node), cluster.most_connections))
-    return found
-
-
-def connect(node: Address) -> Any:
-    """A new connection to *node*, connected and verified, for an event loop."""
-    connection = _new(node)
-    resp.connect(connection)
-    return connection
-
-
-def _new(node: Address) -> Any:
-    return cluster.connection_to(node, redis_connect_func=lambda made: _verify(node, made))
-
-
-def _verify(node: Address, connection: Any) -> None:
-    """Before a connection's first command: does this node spare marks?
-
-    Which data it has, every script finds out by itself.
-    """
-    connection.on_connect()
-    [info] = incarnation.ask(connection, ("INFO",))
-    if isinstance(info, Exception):
-        raise info
-    danger = eviction.memory(info, lambda *asked: incarnation.ask(connection, *asked)).danger
-    if danger:
-        shard_gates.settle(topology.shards_of(node), danger)
-
-
 def revoke(shard: int) -> None:
     """Take the trust in *shard* away, wherever its incarnation is. Never raises.
 
@@ -287,20 +208,3 @@ def open_node(shard: int, error: Exception) -> None:
         with suppress(RedisError, OSError):
             which += topology.shards_of(topology.address(shard))
     shard_gates.open(which, error)
-
-
-def forget_connections() -> None:
-    """Close the idle connections, and forget the nodes."""
-    topology.forget()
-    for lines in [*_lines.values()]:
-        lines.forget()
-
-
-def _start_afresh() -> None:
-    global _lock
-    _lock = threading.Lock()
-    for lines in _lines.values():
-        lines.start_afresh()
-
-
-os.register_at_fork(after_in_child=_start_afresh)

@@ -71,13 +71,22 @@ class Line:
         Each part may take as long as the socket's timeout, and a whole answer ten times as long.
         Raises ``RedisError``.
         """
+        self.send(packed)
+        return self.read(count)
+
+    def send(self, packed: bytes) -> None:
+        """Send without waiting for the answers; raises ``RedisError``."""
         try:
             self._send(packed)
-            return self._read(count)
-        except (TimeoutError, BlockingIOError) as error:
-            raise RedisTimeoutError("Timeout reading from socket") from error
         except OSError as error:
-            raise RedisConnectionError(str(error)) from error
+            raise _broken(error) from error
+
+    def read(self, count: int) -> list[Any]:
+        """The *count* answers to what was sent, as ``ask`` returns them."""
+        try:
+            return self._read(count)
+        except OSError as error:
+            raise _broken(error) from error
 
     def close(self) -> None:
         self._connection.disconnect()
@@ -117,6 +126,12 @@ class Line:
             # Any error, such as a length that exceeds memory, or a map with a list as key.
             raise RedisConnectionError(f"This is not an answer from Redis: {error!r}") from error
         return answers
+
+
+def _broken(error: OSError) -> RedisError:
+    if isinstance(error, (TimeoutError, BlockingIOError)):
+        return RedisTimeoutError("Timeout reading from socket")
+    return RedisConnectionError(str(error))
 
 
 def refusal(connection: Any, reply: Exception) -> ResponseError:
@@ -189,20 +204,25 @@ class Lines:
     def ask(self, packed: bytes, count: int) -> list[Any]:
         """Like ``Line.ask``; raises ``MaxConnectionsError`` if too many lines are in use."""
         idle = self._idle
-        try:
-            line = idle.pop()
-        except IndexError:
-            line = self._make()
+        line = self._take(idle)
         try:
             answers = line.ask(packed, count)
         except BaseException:
             self._close(line)
             raise
-        if idle is self._idle:
-            idle.append(line)
-        else:  # ``forget`` was called meanwhile.
-            self._close(line)
+        self._give_back(line, idle)
         return answers
+
+    def send(self, packed: bytes, count: int) -> "Question":
+        """Like ``ask``, but without waiting: a thread can ask several servers at once."""
+        idle = self._idle
+        line = self._take(idle)
+        try:
+            line.send(packed)
+        except BaseException:
+            self._close(line)
+            raise
+        return Question(self, line, idle, count)
 
     def values(self, keys: Sequence[str]) -> Any:
         """The values of *keys* (bytes or None), or the ``ResponseError`` that refuses them."""
@@ -225,6 +245,18 @@ class Lines:
             with suppress(IndexError):
                 self._close(idle.pop())
 
+    def _take(self, idle: deque[Line]) -> Line:
+        try:
+            return idle.pop()
+        except IndexError:
+            return self._make()
+
+    def _give_back(self, line: Line, idle: deque[Line]) -> None:
+        if idle is self._idle:
+            idle.append(line)
+        else:  # ``forget`` was called meanwhile.
+            self._close(line)
+
     def _make(self) -> Line:
         with self._lock:
             if self._made >= self._most():
@@ -241,3 +273,31 @@ class Lines:
         with self._lock:
             self._made -= 1
         line.close()
+
+
+class Question:
+    """What ``Lines.send`` has sent. One who will not call ``answers`` must ``close`` it."""
+
+    __slots__ = ("_count", "_idle", "_line", "_lines")
+
+    def __init__(self, lines: Lines, line: Line, idle: deque[Line], count: int) -> None:
+        self._lines, self._idle, self._count = lines, idle, count
+        self._line: Line | None = line
+
+    def answers(self) -> list[Any]:
+        """Wait for the answers: once; raises as ``Lines.ask``."""
+        assert self._line
+        try:
+            answers = self._line.read(self._count)
+        except BaseException:
+            self.close()
+            raise
+        self._lines._give_back(self._line, self._idle)
+        self._line = None
+        return answers
+
+    def close(self) -> None:
+        """Close the line if its answers were not read: they are not the next one's."""
+        if self._line:
+            self._lines._close(self._line)
+            self._line = None

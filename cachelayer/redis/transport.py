@@ -34,6 +34,7 @@ from redis.sentinel import SentinelConnectionPool
 from cachelayer import conf, events, timing
 from cachelayer.exceptions import BrokenConnection, CacheUnavailable
 from cachelayer.redis import (
+    cluster_lines,
     cluster_transport,
     epoch,
     incarnation,
@@ -322,7 +323,7 @@ def forget_connections() -> None:
     """Close the idle connections; the next ones verify anew."""
     global _pool, _generation
     _generation += 1
-    cluster_transport.forget_connections()
+    cluster_lines.forget_connections()
     if _pool is not None:
         _pool.disconnect(inuse_connections=False)
         _pool = None

@@ -1,5 +1,8 @@
 """The protocol on a real Redis Cluster whose nodes are well."""
 
+from uuid import UUID
+
+import orjson
 import pytest
 from django.core.management import call_command
 
@@ -7,7 +10,7 @@ import cachelayer
 from cachelayer.checks import redis as redis_checks
 from cachelayer.operations import clear
 from cachelayer.protocol import watchdog
-from cachelayer.redis import shards, topology, transport
+from cachelayer.redis import cluster_lines, resp, shards, topology, transport
 from cachelayer.redis.shard_gates import shard_gates
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.outages import set_stars, stars
@@ -26,6 +29,48 @@ def test_a_row_is_filled_hit_and_pushed():
     assert cachelayer.read(Note, note.pk).outcome == "hit"
     assert stars(note) == 2
     assert not shard_gates.not_closed()
+
+
+@pytest.fixture
+def notes():
+    """Rows on every node, cached; with their number of stars."""
+    numbers = {UUID(int=n): n for n in range(1, 41)}
+    Note.objects.bulk_create([Note(pk=pk, stars=n) for pk, n in numbers.items()])
+    assert len({topology.address(shards.of(f"note:{pk}")) for pk in numbers}) == 3
+    cachelayer.read_many(Note, numbers)
+    return numbers
+
+
+def test_all_nodes_are_asked_before_the_first_answer_is_awaited(notes, monkeypatch):
+    steps = []
+    for name in ("send", "read"):
+        original = getattr(resp.Line, name)
+
+        def noted(line, given, name=name, original=original):
+            steps.append(name)
+            return original(line, given)
+
+        monkeypatch.setattr(resp.Line, name, noted)
+    found = cachelayer.read_many(Note, notes)
+    assert {read.outcome for read in found.values()} == {"hit"}
+    assert steps == ["send"] * 3 + ["read"] * 3
+
+
+def test_answers_that_nobody_waits_for_are_not_those_of_the_next(notes, monkeypatch):
+    read = resp.Line.read
+    with monkeypatch.context() as patched:
+
+        def interrupted(line, count):
+            patched.setattr(resp.Line, "read", read)
+            raise KeyboardInterrupt
+
+        patched.setattr(resp.Line, "read", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            cachelayer.read_many(Note, notes)
+    pools = cluster_lines._lines.values()
+    assert [len(lines._idle) for lines in pools] == [lines._made for lines in pools]
+    found = cachelayer.read_many(Note, notes)
+    assert {pk: orjson.loads(read.row)["stars"] for pk, read in found.items()} == notes
 
 
 def test_shards_cover_the_slots_evenly():

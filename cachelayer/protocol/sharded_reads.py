@@ -23,7 +23,6 @@ from cachelayer.redis import (
     epoch,
     incarnation,
     keyspace,
-    scripts,
     shard_epochs,
     shards,
     variants,
@@ -39,8 +38,8 @@ UNTRUSTED: Final = (
     "or has taken over their slot."
 )
 _DOCUMENT: Final = b"d:"
-
-_get = scripts.load("get_verified", "own_incarnation")
+#: Which server a node is.
+_WHO: Final = ("INFO", "replication")
 
 
 def guards(keys: Iterable[str]) -> list[str]:
@@ -49,11 +48,21 @@ def guards(keys: Iterable[str]) -> list[str]:
 
 
 def ask_parts(
-    parts: Sequence[Part], command: Callable[[Part], Command], use: Use, *, resend: bool = True
+    parts: Sequence[Part],
+    command: Callable[[Part], Command],
+    use: Use,
+    *,
+    resend: bool = True,
+    behind: Command | None = None,
 ) -> list[tuple[Part, Any]]:
-    """The answer for each of *parts*; ``CacheUnavailable`` is the answer of a node that is away."""
+    """The answer for each of *parts*; ``CacheUnavailable`` is the answer of a node that is away.
+
+    *behind* as for ``cluster_transport.round_trip``.
+    """
     made = [command(part) for part in parts]
-    answers = cluster_transport.round_trip(*made, use=use, resend=resend, partial=True)
+    answers = cluster_transport.round_trip(
+        *made, use=use, resend=resend, partial=True, behind=behind
+    )
     return [*zip(parts, answers, strict=True)]
 
 
@@ -94,22 +103,22 @@ def plain(keys: Sequence[str]) -> list[bytes | None]:
 def _verified(stored: Sequence[str], known: shard_epochs.Copy) -> dict[str, bytes | None]:
     """The values of *stored*, in that order, from trusted nodes; else ``AWAY``."""
     found: dict[str, bytes | None] = dict.fromkeys(stored, AWAY)
-    for part, answer in ask_parts(shards.split(stored), _get_of, Use.READ):
+    for part, answer in ask_parts(shards.split(stored), _get_of, Use.READ, behind=_WHO):
         found |= _trusted(part, answer, known)
     return found
 
 
 def _get_of(part: Part) -> Command:
-    return _get(guards(part.keys), shard=part.shard)
+    return ("MGET", *keyspace.all_of(guards(part.keys), part.shard))
 
 
 def _trusted(part: Part, answer: Any, known: shard_epochs.Copy) -> dict[str, bytes | None]:
     """The values in *answer*; none if the shard is not trusted where they come from."""
     if isinstance(answer, CacheUnavailable):
         return {}
-    *got, _, held_by = answer
+    (*got, _, held_by), who = answer
     expected = known.of_shard.get(part.shard)
-    if expected is None or incarnation.trusted_epoch(held_by) != expected:
+    if expected is None or incarnation.trusted_by(held_by, who) != expected:
         shard_gates.settle([part.shard], UNTRUSTED)
         return {}
     return dict(zip(part.keys, got, strict=True))
@@ -151,7 +160,8 @@ async def _averified(
     """As ``_verified``, from an event loop, from all nodes at once; and the seconds that took."""
     parts = shards.split(stored)
     answers = await asyncio.gather(
-        *(cluster_loop.run(_get_of(part), part.shard) for part in parts), return_exceptions=True
+        *(cluster_loop.run(_get_of(part), _WHO, part.shard) for part in parts),
+        return_exceptions=True,
     )
     found: dict[str, bytes | None] = dict.fromkeys(stored, AWAY)
     longest = 0.0

@@ -7,7 +7,7 @@ import time
 from functools import partial
 from typing import Any
 
-from redis.exceptions import MovedError, NoScriptError, RedisError
+from redis.exceptions import MovedError, RedisError
 
 from cachelayer import events
 from cachelayer.exceptions import CacheUnavailable
@@ -32,19 +32,17 @@ def enter(shard: int) -> None:
     _line(shard).enter()
 
 
-async def run(command: Command, shard: int) -> tuple[Any, float]:
-    """The answer to *command*, a script over keys of *shard*, and the seconds that took.
+async def run(command: Command, behind: Command, shard: int) -> tuple[Any, float]:
+    """The answers to *command*, over keys of *shard*, and *behind*; and the seconds that took.
 
     Raises ``CacheUnavailable``, and ``NotConnected`` where a thread would have to ask first.
     """
     shard_gates.enter(shard, Use.READ)
     line, started = _line(shard), time.perf_counter()
     try:
-        [answer] = await line.ask(resp.pack(command), 1)
-        if isinstance(answer, NoScriptError):
-            [answer] = await line.ask(resp.pack(scripts.with_text(command)), 1)
+        answer, *more = await line.ask(resp.pack(command, behind), 2)
     except (RedisError, OSError) as error:
-        answer = error
+        answer, more = error, []
     took = time.perf_counter() - started
     events.round_trip_ended(scripts.name(command), took)
     node = topology.known(shard)
@@ -52,7 +50,7 @@ async def run(command: Command, shard: int) -> tuple[Any, float]:
     if isinstance(answer, MovedError):
         topology.moved(shard, (str(answer.host) or node[0], int(answer.port)))
         raise CacheUnavailable(str(answer))
-    result = cluster_transport.result(node, shard, answer, Use.READ)
+    result = cluster_transport.result(node, shard, answer, Use.READ, *more)
     if isinstance(result, CacheUnavailable):
         raise result
     return result, took

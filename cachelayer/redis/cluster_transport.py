@@ -13,7 +13,7 @@ Redirections:
   a mark on one of the two nodes could be missed by a reader of the other. ``revoke`` follows.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -45,12 +45,19 @@ _OF_ALL: Final = ("PING", "DBSIZE")
 
 
 def round_trip(
-    *commands: Command, use: Use = Use.WRITE, resend: bool = True, partial: bool = False
+    *commands: Command,
+    use: Use = Use.WRITE,
+    resend: bool = True,
+    partial: bool = False,
+    behind: Command | None = None,
 ) -> list[Any]:
     """Send *commands*; return their results in order.
 
     Raises ``CacheUnavailable`` if one of them has no result, after all were sent. With *partial*,
     that ``CacheUnavailable`` is its result. *resend* as for ``transport.round_trip``.
+
+    With *behind*, each node carries that out after its commands, and the result of each of them is
+    a pair: its own, and that of *behind*.
     """
     if use is Use.READ and timing.redis_spent() > conf.get().REQUEST_BUDGET:
         raise CacheUnavailable("This request has used up its time for Redis.")
@@ -71,24 +78,35 @@ def round_trip(
             shard_gates.suspect([of[i]], error)
             results[i] = _unavailable(error)
     moved: dict[Address, list[int]] = {}
-    asked = {node: [commands[i] for i in which] for node, which in by_node.items()}
-    for node, answers in cluster_lines.ask(asked, resend).items():
-        for i, answer in zip(by_node[node], answers, strict=True):
-            if isinstance(answer, MovedError):
-                there = (str(answer.host) or node[0], int(answer.port))
-                topology.moved(of[i], there)
-                moved.setdefault(there, []).append(i)
-            else:
-                results[i] = result(node, of[i], answer, use)
-    again = {node: [commands[i] for i in which] for node, which in moved.items()}
-    for node, answers in cluster_lines.ask(again, resend).items():
-        for i, answer in zip(moved[node], answers, strict=True):
-            results[i] = result(node, of[i], answer, use)
+    followed = (behind,) if behind else ()
+    for node, i, answer, *more in _ask(by_node, commands, followed, resend):
+        if isinstance(answer, MovedError):
+            there = (str(answer.host) or node[0], int(answer.port))
+            topology.moved(of[i], there)
+            moved.setdefault(there, []).append(i)
+        else:
+            results[i] = result(node, of[i], answer, use, *more)
+    for node, i, answer, *more in _ask(moved, commands, followed, resend):
+        results[i] = result(node, of[i], answer, use, *more)
     if not partial:
         for each in results:
             if isinstance(each, CacheUnavailable):
                 raise each
     return results
+
+
+def _ask(
+    by_node: Mapping[Address, Sequence[int]],
+    commands: Sequence[Command],
+    followed: Sequence[Command],
+    resend: bool,
+) -> Iterator[tuple[Any, ...]]:
+    """Of each command by its number: node, number, answer, and what the node answered behind it."""
+    asked = {n: [*(commands[i] for i in which), *followed] for n, which in by_node.items()}
+    for node, answers in cluster_lines.ask(asked, resend).items():
+        which = by_node[node]
+        for i, answer in zip(which, answers, strict=False):
+            yield node, i, answer, *answers[len(which) :]
 
 
 def _shard_of(command: Command) -> int:
@@ -151,7 +169,7 @@ def ask_node(node: Address, *commands: Command) -> list[Any]:
     return answers
 
 
-def result(node: Address, shard: int, answer: Any, use: Use) -> Any:
+def result(node: Address, shard: int, answer: Any, use: Use, *behind: Any) -> Any:
     """What the caller gets of *answer*; notes what it says about the shard or the node."""
     if not isinstance(answer, Exception):
         try:
@@ -159,7 +177,7 @@ def result(node: Address, shard: int, answer: Any, use: Use) -> Any:
             shard_gates.enter(shard, use)
         except CacheUnavailable as error:
             return error
-        return answer
+        return (answer, *behind) if behind else answer
     if isinstance(answer, (AskError, TryAgainError)):  # A second MOVED, too.
         shard_gates.settle([shard], f"Slot {shards.slots()[shard]} is moving to another node.")
         return OnTheMove(str(answer))

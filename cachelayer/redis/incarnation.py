@@ -78,6 +78,19 @@ def trusted_epoch(value: bytes | None) -> str:
     return epoch
 
 
+def trusted_by(value: bytes | None, info: Any) -> str:
+    """As ``trusted_epoch``; "" if the server of *info* is not the one that *value* names.
+
+    *info* is the server's INFO replication, asked after *value*. A server that is the named primary
+    then was so before, because no replication id is given twice. Its replicas have copies of the
+    key, and its id, but another role. (INFO within a script costs several times as much.)
+    """
+    if not value or not isinstance(info, bytes) or b"role:master" not in info:
+        return ""
+    name = info.partition(b"master_replid:")[2][:40]
+    return trusted_epoch(value) if b":%b " % name in value else ""
+
+
 def epoch_in(value: bytes | None) -> str:
     """The epoch in the key's *value*; "" if there is none."""
     return (value or b"").decode().rpartition(" ")[2]

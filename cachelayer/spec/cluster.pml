@@ -8,6 +8,10 @@
  * The model proves the assertion at HIT: everything in the document was what Postgres had at the
  * moment when the document was found, unless the reader has not heard yet of the last reconcile.
  *
+ * A reader finds the key and the incarnation in one step; which server that is, the code asks in
+ * the next one. A server's name in `name` is never given twice. So what has the incarnation's name
+ * afterwards had it before, and one step stands for both.
+ *
  * A move that is called off brings its keys back, as `redis-cli --cluster fix` does; its incarnation
  * may stay behind. (If a mark stayed behind, and its writer were killed, there would be a stale read.)
  *

@@ -10,7 +10,7 @@ import cachelayer
 from cachelayer.checks import redis as redis_checks
 from cachelayer.operations import clear
 from cachelayer.protocol import watchdog
-from cachelayer.redis import cluster_lines, resp, shards, topology, transport
+from cachelayer.redis import cluster_lines, incarnation, resp, shards, topology, transport
 from cachelayer.redis.shard_gates import shard_gates
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.outages import set_stars, stars
@@ -54,6 +54,31 @@ def test_all_nodes_are_asked_before_the_first_answer_is_awaited(notes, monkeypat
     found = cachelayer.read_many(Note, notes)
     assert {read.outcome for read in found.values()} == {"hit"}
     assert steps == ["send"] * 3 + ["read"] * 3
+
+
+def test_a_node_says_which_server_it_is_after_its_values(notes, monkeypatch):
+    """Said before, it might have become a replica meanwhile, with a copy of the incarnation."""
+    asked, ask = [], cluster_lines.ask
+    monkeypatch.setattr(
+        cluster_lines, "ask", lambda *given: asked.extend(given[0].values()) or ask(*given)
+    )
+    cachelayer.read_many(Note, notes)
+    assert len(asked) == 3
+    for commands in asked:
+        assert {name for name, *_ in commands[:-1]} == {"MGET"}
+        assert commands[-1] == ("INFO", "replication")
+
+
+def test_a_replica_is_not_the_server_of_its_copy_of_the_incarnation(redis_cluster):
+    primary = redis_cluster.primaries()[0]
+    [key, *_] = primary.ask("KEYS", f"*{incarnation.KEY}")
+    value = primary.ask("GET", key)
+    said = [
+        node.ask("EVAL", "return redis.call('INFO', 'replication')", 0)
+        for node in (primary, redis_cluster.replica_of(primary))
+    ]
+    assert incarnation.trusted_by(value, said[0])
+    assert not incarnation.trusted_by(value, said[1])
 
 
 def test_answers_that_nobody_waits_for_are_not_those_of_the_next(notes, monkeypatch):

@@ -8,7 +8,8 @@ import random
 import signal
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -229,6 +230,20 @@ class RedisCluster(Servers):
             "move": self._move,
         }
         return {name: then_well(make, self._cluster.is_well) for name, make in made.items()}
+
+    def primary_pids(self) -> list[int]:
+        return [node.pid for node in self._cluster.primaries() if node.pid]
+
+    @contextmanager
+    def without_a_primary(self) -> Iterator[None]:
+        """One is killed; its replica takes over. After the block, all are well again."""
+        node = self._one()
+        node.kill()
+        try:
+            yield
+        finally:
+            node.start()
+            wait_well(self._cluster.is_well)
 
     def _one(self) -> Node:
         return self._choice.choice(self._cluster.primaries())

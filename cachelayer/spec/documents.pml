@@ -29,6 +29,8 @@ byte begun = 0;            /* the transactions that have begun; a writer's numbe
 byte ended = 0;            /* and those that have ended, one way or the other */
 byte log = 0;              /* the repair log: which writers' keys are in it */
 #define RUNNING (begun & ~ended)
+/* Writers that are alike begin in the order of their numbers, as in protocol.pml. */
+#define IN_ORDER(w) (w == 0 || w >= WRITERS - UNFOLLOWED || begun & BIT(w - 1))
 
 /* ---- Redis ---- */
 #define ABSENT   0
@@ -143,7 +145,8 @@ proctype Writer(byte w) {
   bool answered = false;
   byte k = 0, n = 0;
   atomic { reach(w) }                                  /* for an earlier request */
-  atomic { select(k : 1 .. ALL / FIRST); writes[w] = k * FIRST; k = 0; begun = begun | BIT(w) }
+  atomic { IN_ORDER(w) ->
+           select(k : 1 .. ALL / FIRST); writes[w] = k * FIRST; k = 0; begun = begun | BIT(w) }
   if :: w < WRITERS - UNFOLLOWED -> mark() :: else fi;
   atomic {
     if
@@ -312,7 +315,8 @@ proctype Environment() {
               v = 0; i = 0; n = 0 }
 #endif
 #ifdef PARTITION
-  :: atomic { late -> v = (late & 1 -> 0 : (late & 2 -> 1 : 2)); late = late & ~BIT(v);
+  :: atomic { late -> if :: late & 1 -> v = 0 :: late & 2 -> v = 1 :: late & 4 -> v = 2 fi;
+              late = late & ~BIT(v);
               for (i : 0 .. KEYS - 1) {
                 if :: writes[v] & BIT(i) -> PUT(i, APPENDED(key[i], LATE(v))) :: else fi
               };

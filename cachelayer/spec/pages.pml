@@ -30,6 +30,8 @@ byte ended = 0;            /* and those that have ended, one way or the other */
 bool locked = false;       /* the row's lock */
 byte log = 0;              /* the repair log: whose keys are in it */
 #define RUNNING (begun & ~ended)
+/* Writers that are alike begin in the order of their numbers, as in protocol.pml. */
+#define IN_ORDER(w) (w == 0 || w >= WRITERS - UNFOLLOWED || begun & BIT(w - 1))
 
 /* ---- Redis ---- */
 #define ABSENT   0
@@ -174,6 +176,7 @@ proctype Writer(byte w) {
   byte marked = 0;
   atomic { reach(w) }                                  /* for an earlier request */
   atomic {
+    IN_ORDER(w);
     if
     :: !locked -> locked = true; writes[w] = OF_ROW | OF_STAMP         /* UPDATE: the row lock */
     :: writes[w] = OF_STAMP
@@ -375,7 +378,8 @@ proctype Environment() {
               v = 0; i = 0 }
 #endif
 #ifdef PARTITION
-  :: atomic { late -> v = (late & 1 -> 0 : (late & 2 -> 1 : 2)); late = late & ~BIT(v);
+  :: atomic { late -> if :: late & 1 -> v = 0 :: late & 2 -> v = 1 :: late & 4 -> v = 2 fi;
+              late = late & ~BIT(v);
               append(LATE(v), writes[v]);
               if :: ended & BIT(v) -> FORGET(v) :: else fi; v = 0 }              /* a late mark */
 #endif

@@ -20,7 +20,8 @@ from itemsite.lab.redis_server import Redis
 _TRACING = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_SDK_DISABLED", "TRACES_URL", "JAEGER_URL")
 # What ./lab test sets for the tests is not for a lab.
 _OURS = ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "LAB", "PORT", "LAB_BEGAN", *_TRACING)
-_LEAVE_OUT = shutil.ignore_patterns(".*", "var", "__pycache__", "docker", "docs")
+# What is compiled is copied, too; but not the files that are only now being written.
+_LEAVE_OUT = shutil.ignore_patterns(".*", "var", "*.pyc.*", "docker", "docs")
 
 
 class RunningLab:

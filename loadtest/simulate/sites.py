@@ -53,13 +53,22 @@ class Plan:
 
 def plan(site: Site, parts: Mapping[str, Any]) -> Plan:
     """The plan for *site*, whose rows have ``_JSON`` bytes, by the ``parts`` of plan.json."""
-    rates = parts["rates"]
     site = replace(site, row_bytes=_row_bytes(parts["memory"]))
     found = forecast(site)
-    cores = _cores_for(site, found.loads, rates)
-    nodes = max(1, ceil(cores.redis), ceil(found.memory / _NODE_BYTES))
+    rates = parts["rates"]
+    cores, nodes = _needed(site, found, rates)
+    if nodes > 1:
+        # Several nodes are a cluster, on which each request costs more.
+        rates = parts["cluster"]["rates"]
+        cores, nodes = _needed(site, found, rates)
     lost = found.loads + (site.reads - found.loads) / nodes
     return Plan(site, found, nodes, cores, lost, _cores_for(site, lost, rates))
+
+
+def _needed(site: Site, found: Forecast, rates: Sequence[Mapping[str, Any]]) -> tuple[Cores, int]:
+    """The cores, and the Redis nodes: one is busy on one core only."""
+    cores = _cores_for(site, found.loads, rates)
+    return cores, max(1, ceil(cores.redis), ceil(found.memory / _NODE_BYTES))
 
 
 def _row_bytes(memory: Mapping[str, Any]) -> float:

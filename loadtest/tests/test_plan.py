@@ -78,10 +78,18 @@ def test_a_plan_adds_up():
     costs = ((600.0, 30.0, 0.0), (3000.0, 60.0, 120.0), (6000.0, 90.0, 900.0))
     names = ("workers", "redis", "postgres")
     row = {"kind": "row", "json": 330}
+    on_cluster = [{"cpu_us": dict(zip(names, each, strict=True))} for each in costs]
+    halves = [
+        {"cpu_us": {who: us / 2 for who, us in each["cpu_us"].items()}} for each in on_cluster
+    ]
     parts = {
         "memory": {"kinds": [row | {"bytes": 480.0}], "many": [row | {"bytes": 500.0}]},
-        "rates": [{"cpu_us": dict(zip(names, each, strict=True))} for each in costs],
+        "rates": halves,
+        "cluster": {"rates": on_cluster},
     }
+    small = sites.plan(sites.SITES["small"], parts)
+    assert small.nodes == 1
+    assert small.cores.postgres == pytest.approx((small.forecast.loads * 60 + 2 * 450) / 0.6e6)
     found = sites.plan(sites.SITES["large"], parts)
     loads, hits = found.forecast.loads, 1e6 - found.forecast.loads
     # Ten thousand writes a second; cores are busy for six tenths.
@@ -145,6 +153,7 @@ def test_rows_have_as_many_stamps_as_their_names_say():
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_it_measures_on_servers_of_its_own(tmp_path):
+    # The part "cluster" has the costs of "rates", too.
     parts = [word for part in PARTS if part != "rates" for word in ("--part", part)]
     done = plan("--quick", *parts, "--out", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -154,6 +163,10 @@ def test_it_measures_on_servers_of_its_own(tmp_path):
     rows = [each for each in measured["memory"]["kinds"] if each["kind"] == "row"]
     assert all(row["json"] < row["bytes"] < row["json"] * 1.3 + 250 for row in rows)
     assert [each["stamps"] for each in measured["writes"]] == [0, 1, 5, 50]
+    assert [each["what"] for each in measured["cluster"]["rates"]] == ["hit", "miss", "write (PUT)"]
+    assert all(each["cpu_us"]["redis"] > 0 for each in measured["cluster"]["rates"])
+    # The cluster-node-timeout: before that, the other nodes do not take one for dead.
+    assert measured["cluster"]["loss"]["seconds"] > 1.0
     # At least SETTLING_TIME: a reconcile that takes less has not waited for writers.
     reconciles = [each for each in measured["repairs"] if each["name"] in ("reconcile", "loss")]
     assert len(reconciles) == 4

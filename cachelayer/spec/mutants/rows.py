@@ -131,7 +131,7 @@ MUTANTS = (
         "because its mark is the last; a reader hits that row after the first has committed.",
         (
             ("byte begun = 0; ", "bool locked = false; byte begun = 0; "),
-            ("    !RUNNING -> begun = begun", "    begun = begun"),
+            ("IN_ORDER(w) && !RUNNING ->", "IN_ORDER(w) ->"),
             ("    if :: mine = ROW(db + 1) :: true fi ", "    skip "),
             (_MARK, _MARK + "  atomic { !locked -> locked = true; mine = ROW(db + 1) };\n"),
             ("    ended = ended | BIT(w);", "    ended = ended | BIT(w); locked = false;"),

@@ -18,21 +18,23 @@ import psutil
 
 import loadtest.bench.plan
 from loadtest.bench import wrk
-from loadtest.bench.plan import memory, rates, repairs, tables, writes
+from loadtest.bench.plan import memory, on_cluster, rates, repairs, tables, writes
 from loadtest.bench.say import say
 from loadtest.bench.testbed import Testbed, versions
 
-PARTS: Final = ("memory", "rates", "writes", "repairs")
+PARTS: Final = ("memory", "rates", "cluster", "writes", "repairs")
+_NEED_WRK: Final = ("rates", "cluster")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit 0 when all was measured, 2 when a part could not be."""
     options = _parse(arguments)
     parts = list(options.part or PARTS)
-    if "rates" in parts and not wrk.is_installed():
+    if not wrk.is_installed() and (without := [part for part in parts if part in _NEED_WRK]):
         say(
-            "The load generator wrk is not installed, so the part rates is left out. Install it "
-            "(Debian and Ubuntu: apt install wrk; macOS: brew install wrk), then run this again."
+            f"The load generator wrk is not installed, and without it there is no "
+            f"{' and no '.join(without)}. Install it (Debian and Ubuntu: apt install wrk; macOS: "
+            "brew install wrk), or choose other parts with --part."
         )
         return 2
     directory = Path(tempfile.mkdtemp(prefix="plan-"))
@@ -41,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A signal that ends it also ends the servers that it has started.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    testbed = Testbed(directory, rows=12_000 if options.quick else 60_000)
+    testbed = Testbed(directory, rows=_rows(options))
     measured: dict[str, Any] = {}
     try:
         say("Starting a lab for the plan")
@@ -68,14 +70,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if set(parts) <= set(measured) else 2
 
 
+def _rows(options: argparse.Namespace) -> int:
+    return 12_000 if options.quick else 60_000
+
+
 def _measure(testbed: Testbed, directory: Path, part: str, options: argparse.Namespace) -> Any:
     quick = options.quick
     if part == "memory":
         # The lab's own program, wherever it has found one.
         executable = psutil.Process(testbed.lab.redis_pid).exe()
         return memory.measure(executable, directory, 10_000 if quick else 1_000_000)
+    seconds = 1.0 if quick else 4.0
     if part == "rates":
-        return rates.measure(testbed, options.repeats, 1.0 if quick else 4.0)
+        return rates.measure(testbed, options.repeats, seconds)
+    if part == "cluster":
+        folder = directory / "cluster"
+        return on_cluster.measure(folder, _rows(options), options.repeats, seconds)
     if part == "writes":
         return writes.measure(testbed, options.repeats)
     most = options.keys or (5000 if quick else 1_000_000)

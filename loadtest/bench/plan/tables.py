@@ -4,20 +4,26 @@ python -m loadtest.bench.plan.tables loadtest/bench/results/plan.json
 """
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from loadtest.simulate import sites
 
+#: Losses, of which it does not matter how many keys there were.
+_WITHOUT_KEYS: Final = ("loss", "takeover")
+
 
 def measured(body: Mapping[str, Any]) -> str:
     """What was measured: bytes, rates, writes and times."""
     parts = body["parts"]
-    makers = {"memory": _memory, "rates": _rates, "writes": _writes, "repairs": _repairs}
-    return "\n\n".join("\n".join(makers[name](part)) for name, part in parts.items())
+    shown = dict(parts)
+    if cluster := parts.get("cluster"):
+        shown["cluster"] = cluster["rates"]
+        shown["repairs"] = [*parts.get("repairs", ()), cluster["loss"]]
+    return "\n\n".join("\n".join(_MAKERS[name](part)) for name, part in shown.items())
 
 
 def everything(body: Mapping[str, Any]) -> str:
@@ -61,8 +67,17 @@ def _repairs(part: Any) -> Iterator[str]:
     yield "|---|---|---|---|"
     for found in part:
         low, high = found["spread"]
-        keys = f"{found['keys']:,}" if found["name"] != "loss" else ""
+        keys = f"{found['keys']:,}" if found["name"] not in _WITHOUT_KEYS else ""
         yield f"| {found['what']} | {keys} | {found['seconds']:.2f} | {low:.2f}, {high:.2f} |"
+
+
+_MAKERS: Final[Mapping[str, Callable[[Any], Iterator[str]]]] = {
+    "memory": _memory,
+    "rates": _rates,
+    "cluster": _rates,
+    "writes": _writes,
+    "repairs": _repairs,
+}
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ _WHO: Final = ("INFO", "replication")
 
 
 def guards(keys: Iterable[str]) -> list[str]:
-    """*keys*, and the two keys that every script has last."""
+    """*keys*, and the two keys that every read and every script has last."""
     return [*keys, variants.KEY, incarnation.KEY]
 
 

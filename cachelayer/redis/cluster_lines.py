@@ -112,7 +112,7 @@ def _new(node: Address) -> Any:
 def _verify(node: Address, connection: Any) -> None:
     """Before a connection's first command: does this node spare marks?
 
-    Which data it has, every script finds out by itself.
+    Which data it has, every read and every script finds out.
     """
     connection.on_connect()
     [info] = incarnation.ask(connection, ("INFO",))

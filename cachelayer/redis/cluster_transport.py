@@ -8,7 +8,7 @@ before.
 Redirections:
 
 - MOVED: the slot has another primary. The command was not carried out, and is sent there once. The
-  shard is not trusted there until a reconcile has made it so, and every script finds that out.
+  shard is not trusted there until a reconcile has made it so: every read and script finds that out.
 - ASK, TRYAGAIN: the slot is moving, and its keys are on two nodes. No command follows them, because
   a mark on one of the two nodes could be missed by a reader of the other. ``revoke`` follows.
 """
@@ -105,8 +105,9 @@ def _ask(
     asked = {n: [*(commands[i] for i in which), *followed] for n, which in by_node.items()}
     for node, answers in cluster_lines.ask(asked, resend).items():
         which = by_node[node]
-        for i, answer in zip(which, answers, strict=False):
-            yield node, i, answer, *answers[len(which) :]
+        own, behind = answers[: len(which)], answers[len(which) :]
+        for i, answer in zip(which, own, strict=True):
+            yield node, i, answer, *behind
 
 
 def _shard_of(command: Command) -> int:

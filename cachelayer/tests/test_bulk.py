@@ -9,6 +9,7 @@ import cachelayer
 from cachelayer.protocol import key_states
 from cachelayer.tests.bookshop.models import Author, Book, Note, Reply, Shelf
 from cachelayer.tests.interleaving import start, stopped, wait_for_a_blocked_backend
+from cachelayer.tests.postgres_version import needs
 from cachelayer.tests.truth import hit, logged, told
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -140,6 +141,7 @@ def test_an_upsert_whose_condition_does_not_hold_writes_nothing(note):
 
 
 def test_a_merge_names_what_it_inserted_updated_and_deleted(note):
+    needs(15, "MERGE")
     gone, new = Note.objects.create(stars=0), Note(stars=4)
     hit(Note, gone.pk, new.pk)
     with connection.cursor() as cursor:

@@ -21,6 +21,7 @@ from cachelayer.representation import registry, tenancy
 from cachelayer.tests.bookshop.models import Author, Note
 from cachelayer.tests.commands import environment_here
 from cachelayer.tests.interleaving import start
+from cachelayer.tests.postgres_version import needs
 from cachelayer.tests.truth import hit, logged, outside, repaired, told
 from cachelayer.tracking import triggers
 
@@ -87,9 +88,7 @@ def text():
 
 
 def test_a_search_path_that_was_set_by_hand_is_read_past_the_cache(schemas, caplog):
-    """Postgres says it by itself from version 18 on."""
-    if connection.pg_version < 180000:
-        pytest.skip("this Postgres does not report its search_path")
+    needs(18, "The report of the search_path")
     Note.objects.create(pk=ID, text="public")
     assert text() == "public"
     with outside() as other:

@@ -98,6 +98,16 @@ def test_answers_that_nobody_waits_for_are_not_those_of_the_next(notes, monkeypa
     assert {pk: orjson.loads(read.row)["stars"] for pk, read in found.items()} == notes
 
 
+def test_a_broken_connection_makes_room_for_the_next(notes, redis_cluster, monkeypatch):
+    """Also where the pool has no more than that one."""
+    for lines in cluster_lines._lines.values():
+        monkeypatch.setattr(lines, "_most", lambda: 1)
+    for node in redis_cluster.primaries():
+        node.client.client_kill_filter(_type="normal", skipme=True)
+    found = cachelayer.read_many(Note, notes)
+    assert {read.outcome for read in found.values()} == {"hit"}
+
+
 def test_shards_cover_the_slots_evenly():
     width = shards.SLOTS // shards.COUNT
     assert [slot // width for slot in shards.slots()] == list(range(shards.COUNT))

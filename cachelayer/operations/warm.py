@@ -31,7 +31,8 @@ def warm(
 ) -> Generator[tuple[int, int], None, None]:
     """Fill the rows of *model*; yield (rows seen, rows filled) after each batch.
 
-    *serializer* renders them (default: the model's first registered serializer).
+    *serializer* renders them (default: the model's first registered serializer). A row that a
+    reader has leased is left to that reader, even if it has died; the next reader loads it then.
 
     Primary keys come through a server-side cursor, so memory does not grow with the table. Each
     batch takes its leases before it reads its rows, because rows from the cursor's old snapshot

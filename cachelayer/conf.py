@@ -55,7 +55,7 @@ class Settings:
     NULL_TTL: float = _option(5.0, 'how long the cache remembers "no such row"')
     VARIANT_LIFETIME: float = _option(
         3600.0,
-        "how long the rows of a release stay after the last process of it ended; see Deploys",
+        "how long the rows of a version of your code stay after its last process ended; see Deploys",
     )
     LEASE_LIFETIME: float = _option(
         5.0,
@@ -113,8 +113,9 @@ class Settings:
     )
     TRACE_LINK: str = _option(
         "",
-        "the URL of a trace for people, with `{trace_id}` in it; responses to traced requests "
-        "link to it",
+        "the URL of a trace for people, with `{trace_id}` in it; the header `Link` of "
+        "`cachelayer.telemetry.opentelemetry.response_headers(span)` leads to it. Add these "
+        "headers to your responses, as the lab does",
     )
     FAST_HITS: bool = _option(
         True,

@@ -36,7 +36,7 @@ def on_starting(server: Any) -> None:
     """Refuse to start with a configuration that breaks a promise of the cache.
 
     In a separate process: the master must not connect to anything. Without an
-    answer from Postgres its time limits cannot be checked, and serving hits
+    answer from Postgres its triggers cannot be checked, and serving hits
     matters more.
     """
     command = [sys.executable, "-m", "django", "check", "--database", "default"]

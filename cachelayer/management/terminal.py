@@ -51,13 +51,13 @@ class CacheCommand(BaseCommand):
             raise CommandError(str(error), returncode=TROUBLE) from error
         except CacheUnavailable as error:
             raise CommandError(
-                f"Redis does not answer ({error}). Start it, or check REDIS_URL; then try again.",
+                f"Redis does not answer ({error}). Start it, or check CACHES; then try again.",
                 returncode=TROUBLE,
             ) from error
         except (OperationalError, InterfaceError) as error:
             raise CommandError(
                 f"Postgres does not answer ({str(error).strip()}). Start it, or check "
-                "DATABASE_URL; then try again.",
+                "DATABASES; then try again.",
                 returncode=TROUBLE,
             ) from error
         except KeyboardInterrupt:

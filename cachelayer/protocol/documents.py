@@ -200,7 +200,11 @@ def _add(loaded: Loaded, using: str, cached: CachedModel, pk: Any, instance: mod
     loaded.stamps[pk] = under
     if len(under) > MOST:
         del loaded.stamps[pk]
-        logger.debug("%s:%s shows too many rows to be cached.", cached.prefix, pk)
+        problem = (
+            f"Rows of {cached.model._meta.label} need more than {MOST} stamps, so they are not cached. "
+            "Show fewer related rows, or show them in pages."
+        )
+        _complain(cached.prefix, problem)
 
 
 _complained: set[tuple[str, str]] = set()

@@ -4,8 +4,8 @@ Django's signals and the witness (``statement_listener.py``) register a write wi
 as an on_commit hook, a ``Write``. The witness decides what was really written. When Django sends
 COMMIT, the writes that remain after rolled back savepoints become one ``Commit``. It reads rows
 again if they are not known exactly, puts one mark on all keys, and lets the COMMIT go; then the
-hooks push. So a transaction costs two round trips to Redis, however many rows it writes, and none
-if it rolls back.
+hooks push. So a transaction costs two round trips to Redis for each thousand keys, and none if it
+rolls back.
 
 The marks are set just before COMMIT for two reasons. Every row is locked by then, so marks are in
 the order in which transactions commit. And no mark is there while a long transaction works.

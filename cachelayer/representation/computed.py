@@ -74,7 +74,9 @@ class Rows:
         try:
             field: Any = self.model._meta.pk if name == "pk" else self.model._meta.get_field(name)
         except FieldDoesNotExist as error:
-            raise ImproperlyConfigured(f"{label} has no field {name!r}.") from error
+            raise ImproperlyConfigured(
+                f"{label} has no field {name!r}. Name a column of the model."
+            ) from error
         if not field.concrete or field.many_to_many:
             raise ImproperlyConfigured(
                 f"{label}.{name} is not a column. Name the model whose rows have the column."
@@ -233,7 +235,8 @@ def make(
         )
     if unknown := [a for rows in reads for a in rows.where.values() if a not in arguments]:
         raise ImproperlyConfigured(
-            f"{unknown[0]!r} in depends_on of the document {name!r} is not one of its arguments."
+            f"{unknown[0]!r} in depends_on of the document {name!r} is not one of its arguments. "
+            f"Name one of {[*arguments]}, or add it to them."
         )
     try:
         inspect.signature(function).bind(*arguments)

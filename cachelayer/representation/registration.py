@@ -233,7 +233,9 @@ def by_column(cached: CachedModel, name: str) -> CachedModel:
     try:
         field: Any = model._meta.get_field(name)
     except FieldDoesNotExist as error:
-        raise ImproperlyConfigured(f"{model._meta.label} has no field {name!r}.") from error
+        raise ImproperlyConfigured(
+            f"{model._meta.label} has no field {name!r}. Name a unique column of the model."
+        ) from error
     why = ""
     if not getattr(field, "concrete", False) or field.many_to_many or not _is_unique(field):
         why = "may have several rows with the same value, because the column is not unique"

@@ -269,7 +269,7 @@ class TestTrouble:
         monkeypatch.setattr(overview, "LATE", 0)
         text = page()
         assert "1 keys wait in the repair log" in text
-        assert "No cache_repair is running: start one." in text
+        assert "No cache_repair is listening: start one, unless it polls behind PgBouncer." in text
 
     def test_stale_reads(self, page):
         counters.add("checked", 100)

@@ -431,6 +431,16 @@ def test_what_is_declared_and_queried_all_the_same_is_not_cached_and_said(
     assert "read them by .all()" in line
 
 
+def test_a_document_of_very_many_stamps_is_not_cached_and_said(novel, monkeypatch, caplog):
+    monkeypatch.setattr(documents, "MOST", 2)
+    Agency.objects.update(name="New")
+    for _ in range(2):
+        assert cachelayer.read(Novel, novel.pk).outcome == "bypass"
+    [line] = [each for each in caplog.messages if "stamps" in each]
+    assert "more than 2 stamps" in line
+    assert "Show fewer related rows" in line
+
+
 class WithKeys(serializers.ModelSerializer):
     """Its own links by their keys, which are a part of the row, beside another row."""
 

@@ -6,8 +6,8 @@ from cachelayer.representation import registry
 
 
 class Command(CacheCommand):
-    help = "Load every row that is not cached into the cache."
-    exit_codes = "0: every row is cached, or is being written."
+    help = "Load every row into the cache that is not cached and that no reader is loading."
+    exit_codes = "0: every row is cached, or being written or loaded; else the log names it."
 
     def handle(self, *args: Any, **options: Any) -> None:
         report = {}

@@ -1,4 +1,4 @@
-"""The same costs on a Redis Cluster, where each read is a script; and the loss of one primary."""
+"""The same costs on a Redis Cluster, where each read is verified; and the loss of one primary."""
 
 import statistics
 import time

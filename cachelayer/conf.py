@@ -55,7 +55,8 @@ class Settings:
     NULL_TTL: float = _option(5.0, 'how long the cache remembers "no such row"')
     VARIANT_LIFETIME: float = _option(
         3600.0,
-        "how long the rows of a version of your code stay after its last process ended; see Deploys",
+        "how long the rows of a version of your code stay after its last process ended; see "
+        "Deploys",
     )
     LEASE_LIFETIME: float = _option(
         5.0,

@@ -144,7 +144,11 @@ def _troubles(
             "refused. Check that Postgres runs and that max_connections is not reached.",
         )
     elif backlog and lag > LATE * conf.get().DRAIN_INTERVAL:
-        tail = "" if repairers else " No cache_repair is listening: start one, unless it polls behind PgBouncer."
+        tail = (
+            ""
+            if repairers
+            else " No cache_repair is listening: start one, unless it polls behind PgBouncer."
+        )
         yield Trouble(
             "warning",
             f"{backlog} keys wait in the repair log, the oldest for {lag:.0f} s.{tail}",

@@ -201,8 +201,8 @@ def _add(loaded: Loaded, using: str, cached: CachedModel, pk: Any, instance: mod
     if len(under) > MOST:
         del loaded.stamps[pk]
         problem = (
-            f"Rows of {cached.model._meta.label} need more than {MOST} stamps, so they are not cached. "
-            "Show fewer related rows, or show them in pages."
+            f"Rows of {cached.model._meta.label} need more than {MOST} stamps, so they are not "
+            "cached. Show fewer related rows, or show them in pages."
         )
         _complain(cached.prefix, problem)
 

@@ -4,6 +4,11 @@ A key of a node that is away stays in the log. So do all stamps then, although t
 too, because rows come before stamps: 1. psql writes a row; row and stamp are in the log. 2. The
 row's node is away; the stamp is repaired and leaves the log. 3. The row's node is back. A page is
 made with the old row, under a new stamp. 4. The row is repaired, but the page stays.
+
+For the same reason, stamps stay in the log while there are entries before those of this batch. Not
+all of them are of nodes that are away: 1. A transaction logs a row with number 5. 2. Another logs
+with number 6, and commits. 3. A drain repairs up to 6. 4. The first logs a stamp with number 8, and
+commits. 5. The drain goes on behind 6, and repairs the stamp.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,8 +26,9 @@ from cachelayer.representation import registry, relations
 from cachelayer.representation.relations import EVERY
 
 _TAKE: Final = """
-SELECT id, key, (SELECT last_value FROM cachelayer_epoch) FROM cachelayer_repair
-WHERE id > %s ORDER BY id LIMIT %s FOR UPDATE
+SELECT id, key, (SELECT last_value FROM cachelayer_epoch),
+    EXISTS (SELECT FROM cachelayer_repair WHERE id <= %s)
+FROM cachelayer_repair WHERE id > %s ORDER BY id LIMIT %s FOR UPDATE
 """
 
 
@@ -79,10 +85,11 @@ def drain_batch(
 ) -> int | None:
     """Repair the oldest entries behind number *after*; return the last number, None at the end."""
     with transaction.atomic(using=using), connections[using].cursor() as cursor:
-        cursor.execute(_TAKE, [after, PIPELINE])
+        cursor.execute(_TAKE, [after, after, PIPELINE])
         found = cursor.fetchall()
         if not found:
             return None
+        *_, has_earlier = found[0]
         # The copy must be as late as the log: a key that was logged because its shard had been
         # reconciled elsewhere must not be repaired on the former node.
         copy = shard_epochs.current()
@@ -90,7 +97,8 @@ def drain_batch(
             copy = shard_epochs.ask()
             if copy.last.get(using) != found[0][2]:
                 raise CacheUnavailable("Another reconcile has begun meanwhile.")
-        done = _repair(found, result, states or {}, by)
+        entries = [(number, key) for number, key, *_ in found]
+        done = _repair(entries, result, states or {}, by, stamps_stay=has_earlier)
         if done:
             cursor.execute("DELETE FROM cachelayer_repair WHERE id = ANY(%s)", [done])
             result.count += len(done)
@@ -98,21 +106,23 @@ def drain_batch(
 
 
 def _repair(
-    found: Iterable[tuple[int, str, int]],
+    found: Iterable[tuple[int, str]],
     result: Drained,
     states: Mapping[int, str],
     by: scan.By,
+    *,
+    stamps_stay: bool,
 ) -> list[int]:
     """Repair the entries *found*; return the numbers of those that can leave the log."""
     numbers: dict[str, list[int]] = {}
-    for number, key, _ in found:
+    for number, key in found:
         numbers.setdefault(key, []).append(number)
     rows = [key for key in numbers if not _is_stamp(key)]
     stamps = [key for key in numbers if _is_stamp(key)]
     done = _repair_entries(rows, result, states, by)
     is_whole = not result.failed
     repaired = _repair_entries(stamps, result, states, by)
-    if is_whole:
+    if is_whole and not stamps_stay:
         done += repaired
     return [number for key in done for number in numbers[key]]
 

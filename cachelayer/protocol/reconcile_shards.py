@@ -146,6 +146,10 @@ def _close(
     held: ShardGates, ready: Mapping[int, State], mine: Mapping[int, str], seen: Mapping[int, Seen]
 ) -> set[int]:
     """Write ``trusted`` for what this process has reconciled, and close the gates."""
+    # Before ``trusted`` is written: 1. A slot moves away while the sweep scans its node, and comes
+    # back with an old row. 2. ``trusted`` is written. 3. Others hit the row.
+    now = shard_states.see(held, ready)
+    ready = {s: state for s, state in ready.items() if _is_same(now.get(s), seen[s])}
     own = {s: (value, incarnation.trusted(value)) for s, value in mine.items() if s in ready}
     lost = own.keys() - _write(own)
     ready = {s: state for s, state in ready.items() if s not in lost}
@@ -154,10 +158,8 @@ def _close(
     ready = {
         s: state
         for s, state in ready.items()
-        if s in again
+        if _is_same(again.get(s), seen[s])
         and again[s].state == "trusted"
-        and again[s].server == seen[s].server
-        and again[s].term == seen[s].term
         and again[s].epoch == shard_epochs.known(s)
     }
     if not ready:
@@ -167,6 +169,11 @@ def _close(
     if closed and partition.is_on():
         partition.trust.lift()
     return closed
+
+
+def _is_same(now: Seen | None, before: Seen) -> bool:
+    """Whether the shard is on the same server, which has been given no slots since."""
+    return now is not None and (now.server, now.term) == (before.server, before.term)
 
 
 def _is_abandoned(shard: int, seen: Seen, memory: _Memory) -> bool:

@@ -23,6 +23,7 @@ from cachelayer.redis import (
     epoch,
     incarnation,
     keyspace,
+    scripts,
     shard_epochs,
     shards,
     variants,
@@ -38,8 +39,9 @@ UNTRUSTED: Final = (
     "or has taken over their slot."
 )
 _DOCUMENT: Final = b"d:"
-#: Which server a node is.
-_WHO: Final = ("INFO", "replication")
+_who = scripts.load("who")
+#: Which server a node is, if it would take a mark now.
+_WHO: Final[Command] = ("EVALSHA", _who.sha, 0)
 
 
 def guards(keys: Iterable[str]) -> list[str]:

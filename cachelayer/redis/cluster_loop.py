@@ -7,7 +7,7 @@ import time
 from functools import partial
 from typing import Any
 
-from redis.exceptions import MovedError, RedisError
+from redis.exceptions import MovedError, NoScriptError, RedisError
 
 from cachelayer import events
 from cachelayer.exceptions import CacheUnavailable
@@ -29,7 +29,7 @@ from cachelayer.redis.shard_gates import shard_gates
 def enter(shard: int) -> None:
     """Raise what ``run`` raises without having asked Redis."""
     shard_gates.enter(shard, Use.READ)
-    _line(shard).enter()
+    _line_to(_node(shard)).enter()
 
 
 async def run(command: Command, behind: Command, shard: int) -> tuple[Any, float]:
@@ -38,15 +38,17 @@ async def run(command: Command, behind: Command, shard: int) -> tuple[Any, float
     Raises ``CacheUnavailable``, and ``NotConnected`` where a thread would have to ask first.
     """
     shard_gates.enter(shard, Use.READ)
-    line, started = _line(shard), time.perf_counter()
+    # Only once: another thread may change the map while this one waits.
+    node = _node(shard)
+    line, started = _line_to(node), time.perf_counter()
     try:
         answer, *more = await line.ask(resp.pack(command, behind), 2)
+        if isinstance(more[0], NoScriptError):
+            more = await line.ask(resp.pack(scripts.with_text(behind)), 1)
     except (RedisError, OSError) as error:
         answer, more = error, []
     took = time.perf_counter() - started
     events.round_trip_ended(scripts.name(command), took)
-    node = topology.known(shard)
-    assert node is not None
     if isinstance(answer, MovedError):
         topology.moved(shard, (str(answer.host) or node[0], int(answer.port)))
         raise CacheUnavailable(str(answer))
@@ -56,11 +58,15 @@ async def run(command: Command, behind: Command, shard: int) -> tuple[Any, float
     return result, took
 
 
-def _line(shard: int) -> Line:
-    """This loop's line to the primary of *shard*; raises ``NotConnected``."""
-    node = topology.known(shard)
-    if node is None:
+def _node(shard: int) -> Address:
+    """The primary of *shard*; raises ``NotConnected``."""
+    if (node := topology.known(shard)) is None:
         raise NotConnected("This process does not know yet where its keys are.")
+    return node
+
+
+def _line_to(node: Address) -> Line:
+    """This loop's line to *node*."""
     return loop_transport.line_to(
         node, partial(cluster_lines.connect, node), partial(_suspect, node)
     )

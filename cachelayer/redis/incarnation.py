@@ -81,9 +81,10 @@ def trusted_epoch(value: bytes | None) -> str:
 def trusted_by(value: bytes | None, info: Any) -> str:
     """As ``trusted_epoch``; "" if the server of *info* is not the one that *value* names.
 
-    *info* is the server's INFO replication, asked after *value*. A server that is the named primary
-    then was so before, because no replication id is given twice. Its replicas have copies of the
-    key, and its id, but another role. (INFO within a script costs several times as much.)
+    *info* is the server's INFO replication (``who.lua``), asked after *value*. A server that is the
+    named primary then was so before, because no replication id is given twice. Its replicas have
+    copies of the key, and its id, but another role. (INFO for each shard would cost several times
+    as much.)
     """
     if not value or not isinstance(info, bytes) or b"role:master" not in info:
         return ""

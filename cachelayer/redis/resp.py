@@ -68,7 +68,7 @@ class Line:
     def ask(self, packed: bytes, count: int) -> list[Any]:
         """The *count* answers to *packed*; a refusal is a ``ResponseError`` among them.
 
-        Each part may take as long as the socket's timeout, and a whole answer ten times as long.
+        Each part may take as long as the socket's timeout, and each whole answer ten times as long.
         Raises ``RedisError``.
         """
         self.send(packed)
@@ -110,9 +110,9 @@ class Line:
                 # The next command would take the rest as its answer.
                 raise RedisConnectionError("Redis has sent more answers than expected.")
             chunk = _LARGE_CHUNK
-            if count == 1 and self._timeout:
+            if self._timeout:
                 now = time.monotonic()
-                deadline = deadline or now + _PARTS * self._timeout
+                deadline = deadline or now + _PARTS * self._timeout * count
                 if now > deadline:
                     raise TimeoutError
 

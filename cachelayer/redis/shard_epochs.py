@@ -12,8 +12,10 @@ latest. 4. The first writes 8 beside shard 5, and reconciles it on another node.
 the former node of shard 5, whose number is still in its copy, and nobody sees the mark.
 """
 
+import itertools
 import json
 import os
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
@@ -47,6 +49,10 @@ class Copy:
 
 
 _copy = Copy({}, {})
+_lock = threading.Lock()
+#: The calls of ``ask``, and which of them has made the copy.
+_calls = itertools.count(1)
+_made_by = 0
 
 
 def known(shard: int) -> str:
@@ -76,21 +82,27 @@ def counts(shard: int, found: str, using: str, heard: str) -> bool:
     *heard* is what the notice of the transaction in the database *using* said: the copy must be at
     least as late. Raises as ``known``.
     """
-    if _copy.last.get(using, -1) < int(heard or 0):
-        ask()
-    if _copy.last.get(using, -1) < int(heard or 0):
+    copy = _copy
+    if copy.last.get(using, -1) < int(heard or 0):
+        copy = ask()
+    if copy.last.get(using, -1) < int(heard or 0):
         return False
-    expected = _copy.of_shard.get(shard, "")
+    expected = copy.of_shard.get(shard, "")
     return bool(expected) and found == expected
 
 
 def ask() -> Copy:
     """Read the tables; raises as ``known``.
 
+    The copy is never replaced by the answer to an earlier question: 1. A thread asks and is told 8.
+    2. Another is told 9. 3. The first takes its 8 for the latest, and repairs or marks the former
+    node of a shard.
+
     If the last number is in no table, another kind of Redis was reconciled last, and no shard has
     an epoch.
     """
-    global _copy
+    global _copy, _made_by
+    call = next(_calls)
     for _ in range(_TRIES):
         found = {using: _read(using) for using in registry.databases()}
         last = {using: number for using, (number, _) in found.items()}
@@ -100,9 +112,12 @@ def ask() -> Copy:
         time.sleep(_PAUSE)
     else:
         tables = {using: {} for using in found}
-    _copy = Copy(last, _by_shard(tables))
-    epoch.hear(_copy.version)
-    return _copy
+    copy = Copy(last, _by_shard(tables))
+    with _lock:
+        if call > _made_by:
+            _copy, _made_by = copy, call
+            epoch.hear(copy.version)
+        return _copy
 
 
 def _by_shard(tables: Mapping[str, Mapping[int, int]]) -> dict[int, str]:
@@ -130,8 +145,8 @@ def advance(shards: Iterable[int]) -> Copy:
 
 def forget(*args: Any) -> None:
     """Forget the copy, as in a new process."""
-    global _copy
-    _copy = Copy({}, {})
+    global _copy, _lock
+    _copy, _lock = Copy({}, {}), threading.Lock()
 
 
 os.register_at_fork(after_in_child=forget)

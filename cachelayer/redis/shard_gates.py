@@ -11,7 +11,8 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from redis.exceptions import ResponseError
@@ -83,9 +84,7 @@ class ShardGates:
         Not closed is a shard whose gate has changed meanwhile: a process may have written without
         a mark, and the reconcile has not waited for it.
         """
-        same = {s for s, state in settled.items() if self._states[s].changes == state.changes}
-        self._change(same, Mode.CLOSED, "", {Mode.SETTLING})
-        return {s for s in same if self._states[s].mode is Mode.CLOSED}
+        return {*self._change(settled, Mode.CLOSED, "", {Mode.SETTLING}, unchanged=settled)}
 
     def explain(self, which: Iterable[int], reason: str) -> None:
         """Set what the reconcile waits for as the reason."""
@@ -103,10 +102,15 @@ class ShardGates:
         reason: str,
         only_in: set[Mode],
         level: int = logging.WARNING,
-    ) -> None:
+        unchanged: Mapping[int, State] = MappingProxyType({}),
+    ) -> list[int]:
+        """Change the gates that are *only_in* these modes, and *unchanged*; return which."""
         with self._lock:
             changed = [
-                shard for shard in dict.fromkeys(which) if self._states[shard].mode in only_in
+                shard
+                for shard in dict.fromkeys(which)
+                if (state := self._states[shard]).mode in only_in
+                and state.changes == unchanged.get(shard, state).changes
             ]
             now = time.time()
             for shard in changed:
@@ -118,6 +122,7 @@ class ShardGates:
             self._show(reason)
         if mode is not Mode.CLOSED and conf.get().ENABLED:
             self._start()
+        return changed
 
     def _show(self, reason: str) -> None:
         """Set the gate of the process to the sum of these."""

@@ -7,6 +7,7 @@ one that wrongly believes to be it is found by its incarnation and its epoch.
 import os
 import random
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final
@@ -14,6 +15,7 @@ from typing import Any, Final
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
+from cachelayer import conf
 from cachelayer.redis import cluster, incarnation, resp, shards
 from cachelayer.redis.cluster import Address
 
@@ -28,6 +30,8 @@ class _Map:
         self.lock = threading.Lock()
         self.addresses: list[Address | None] = [*_NOBODY]
         self.is_read = False
+        #: Why nobody answered, and when (monotonic seconds).
+        self.refused, self.refused_at = "", 0.0
 
 
 _map = _Map()
@@ -35,8 +39,7 @@ _map = _Map()
 
 def address(shard: int) -> Address:
     """The primary of *shard*; the first call asks. Raises ``RedisError``."""
-    if not _map.is_read:
-        refresh()
+    _read_first()
     found = _map.addresses[shard]
     if found is None:
         raise RedisConnectionError(
@@ -52,8 +55,7 @@ def known(shard: int) -> Address | None:
 
 def primaries() -> list[Address]:
     """The nodes that are the primary of a shard; the first call asks. Raises ``RedisError``."""
-    if not _map.is_read:
-        refresh()
+    _read_first()
     return sorted({each for each in _map.addresses if each})
 
 
@@ -67,6 +69,21 @@ def moved(shard: int, node: Address) -> None:
     _map.addresses[shard] = node
 
 
+def _read_first() -> None:
+    """Ask if nobody has; but not each time of nodes that swallow packets. Raises ``RedisError``.
+
+    Else a write to many shards would wait for all of them once for each shard.
+    """
+    if _map.is_read:
+        return
+    with _map.lock:
+        if _map.is_read:
+            return
+        if _map.refused and time.monotonic() - _map.refused_at < conf.get().PROBE_INTERVAL:
+            raise RedisConnectionError(_map.refused)
+        _read()
+
+
 def refresh() -> None:
     """Ask a node for the primaries. Raises ``RedisError`` if none answers.
 
@@ -74,22 +91,31 @@ def refresh() -> None:
     know it, is not believed for long.
     """
     with _map.lock:
-        known: set[Address] = {each for each in _map.addresses if each}
-        known |= {cluster.address_of(seed) for seed in cluster.seeds()}
-        refused: Exception = RedisConnectionError("CACHES names no node of the Redis Cluster.")
-        for node in random.sample(sorted(known), len(known)):
-            try:
-                with connection_to(node) as connection:
-                    [answer] = incarnation.ask(connection, ("CLUSTER", "SLOTS"))
-                if isinstance(answer, Exception):
-                    raise answer
-                _map.addresses = _parse(answer, node)
-                _map.is_read = True
-            except (RedisError, OSError) as error:
-                refused = error
-            else:
-                return
-        raise refused
+        _read()
+
+
+def _read() -> None:
+    known: set[Address] = {each for each in _map.addresses if each}
+    known |= {cluster.address_of(seed) for seed in cluster.seeds()}
+    refused: Exception = RedisConnectionError("CACHES names no node of the Redis Cluster.")
+    for node in random.sample(sorted(known), len(known)):
+        try:
+            with connection_to(node) as connection:
+                [answer] = incarnation.ask(connection, ("CLUSTER", "SLOTS"))
+            if isinstance(answer, Exception):
+                raise answer
+            addresses = _parse(answer, node)
+            if addresses == [*_NOBODY]:
+                # It has lost its configuration, and is about to join again. If it were believed,
+                # this process would write without marks to nodes that others read.
+                raise RedisConnectionError(f"{node[0]}:{node[1]} knows no slots.")
+        except (RedisError, OSError) as error:
+            refused = error
+        else:
+            _map.addresses, _map.is_read, _map.refused = addresses, True, ""
+            return
+    _map.refused, _map.refused_at = str(refused), time.monotonic()
+    raise refused
 
 
 def _parse(answer: Any, asked: Address) -> list[Address | None]:

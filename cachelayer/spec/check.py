@@ -2,7 +2,8 @@
 
 For every configuration and mutant, ``spin`` turns ``protocol.pml``, ``documents.pml``,
 ``pages.pml`` or ``cluster.pml`` into a program that visits every state, and gcc compiles it. Exit
-code 1: the protocol has a stale read (or a gate that never closes), or a mutant has none; 2: the check could not run.
+code 1: the protocol has a stale read (or a gate that never closes), or a mutant has none; 2: the
+check could not run.
 """
 
 import argparse

@@ -1,18 +1,30 @@
 """The protocol on a real Redis Cluster whose nodes are well."""
 
+from contextlib import contextmanager
 from uuid import UUID
 
 import orjson
 import pytest
 from django.core.management import call_command
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 import cachelayer
 from cachelayer.checks import redis as redis_checks
 from cachelayer.operations import clear
 from cachelayer.protocol import watchdog
-from cachelayer.redis import cluster_lines, incarnation, resp, shards, topology, transport
+from cachelayer.redis import (
+    cluster_lines,
+    incarnation,
+    resp,
+    scripts,
+    shards,
+    topology,
+    transport,
+)
 from cachelayer.redis.shard_gates import shard_gates
 from cachelayer.tests.bookshop.models import Note
+from cachelayer.tests.cluster_notes import idle
 from cachelayer.tests.outages import set_stars, stars
 
 pytestmark = [
@@ -66,7 +78,7 @@ def test_a_node_says_which_server_it_is_after_its_values(notes, monkeypatch):
     assert len(asked) == 3
     for commands in asked:
         assert {name for name, *_ in commands[:-1]} == {"MGET"}
-        assert commands[-1] == ("INFO", "replication")
+        assert scripts.name(commands[-1]) == "who"
 
 
 def test_a_replica_is_not_the_server_of_its_copy_of_the_incarnation(redis_cluster):
@@ -211,3 +223,45 @@ def test_a_user_who_may_do_just_what_the_cache_needs(redis_cluster, settings):
     assert not found, found["cachelayer.E021"]
     settings.CACHES = {"default": cache}
     transport.forget_connections()
+
+
+def test_a_node_that_knows_no_slots_is_not_believed(redis_cluster, tmp_path, monkeypatch):
+    """It has lost its configuration. The others still serve the slots, and are read."""
+    alone = type(redis_cluster.nodes[0])(tmp_path / "alone")
+    alone.start()
+    try:
+        before = topology.address(0)
+        monkeypatch.setattr(
+            topology.random, "sample", lambda known, count: [alone.address(), *known]
+        )
+        topology.refresh()
+        assert topology.address(0) == before
+    finally:
+        alone.kill()
+
+
+def test_nodes_that_do_not_answer_are_not_asked_again_for_each_shard(monkeypatch):
+    """A write of many rows would wait for a timeout for each of them."""
+    asked = []
+
+    @contextmanager
+    def connection_to(node):
+        asked.append(node)
+        raise RedisTimeoutError("Timeout connecting to server")
+        yield
+
+    monkeypatch.setattr(shard_gates, "reconcile", idle)
+    topology.forget()
+    with monkeypatch.context() as patched:
+        patched.setattr(topology, "connection_to", connection_to)
+        patched.setattr(topology.time, "monotonic", lambda: 1000.0)
+        for shard in range(10):
+            with pytest.raises(RedisError, match="Timeout connecting"):
+                topology.address(shard)
+        assert len(asked) == len({*asked}) == 2, "the seeds"
+        patched.setattr(topology.time, "monotonic", lambda: 1001.0)
+        with pytest.raises(RedisError):
+            topology.primaries()
+        assert len(asked) == 4
+    topology.refresh()
+    assert len(topology.primaries()) == 3

@@ -14,6 +14,7 @@ from cachelayer.models import Repair
 from cachelayer.operations import clear, verify, warm
 from cachelayer.protocol import (
     drain,
+    drain_shards,
     key_states,
     partition,
     reconcile_shards,
@@ -41,6 +42,7 @@ from cachelayer.tests.cluster_notes import (
 from cachelayer.tests.interleaving import start, stopped
 from cachelayer.tests.outages import set_stars, stars
 from cachelayer.tests.polling import until
+from cachelayer.tracking import repair_log
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -227,6 +229,20 @@ def test_flushall_on_one_node(redis_cluster):
     until(lambda: outcome(note) == "hit")
 
 
+def test_a_node_that_holds_writes_back_gives_no_hits(redis_cluster):
+    """As before a planned fail-over: it goes on answering MGET and INFO, and takes no mark."""
+    by_port = notes_on_each_node(redis_cluster)
+    [paused, *_] = redis_cluster.primaries()
+    [note] = by_port.pop(paused.port)
+    paused.ask("CLIENT", "PAUSE", 60_000, "WRITE")
+    try:
+        assert outcome(note) == "bypass"
+        assert [outcome(each) for [each] in by_port.values()] == ["hit", "hit"]
+    finally:
+        paused.ask("CLIENT", "UNPAUSE")
+    until(closed)
+
+
 def sign_of(shard):
     [seen] = shard_states.see(shard_gates, [shard]).values()
     return seen.sign
@@ -399,6 +415,27 @@ def test_stamps_wait_in_the_log_for_the_rows_of_a_node_that_is_away(redis_cluste
     until(redis_cluster.is_well)
     until(closed)
     until(lambda: not Repair.objects.exists() or not drain.drain())
+    assert not Repair.objects.exists()
+
+
+def test_stamps_wait_in_the_log_for_rows_that_a_drain_has_not_seen(redis_cluster, unnoticed, psql):
+    """The row's number is smaller than what is drained, but its transaction commits later."""
+    late, early = (Note.objects.create(stars=1) for _ in range(2))
+    writer = Writer.objects.create(name="Ann")
+    novel = Novel.objects.create(title="One", writer=writer)
+    assert cachelayer.read(Novel, novel.pk).row
+    stamp = f"@bookshop_person.id:{writer.pk}"
+    result = drain_shards.Drained()
+    psql.execute("BEGIN")
+    psql.execute("UPDATE bookshop_note SET stars = 2 WHERE id = %s", [late.pk])
+    with transaction.atomic():
+        repair_log.log(connection, [key_of(early)])
+    after = drain_shards.drain_batch("default", result)
+    psql.execute("UPDATE bookshop_person SET name = 'Bea' WHERE id = %s", [writer.pk])
+    psql.execute("COMMIT")
+    assert drain_shards.drain_batch("default", result, after) > after
+    assert {key_of(late), stamp} <= {*Repair.objects.values_list("key", flat=True)}
+    drain.drain()
     assert not Repair.objects.exists()
 
 

@@ -7,7 +7,7 @@ import pytest
 import cachelayer
 from cachelayer.exceptions import CacheUnavailable
 from cachelayer.protocol import key_values, partition, reads
-from cachelayer.redis import epoch, keyspace, shard_epochs, shards, topology
+from cachelayer.redis import epoch, keyspace, loop_transport, shard_epochs, shards, topology
 from cachelayer.redis.loop_transport import NotConnected
 from cachelayer.tests.bookshop.models import Note
 from cachelayer.tests.bookshop.novels import Novel, Person, Writer
@@ -149,6 +149,20 @@ def test_a_node_that_has_forgotten_the_scripts_is_sent_their_text(loop, redis_cl
     note = Note.objects.create(stars=1)
     connect(loop, key_of(note))
     redis_cluster.primary_of(key_of(note)).ask("SCRIPT", "FLUSH")
+    assert fetch(loop, key_of(note)) == cachelayer.render(note)
+
+
+def test_a_map_that_is_forgotten_while_a_node_answers(loop, monkeypatch):
+    note = Note.objects.create(stars=1)
+    connect(loop, key_of(note))
+    ask = loop_transport.Line.ask
+
+    async def asked(*given):
+        answers = await ask(*given)
+        topology.forget()
+        return answers
+
+    monkeypatch.setattr(loop_transport.Line, "ask", asked)
     assert fetch(loop, key_of(note)) == cachelayer.render(note)
 
 

@@ -3,7 +3,8 @@
 import pytest
 
 from cachelayer.models import Repair
-from cachelayer.redis import keyspace, shards, topology
+from cachelayer.protocol import drain_shards
+from cachelayer.redis import incarnation, keyspace, shards, topology
 from cachelayer.redis.shard_gates import shard_gates
 from cachelayer.tests.cluster_notes import (
     closed,
@@ -13,6 +14,7 @@ from cachelayer.tests.cluster_notes import (
     slot_of,
     stored,
 )
+from cachelayer.tests.interleaving import stopped
 from cachelayer.tests.outages import set_stars, stars
 from cachelayer.tests.polling import until
 
@@ -38,6 +40,24 @@ def test_a_slot_that_has_moved_is_reconciled_before_it_is_read(redis_cluster):
     until(lambda: outcome(moved) == "hit")
     assert stars(moved) == 2
     redis_cluster.move(slot_of(shards.of(key_of(moved))), here)
+
+
+def test_a_slot_that_was_away_during_the_sweep_is_swept_again(redis_cluster):
+    by_port = notes_on_each_node(redis_cluster)
+    here, there, _ = redis_cluster.primaries()
+    [note] = by_port[here.port]
+    shard = shards.of(key_of(note))
+    with stopped(drain_shards, "drain") as drain:
+        here.ask("UNLINK", keyspace.all_of([incarnation.KEY], shard)[0])
+        assert outcome(note) == "bypass"
+        drain.reached()
+        redis_cluster.move(slot_of(shard), there)
+        redis_cluster.move(slot_of(shard), here)
+        # As if it had been there while its node was scanned here.
+        here.ask("SET", keyspace.of(key_of(note)), b'{"stars": 0}')
+        drain.release()
+    until(closed)
+    assert stars(note) == 1
 
 
 def test_while_a_slot_moves_its_keys_are_bypassed_and_written(redis_cluster):

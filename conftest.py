@@ -13,6 +13,7 @@ from cachelayer.redis import keyspace
 from cachelayer.telemetry import counters
 from cachelayer.tests import emptied, pgbouncer
 from cachelayer.tests.fresh import TEST_DATABASE, trust_redis
+from itemsite.lab import ports
 
 pytest_plugins = [
     "itemsite.tests.browser",
@@ -27,6 +28,11 @@ emptied.use_instead_of_flush()
 # No example fails because a busy machine is slow; each test has pytest's timeout.
 hypothesis.settings.register_profile("no deadline", deadline=None)
 hypothesis.settings.load_profile("no deadline")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if worker := getattr(config, "workerinput", None):  # Of pytest-xdist.
+        ports.take_share(int(worker["workerid"].removeprefix("gw")), worker["workercount"])
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

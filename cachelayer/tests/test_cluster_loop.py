@@ -46,6 +46,12 @@ def connect(loop, key):
     until(is_connected)
 
 
+@pytest.fixture
+def answer_time():
+    """Nodes are paused here."""
+    return 0.5
+
+
 def notes_on_each_node(cluster):
     found = {}
     while len(found) < 3:

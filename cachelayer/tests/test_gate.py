@@ -126,7 +126,7 @@ def test_a_read_that_got_no_answer_stops_reads_and_no_marks(own_redis, note, val
 
 
 def test_a_push_that_got_no_answer_leaves_the_next_write_marked(own_redis, note, value):
-    with stopped(reconcile, "until_closed"), stopped(key_states, "push") as push:
+    with stopped(gate, "reconcile") as look, stopped(key_states, "push") as push:
         writer = start(set_stars, Note.objects.get(pk=note.pk), 2)
         push.reached()
         own_redis.pause()
@@ -137,6 +137,7 @@ def test_a_push_that_got_no_answer_leaves_the_next_write_marked(own_redis, note,
         set_stars(note, 3)
         assert not Repair.objects.exists()
         assert orjson.loads(value(f"note:{note.pk}"))["stars"] == 3
+        look.release()
     until(closed)
 
 

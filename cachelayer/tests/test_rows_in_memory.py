@@ -116,10 +116,10 @@ def test_a_receiver_that_raises_does_not_take_the_save_back(note):
 def test_a_receiver_slower_than_the_idle_limit_of_a_transaction(note):
     """The save in autocommit holds no transaction open while its receivers run."""
     with connection.cursor() as cursor:
-        cursor.execute("SET idle_in_transaction_session_timeout = '50ms'")
+        cursor.execute("SET idle_in_transaction_session_timeout = '500ms'")
     try:
         note.stars = 2
-        with receiving(signals.post_save, lambda **kwargs: time.sleep(0.3)):
+        with receiving(signals.post_save, lambda **kwargs: time.sleep(1)):
             note.save()
             created = Note.objects.create(stars=3)
         assert told(Note, note.pk)["stars"] == 2

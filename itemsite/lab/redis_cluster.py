@@ -10,7 +10,7 @@ from typing import Any, Final
 import redis
 
 from itemsite.lab.errors import LabError
-from itemsite.lab.ports import is_free
+from itemsite.lab.ports import is_free, is_of_share
 from itemsite.lab.process import wait_until
 from itemsite.lab.redis_server import Redis
 
@@ -165,7 +165,7 @@ class Cluster:
 def _port() -> int:
     """A free port of which the node's bus is free, too: that has no option before Redis 7."""
     for port in _untried:
-        if is_free(port) and is_free(port + _BUS):
+        if is_of_share(port) and is_free(port) and is_free(port + _BUS):
             return port
     raise LabError("No port for a node of a Redis Cluster is free on 127.0.0.1.")
 

@@ -28,13 +28,22 @@ class ShardedCluster(Cluster):
         return self.primary_of_slot(shards.slots()[shards.of(key)])
 
 
-def documented(nodes: list[Node]) -> Any:
-    """The settings of the guide, for these nodes; a busy machine needs more time."""
+def documented(nodes: list[Node], answer_time: float) -> Any:
+    """The settings of the guide, for these nodes, which have seconds to answer."""
     block = blocks(DOCS / "how-to" / "cluster.md", "python")[0]
     caches = ast.literal_eval(block.script.partition("CACHES = ")[2])
     caches["default"]["LOCATION"] = [f"redis://127.0.0.1:{node.port}" for node in nodes[:2]]
-    caches["default"]["OPTIONS"] |= {"SOCKET_TIMEOUT": 0.5, "SOCKET_CONNECT_TIMEOUT": 0.5}
+    caches["default"]["OPTIONS"] |= {
+        "SOCKET_TIMEOUT": answer_time,
+        "SOCKET_CONNECT_TIMEOUT": answer_time,
+    }
     return caches
+
+
+@pytest.fixture
+def answer_time() -> float:
+    """Seconds until a node is taken to be away; long, where no test pauses one."""
+    return 10.0
 
 
 @pytest.fixture(scope="module")
@@ -49,24 +58,26 @@ def running_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sharde
 
 
 @pytest.fixture
-def redis_cluster(running_cluster: ShardedCluster, settings: Any) -> Iterator[ShardedCluster]:
+def redis_cluster(
+    running_cluster: ShardedCluster, settings: Any, answer_time: float
+) -> Iterator[ShardedCluster]:
     """The cache layer uses the cluster, which is empty and trusted."""
-    yield from _used(running_cluster, settings)
+    yield from _used(running_cluster, settings, answer_time)
 
 
 @pytest.fixture
-def own_cluster(tmp_path: Path, settings: Any) -> Iterator[ShardedCluster]:
+def own_cluster(tmp_path: Path, settings: Any, answer_time: float) -> Iterator[ShardedCluster]:
     """A cluster of this test's own, for what cannot be undone."""
     found = ShardedCluster(tmp_path / "cluster")
     try:
         found.start()
-        yield from _used(found, settings)
+        yield from _used(found, settings, answer_time)
     finally:
         found.stop()
 
 
 @pytest.fixture
-def tls_cluster(tmp_path: Path, settings: Any) -> Iterator[list[int]]:
+def tls_cluster(tmp_path: Path, settings: Any, answer_time: float) -> Iterator[list[int]]:
     """The cache layer comes to a cluster by TLS, at the ports that this gives, with a user.
 
     Its nodes tell the ports of TLS terminators. The replicas do not speak TLS and lose their
@@ -88,7 +99,7 @@ def tls_cluster(tmp_path: Path, settings: Any) -> Iterator[list[int]]:
         until(lambda: all(_told(node) == {*ports} for node in found.nodes[:3]))
         login = f"rediss://lab:{quote(PASSWORD, safe='')}@127.0.0.1"
         ends = [f"{port}/0?ssl_ca_certs={tmp_path}/ca.pem" for port in ports]
-        caches = documented([])
+        caches = documented([], answer_time)
         caches["default"]["LOCATION"] = [f"{login}:{end}" for end in ends]
         stack.enter_context(_configured(settings, caches))
         yield ports
@@ -98,8 +109,8 @@ def _told(node: Node) -> set[int]:
     return {port for _, _, (_, port, *_), *_ in node.ask("CLUSTER", "SLOTS")}
 
 
-def _used(found: ShardedCluster, settings: Any) -> Iterator[ShardedCluster]:
-    with _configured(settings, documented(found.nodes)):
+def _used(found: ShardedCluster, settings: Any, answer_time: float) -> Iterator[ShardedCluster]:
+    with _configured(settings, documented(found.nodes, answer_time)):
         try:
             yield found
         finally:

@@ -43,8 +43,8 @@ TESTS = """
 
     def test_throws(page, url):
         page.goto(url)
-        page.evaluate("setTimeout(() => { throw new Error('uncaught one') }, 0)")
-        page.wait_for_timeout(50)
+        with page.expect_event("pageerror"):
+            page.evaluate("setTimeout(() => { throw new Error('uncaught one') }, 0)")
 
     def test_leaves_the_host(page, url):
         page.goto(url)

@@ -45,28 +45,40 @@ RUN_ELSEWHERE = {
         "control=True",
     ),
     "python manage.py cache_settings --acl": ("cachelayer/tests/test_commands.py", '"--acl"'),
-    "python -m loadtest.bench": ("loadtest/tests/test_bench.py", '"loadtest.bench"'),
-    "python -m loadtest.bench --row documents": ("loadtest/tests/test_bench.py", '"documents"'),
-    "python -m loadtest.bench.markdown loadtest/bench/results/bench.json": (
+    ".venv/bin/python -m loadtest.bench": ("loadtest/tests/test_bench.py", '"loadtest.bench"'),
+    ".venv/bin/python -m loadtest.bench --row documents": (
+        "loadtest/tests/test_bench.py",
+        '"documents"',
+    ),
+    ".venv/bin/python -m loadtest.bench.markdown loadtest/bench/results/bench.json": (
         "loadtest/tests/test_bench.py",
         "markdown.tables(",
     ),
-    "python -m loadtest.bench.plan": ("loadtest/tests/test_plan.py", '"loadtest.bench.plan"'),
-    "python -m loadtest.bench.plan.tables loadtest/bench/results/plan.json": (
+    ".venv/bin/python -m loadtest.bench.plan": (
+        "loadtest/tests/test_plan.py",
+        '"loadtest.bench.plan"',
+    ),
+    ".venv/bin/python -m loadtest.bench.plan.tables loadtest/bench/results/plan.json": (
         "loadtest/tests/test_plan.py",
         "tables.everything(",
     ),
-    "python -m loadtest.simulate --rows 1e6 --reads 2000 --writes 20 --memory 1GB": (
+    ".venv/bin/python -m loadtest.simulate --rows 1e6 --reads 2000 --writes 20 --memory 1GB": (
         "loadtest/tests/test_simulate_command.py",
         '"--rows 1e6 --reads 2000 --writes 20 --memory 1GB"',
     ),
-    "python -m loadtest.simulate --rows 20000 --reads 500 --memory 10MB --events": (
+    ".venv/bin/python -m loadtest.simulate --rows 20000 --reads 500 --memory 10MB --events": (
         "loadtest/tests/test_simulate_command.py",
         '"--rows 20000 --reads 500 --memory 10MB --events"',
     ),
-    "python -m loadtest.simulate --check": ("loadtest/tests/test_simulate.py", "check.check()"),
-    "python -m loadtest.simulate --sites": ("loadtest/tests/test_simulate_command.py", '"--sites"'),
-    "python -m loadtest.simulate.plot loadtest/bench/results/plan.svg": (
+    ".venv/bin/python -m loadtest.simulate --check": (
+        "loadtest/tests/test_simulate.py",
+        "check.check()",
+    ),
+    ".venv/bin/python -m loadtest.simulate --sites": (
+        "loadtest/tests/test_simulate_command.py",
+        '"--sites"',
+    ),
+    ".venv/bin/python -m loadtest.simulate.plot loadtest/bench/results/plan.svg": (
         "loadtest/tests/test_plan.py",
         "plot.draw(",
     ),

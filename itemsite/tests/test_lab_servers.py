@@ -71,7 +71,7 @@ def test_a_paused_redis_times_out_and_can_be_stopped(redis):
     with pytest.raises(redis_client.TimeoutError):
         client(redis).ping()
     redis.resume()
-    assert client(redis).ping()
+    assert wait_until(redis._answers, 30)
     redis.pause()
     redis.stop()
     assert wait_until(lambda: is_free(redis.port), 5)

@@ -72,7 +72,7 @@ def site(whole_site):
     for _ in range(20):
         assert whole_site.get("/items?limit=1").status == 200
         assert whole_site.get(HOT).status == 200
-    until(lambda: whole_site.get(HOT).headers["x-cache"] == "HIT")
+    until(lambda: all(whole_site.get(HOT).headers["x-cache"] == "HIT" for _ in range(20)))
     return whole_site
 
 

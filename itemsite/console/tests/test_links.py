@@ -67,9 +67,8 @@ def test_a_silent_one_is_given_up_and_nobody_waits(settings, silent, monkeypatch
     monkeypatch.undo()
     monkeypatch.setattr(links, "_answers", {})
     settings.GRAFANA_URL = silent
-    start = time.monotonic()
-    links.collect()
-    assert time.monotonic() - start < 0.5
+    [shown] = [each for each in links.collect() if each["name"] == "Grafana"]
+    assert shown["answers"] is None, "nobody waited"
     deadline = time.monotonic() + 20
     while answers()["Grafana"] is None:
         assert time.monotonic() < deadline

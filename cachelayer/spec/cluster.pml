@@ -19,7 +19,9 @@
  * (slots that begin to move); and
  *   ZOMBIE   after a fail-over, the former primary still answers some processes
  *   AWAY     any writer gets no answer from a node
- * (with these two, a hit is exact only while the log is empty); and
+ * (with these two, a hit is exact only while the log is empty);
+ *   SCAN     a sweep finds its keys first and repairs them then; a move is one step, and is not
+ *            called off; the fault is a fail-over, nothing expires, and writers write the document; and
  *   ONLY     the one shard to which faults and moves happen (both, if it is 2) */
 #define KEYS 2
 #define BIT(p) (1 << (p))
@@ -58,6 +60,9 @@ byte last_stamp = VALUE;
 byte owner[KEYS];                     /* the primary of each shard's slot */
 byte zombie[KEYS];                    /* a former primary that still answers; 2: none */
 bool moving[KEYS];                    /* from its owner to the other node */
+#ifdef SCAN
+byte term[4];                         /* how often each node has been given the slot */
+#endif
 byte name[4];                         /* of each server: new when a replica takes over */
 byte names = 4;
 
@@ -132,7 +137,11 @@ proctype Writer(byte w) {
   byte n = 0, marked = 0, heard0 = 0, heard1 = 0;
   bool counts = true;
   atomic {
+#ifdef SCAN
+    writes[w] = 1;
+#else
     if :: writes[w] = 1 :: writes[w] = 2 :: writes[w] = 3 fi;
+#endif
     begun = begun | BIT(w); heard0 = epochs[0]; heard1 = epochs[1]     /* the notice */
   }
   atomic { if :: heard0 = epochs[0]; heard1 = epochs[1] :: true fi }   /* a later copy */
@@ -239,11 +248,18 @@ inline repair(s, n) {
 
 proctype Reconciler(byte s) {
   byte n = 0, e = 0, waits = 0, take = 0;
+#ifdef SCAN
+  byte before = 0;
+  bool there = false;
+#endif
 start:
   atomic {
     waits = 0; take = 0; e = 0; n = 0;
     !moving[s] && epochs[s] < 3 && !BELIEVES(s, owner[s], epochs[s]);
-    n = owner[s]; epochs[s]++; e = epochs[s]
+    n = owner[s]; epochs[s]++; e = epochs[s];
+#ifdef SCAN
+    before = term[C(s, n)]
+#endif
   }
   atomic {
     if
@@ -254,7 +270,19 @@ start:
   }
   atomic { waits = begun & ~ended }
   atomic { !(waits & ~ended) -> waits = 0 }
+#ifdef SCAN
+  atomic { there = (cell[C(s, n)] != ABSENT) }
+  atomic {
+    if
+    :: !there
+    :: there && MINE(s, n, e) -> repair(s, n)
+    :: there && !MINE(s, n, e) -> goto start
+    fi;
+    there = false
+  }
+#else
   atomic { if :: MINE(s, n, e) -> repair(s, n) :: else -> goto start fi }    /* the sweep */
+#endif
   atomic { take = log[s] }
   atomic {
     if
@@ -263,6 +291,9 @@ start:
     :: take && !MINE(s, n, e) -> goto start
     fi
   }
+#ifdef SCAN
+  atomic { if :: owner[s] == n && term[C(s, n)] == before :: else -> goto start fi }
+#endif
   atomic { if :: MINE(s, n, e) -> state[C(s, n)] = TRUSTED :: else fi; goto start }
 }
 
@@ -291,14 +322,18 @@ inline put_incarnation(s, from, to) {
 proctype Environment() {
   byte faults = 0, moves = 0, s = 0, n = 0;
   do
+#ifndef SCAN
   :: atomic { if :: s = 0 :: s = 1 fi; if :: n = 0 :: n = 1 fi;        /* expiry, eviction */
               if :: cell[C(s, n)] != ABSENT && !IS_MARKS(cell[C(s, n)]) -> cell[C(s, n)] = ABSENT
                  :: else fi; s = 0; n = 0 }
+#endif
 #if FAULTS > 0
   :: atomic { faults < FAULTS -> faults++;
               if :: HITS_SHARD(0) -> s = 0 :: HITS_SHARD(1) -> s = 1 fi;
               if
+#ifndef SCAN
               :: cell[C(s, owner[s])] = ABSENT; state[C(s, owner[s])] = NONE        /* FLUSHALL */
+#endif
               :: !moving[s] && names < 8 ->            /* a replica that lags takes over */
                  n = DST(s);
 #ifdef ZOMBIE
@@ -314,10 +349,21 @@ proctype Environment() {
                  :: s == 1 -> select(n : VALUE + 1 .. last_stamp); cell[C(s, DST(s))] = n; n = DST(s)
                  fi;
                  owner[s] = n; name[C(s, n)] = names; names++
+#ifdef SCAN
+                 /* The former primary becomes a replica before it may be given the slot again. */
+                 ; name[C(s, 1 - n)] = names; names++
+#endif
+#ifndef SCAN
               :: !moving[s] -> owner[s] = DST(s)       /* the slot is given away without its keys */
+#endif
               fi; s = 0; n = 0 }
 #endif
-#if MOVES > 0
+#ifdef SCAN
+  :: atomic { moves < MOVES -> moves++; s = ONLY; n = DST(s);
+              cell[C(s, n)] = ABSENT; state[C(s, n)] = NONE;
+              put_key(s, SRC(s), n); put_incarnation(s, SRC(s), n);
+              owner[s] = n; term[C(s, n)]++; s = 0; n = 0 }
+#elif MOVES > 0
   :: atomic { moves < MOVES; if :: HITS_SHARD(0) -> s = 0 :: HITS_SHARD(1) -> s = 1 fi;
               if :: !moving[s] -> moving[s] = true; moves++ :: else fi; s = 0 }
   :: atomic { if :: s = 0 :: s = 1 fi;

@@ -392,6 +392,12 @@ CONFIGURATIONS = (
         protocol="cluster.pml",
     ),
     Configuration(
+        "cluster-scan",
+        _cluster(1, 2, "ONLY=0", "SCAN"),
+        "the document's shard fails over, and its slot moves away and back while it is swept",
+        protocol="cluster.pml",
+    ),
+    Configuration(
         "cluster-away",
         _cluster(0, 0, "AWAY"),
         "any node gives a writer no answer",

@@ -99,4 +99,12 @@ MUTANTS = (
         (("if :: MINE(s, n, e) -> repair(s, n) :: else -> goto start fi }    /* the sweep */",
           "if :: MINE(s, n, e) -> skip :: else -> goto start fi }"),),
     ),
+    Mutant(
+        "cluster-no-term",
+        "cluster-scan",
+        "that trusted is written only if the node has been given no slots since: nobody looks",
+        "A replica that lacks the last writes takes over. Its slot is on the other node while the "
+        "sweep looks for keys, and comes back with the old document, which is trusted.",
+        (("owner[s] == n && term[C(s, n)] == before ::", "owner[s] == n ::"),),
+    ),
 )  # fmt: skip

@@ -21,6 +21,7 @@ from itemsite.tests.documented import DOCS, PAGES, README, blocks
 pytestmark = pytest.mark.timeout(300)
 
 HOW_TO = DOCS / "how-to"
+METRICS = DOCS / "reference" / "metrics.md"
 #: What the project of the guides has already: other models, a serializer, and the imports.
 HAD = {
     "models.py": """
@@ -261,7 +262,14 @@ def test_every_example_is_followed_by_a_test():
     """Here; the settings for Sentinel and clusters by ``behind_sentinel``, ``redis_cluster``."""
     followed = ("adopt", "cluster", "documents", "pages", "representations", "sentinel")
     with_examples = {page for page in (README, *PAGES) if blocks(page, "python", "py", "console")}
-    assert with_examples == {HOW_TO / f"{name}.md" for name in followed}
+    assert with_examples == {*(HOW_TO / f"{name}.md" for name in followed), METRICS}
+
+
+def test_the_metrics_are_on_a_page_of_the_project(project):
+    [example] = blocks(METRICS, "python")
+    page = project.script(f"{example.script}\nprint(json.dumps(metrics(None).content.decode()))")
+    assert "cachelayer_repair_backlog 0.0" in page
+    assert "cachelayer_reads_total" in page
 
 
 def test_the_checks_pass_and_no_migration_is_left_to_make(project):

@@ -228,7 +228,8 @@ def test_an_answer_in_pieces_is_put_together(connection):
     thread.join()
 
 
-def test_an_answer_that_trickles_is_given_up(connection):
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_answer_that_trickles_is_given_up(connection, count):
     line = Line(connection)
     over = threading.Event()
 
@@ -241,7 +242,7 @@ def test_an_answer_that_trickles_is_given_up(connection):
     thread = threading.Thread(target=trickle)
     thread.start()
     with pytest.raises(RedisTimeoutError):
-        ask(line)
+        line.ask(pack_get(["x"]), count)
     over.set()
     thread.join()
 
